@@ -1,0 +1,84 @@
+//! What the log holds: commands, each with the facts that its proposer knew.
+
+use crate::{
+    contract::LeaseTimes,
+    types::{AttemptId, ClusterTime, ExecutorId, Incarnation, JobId, LeaseId, SessionId},
+};
+use bytes::Bytes;
+use quorate_proto::v1 as pb;
+
+/// Names one change that a client asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId {
+    /// The client's session.
+    pub session: SessionId,
+    /// Its number in the session.
+    pub sequence: u64,
+    /// The lowest number that the client still waits for.
+    pub lowest_open: u64,
+}
+
+/// A command with what its leader said about the time, and whose it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proposal {
+    /// The leader's cluster time when it proposed. Apply takes the greater of it and its own.
+    pub time: ClusterTime,
+    /// The leader's wall clock, Unix milliseconds: a label.
+    pub wall_ms: u64,
+    /// Of commands that a client asked for.
+    pub request: Option<RequestId>,
+    /// What to do.
+    pub command: Command,
+}
+
+/// What a compare-and-set expects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// No such key.
+    Absent,
+    /// This value.
+    Value(Bytes),
+    /// Last changed at this revision.
+    ModRevision(u64),
+}
+
+/// Everything that can be done to the replicated state. Each variant has its tag in [`codec`](crate::codec).
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the fields are those of the requests")]
+pub enum Command {
+    OpenSession { ttl_ms: u64 },
+    CloseSession { session: SessionId },
+    Put { key: Bytes, value: Bytes },
+    Delete { key: Bytes },
+    CompareAndSet { key: Bytes, expected: Expected, value: Bytes },
+    RegisterExecutor { request: pb::RegisterExecutorRequest, ttl_ms: u64, grace_ms: u64 },
+    DeregisterExecutor { executor: ExecutorId, incarnation: Incarnation },
+    RemoveExecutor { executor: ExecutorId },
+    SubmitJob { id: Option<JobId>, specification: pb::JobSpecification },
+    CancelJob { id: JobId, timeout_ms: u64 },
+    DeleteJob { id: JobId },
+    /// A leader saw these leases run out. All that expired, in one entry.
+    ExpireLeases { leases: Vec<LeaseId> },
+    /// An executor said this of its attempts.
+    ReportAttempts { executor: ExecutorId, incarnation: Incarnation, reports: Vec<pb::AttemptReport> },
+    /// An executor said for good that it never started this attempt and never will.
+    AttemptRefused { executor: ExecutorId, attempt: AttemptId },
+    /// There is time, and perhaps room: place what can be placed.
+    Place,
+    /// The deadlines of these jobs' cancels have passed.
+    ForceCancel { jobs: Vec<JobId> },
+}
+
+impl Command {
+    /// Makes a command of a request that changes something, after checking every field against its limits.
+    /// `None` for requests that only read.
+    ///
+    /// # Errors
+    /// A refusal that names the field, its value, and what would be right.
+    pub fn from_request(
+        _request: &pb::ClientRequest,
+        _lease: &LeaseTimes,
+    ) -> Result<Option<(Option<RequestId>, Self)>, pb::Refusal> {
+        unimplemented!()
+    }
+}

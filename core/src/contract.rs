@@ -1,0 +1,488 @@
+//! What goes into a [`Node`](crate::Node) and what comes out of it.
+
+use crate::{
+    state::State,
+    trace::TraceEvent,
+    types::{CallKey, ClusterId, Index, JobId, NodeId, RequestKey, StorageId, Term, WriteId},
+};
+use bytes::Bytes;
+use core::{fmt, time::Duration};
+use quorate_proto::v1 as pb;
+use std::collections::BTreeMap;
+
+/// A place in the log: an entry's term and index. (0, 0) is before the first entry.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogPosition {
+    /// First, so that positions order as Raft compares logs (Raft, section 5.4.1).
+    pub term: Term,
+    /// The entry's index.
+    pub index: Index,
+}
+
+impl fmt::Debug for LogPosition {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{}", self.term, self.index)
+    }
+}
+
+/// One entry of the log. Raft does not look into `data`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The term of the leader that made it.
+    pub term: Term,
+    /// Its place in the log.
+    pub index: Index,
+    /// Empty for the first entry of a term; else see [`codec`](crate::codec).
+    pub data: Bytes,
+}
+
+impl Entry {
+    /// Term and index.
+    #[must_use]
+    pub const fn position(&self) -> LogPosition {
+        LogPosition { term: self.term, index: self.index }
+    }
+}
+
+/// What Raft must not forget, besides its log (Raft, figure 2). `commit` is kept only to come up sooner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HardState {
+    /// The newest term that the node has seen.
+    pub term: Term,
+    /// Whom it voted for in that term.
+    pub vote: Option<NodeId>,
+    /// Known to be committed. May lag behind.
+    pub commit: Index,
+}
+
+/// The storage id of each voter, as it was when the cluster began. Empty before that.
+pub type Voters = BTreeMap<NodeId, StorageId>;
+
+/// One write to the log on disk. Writes are carried out in the order of their ids; the parts in the order of the fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Only grows. `WriteDone` with this id says that this write and all before it are on the disk.
+    pub io: WriteId,
+    /// Where the log begins from now on. If it holds an entry at this place, what is up to it may be forgotten;
+    /// if not, the whole log is dropped, and begins behind it.
+    pub start: Option<LogPosition>,
+    /// Without gaps. Whatever the log holds from the first one's index on is dropped before they are added.
+    pub entries: Vec<Entry>,
+    /// Replaces the one before.
+    pub hard_state: Option<HardState>,
+    /// Replaces the ones before.
+    pub voters: Option<Voters>,
+}
+
+/// A state and the entry up to which it holds everything.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The last entry that went into it.
+    pub at: LogPosition,
+    /// A handle: cloning it takes constant time.
+    pub state: State,
+}
+
+/// What a data directory held when the node started. Default: an empty directory.
+#[derive(Clone, Debug, Default)]
+pub struct Recovered {
+    /// The newest one written.
+    pub hard_state: HardState,
+    /// The newest ones written.
+    pub voters: Voters,
+    /// Where the log begins: the place just before the first of `entries`.
+    pub start: LogPosition,
+    /// Without gaps, from `start.index + 1` on.
+    pub entries: Vec<Entry>,
+    /// The newest whole one.
+    pub snapshot: Option<Snapshot>,
+}
+
+/// Where a member is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberAddress {
+    /// `host:port` for peers.
+    pub peer: String,
+    /// `host:port` for clients.
+    pub client: String,
+}
+
+/// What a node is told when it starts.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The cluster that the node is of.
+    pub cluster: ClusterId,
+    /// The node's own id; one of `members`.
+    pub node: NodeId,
+    /// The id of its data directory.
+    pub storage: StorageId,
+    /// All voters, the node among them.
+    pub members: BTreeMap<NodeId, MemberAddress>,
+    /// Elections and heartbeats.
+    pub timing: Timing,
+    /// Leases of executors.
+    pub executor_lease: LeaseTimes,
+    /// Applied entries between two snapshots.
+    pub snapshot_entries: u64,
+    /// Entries kept behind a snapshot; at most [`TRAILING_ENTRIES`](crate::limits::TRAILING_ENTRIES).
+    pub trailing_entries: u64,
+}
+
+/// Raft's periods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Between two heartbeats of a leader.
+    pub heartbeat: Duration,
+    /// A follower that hears nothing so long asks for votes; the least of the random range.
+    pub election_min: Duration,
+    /// The most of the random range.
+    pub election_max: Duration,
+    /// A leader whose oldest write is not done so long steps down.
+    pub disk_stall: Duration,
+    /// How long a request may wait for a leader, or for its entry, before it is answered `Unavailable`.
+    pub request_timeout: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(50),
+            election_min: Duration::from_millis(250),
+            election_max: Duration::from_millis(450),
+            disk_stall: Duration::from_millis(400),
+            request_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// How long an executor may be silent, and what the master waits in addition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseTimes {
+    /// An executor that got no acknowledgement so long after sending has stopped its work.
+    pub ttl: Duration,
+    /// What the master waits in addition before it gives the work to others.
+    pub grace: Duration,
+    /// How often the executor looks at its deadline.
+    pub check: Duration,
+    /// How long killing all processes of an attempt takes at most.
+    pub kill: Duration,
+    /// How far two clocks may run apart, in parts of a million.
+    pub drift_ppm: u32,
+}
+
+impl Default for LeaseTimes {
+    fn default() -> Self {
+        Self {
+            ttl: Duration::from_secs(5),
+            grace: Duration::from_secs(2),
+            check: Duration::from_millis(200),
+            kill: Duration::from_millis(500),
+            drift_ppm: 1_000,
+        }
+    }
+}
+
+impl LeaseTimes {
+    /// The least grace with which no task can run twice: check + kill + 2 x drift x (ttl + grace).
+    #[must_use]
+    pub fn grace_min(&self) -> Duration {
+        let both = self.ttl + self.grace;
+        let drift = Duration::from_nanos(
+            u64::try_from(both.as_nanos() * 2 * u128::from(self.drift_ppm) / 1_000_000).unwrap_or(u64::MAX),
+        );
+        self.check + self.kill + drift
+    }
+}
+
+/// A configuration that would not be safe, or would not work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Zero where an id is needed.
+    #[error("{field} is 0: it must be a number above 0")]
+    Zero {
+        /// The field's name.
+        field: &'static str,
+    },
+    /// The node is not in its own list of members.
+    #[error("node {node} is not among the members: add it to the list, or correct the id")]
+    NotAMember {
+        /// The node's id.
+        node: NodeId,
+    },
+    /// Too few or too many voters.
+    #[error("{count} members: there must be 1 to {max}, and an odd number serves best", max = crate::limits::VOTERS)]
+    MemberCount {
+        /// How many there are.
+        count: usize,
+    },
+    /// Two periods that contradict each other.
+    #[error("{field} is {value:?}: it must be at least {least:?}, because {why}")]
+    TooShort {
+        /// The field's name.
+        field: &'static str,
+        /// What was given.
+        value: Duration,
+        /// What would be right.
+        least: Duration,
+        /// The reason.
+        why: &'static str,
+    },
+    /// A number out of its range.
+    #[error("{field} is {value}: it must be {least} to {most}")]
+    OutOfRange {
+        /// The field's name.
+        field: &'static str,
+        /// What was given.
+        value: u64,
+        /// The least that would be right.
+        least: u64,
+        /// The most that would be right.
+        most: u64,
+    },
+}
+
+impl LeaseTimes {
+    /// Refuses times with which a task could run twice.
+    ///
+    /// # Errors
+    /// `TooShort` for a grace below [`grace_min`](Self::grace_min), or a ttl below four checks.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let least = self.grace_min();
+        if self.grace < least {
+            let why = "a task could run twice: check + kill + 2 x drift x (ttl + grace) must fit";
+            return Err(ConfigError::TooShort { field: "executor.grace", value: self.grace, least, why });
+        }
+        if self.ttl < self.check * 4 {
+            let why = "an executor looks at its deadline only every check period";
+            return Err(ConfigError::TooShort { field: "executor.ttl", value: self.ttl, least: self.check * 4, why });
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Refuses what would not be safe, or would not work.
+    ///
+    /// # Errors
+    /// The first field that is wrong, with what would be right.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        for (field, value) in
+            [("cluster", self.cluster.0), ("node", self.node.0), ("storage", self.storage.0), ("snapshot_entries", self.snapshot_entries)]
+        {
+            if value == 0 {
+                return Err(ConfigError::Zero { field });
+            }
+        }
+        if !self.members.contains_key(&self.node) {
+            return Err(ConfigError::NotAMember { node: self.node });
+        }
+        if self.members.len() > crate::limits::VOTERS {
+            return Err(ConfigError::MemberCount { count: self.members.len() });
+        }
+        if self.trailing_entries > crate::limits::TRAILING_ENTRIES {
+            let most = crate::limits::TRAILING_ENTRIES;
+            return Err(ConfigError::OutOfRange { field: "trailing_entries", value: self.trailing_entries, least: 0, most });
+        }
+        let Timing { heartbeat, election_min, election_max, disk_stall, .. } = self.timing;
+        let why = "a follower must not miss its leader because of one late heartbeat";
+        let pairs = [
+            ("timing.heartbeat", heartbeat, Duration::from_millis(1), "it is a period"),
+            ("timing.election_min", election_min, heartbeat * 3, why),
+            ("timing.election_max", election_max, election_min + heartbeat, "candidates must not collide"),
+            ("timing.disk_stall", disk_stall, heartbeat, "one slow sync is no stall"),
+        ];
+        for (field, value, least, why) in pairs {
+            if value < least {
+                return Err(ConfigError::TooShort { field, value, least, why });
+            }
+        }
+        self.executor_lease.validate()
+    }
+}
+
+/// What a driver hands to [`Node::step`](crate::Node::step).
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The time of [`next_deadline`](crate::Node::next_deadline) has come. Harmless if it has not.
+    Deadline,
+    /// A peer's message, decoded.
+    Peer(Box<pb::Envelope>),
+    /// A connection to a peer came up.
+    PeerConnected(NodeId),
+    /// A connection to a peer was reset: its process is likely gone. A hint, never needed.
+    PeerLost(NodeId),
+    /// A client asks for something.
+    Request {
+        /// Comes back with the reply.
+        key: RequestKey,
+        /// What it asks.
+        request: Box<pb::ClientRequest>,
+    },
+    /// The client of a request has left: its reply is no longer wanted. The request may still be applied.
+    RequestGone {
+        /// The request.
+        key: RequestKey,
+    },
+    /// This write and all before it are on the disk.
+    WriteDone {
+        /// The write.
+        io: WriteId,
+    },
+    /// A write or a sync failed. Final: the node stops.
+    WriteFailed {
+        /// For the operator.
+        message: String,
+    },
+    /// The state handed out in `SaveSnapshot` is on the disk, whole.
+    SnapshotSaved {
+        /// As in the output.
+        at: LogPosition,
+    },
+    /// The chunk handed out in `StoreSnapshotChunk` was taken; if it was the last, the snapshot is on the disk, whole.
+    SnapshotChunkStored {
+        /// As in the output.
+        at: LogPosition,
+        /// As in the output.
+        number: u64,
+    },
+    /// A chunk asked for by `ReadSnapshotChunk`. `None`: that snapshot is not there any more.
+    SnapshotChunkRead {
+        /// For whom it was read.
+        peer: NodeId,
+        /// As in the output.
+        at: LogPosition,
+        /// As in the output.
+        number: u64,
+        /// The bytes, and whether they are the last.
+        chunk: Option<(Bytes, bool)>,
+    },
+    /// The state asked for by `LoadSnapshot`. `None`: what was received does not decode.
+    SnapshotLoaded {
+        /// As in the output.
+        at: LogPosition,
+        /// The decoded state.
+        state: Option<Box<State>>,
+    },
+    /// How a call to an executor ended. `None`: no answer; the executor may or may not have carried it out.
+    CallDone {
+        /// As in the output.
+        key: CallKey,
+        /// The executor's answer.
+        reply: Option<Box<pb::ExecutorCallReply>>,
+    },
+}
+
+/// Which queue a message to a peer goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// Votes, heartbeats, handshakes: before everything else.
+    Control,
+    /// Appends and forwarded requests.
+    Data,
+    /// Chunks of snapshots: after everything else.
+    Bulk,
+}
+
+/// What a driver takes from [`Node::poll_output`](crate::Node::poll_output), in this order.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// To a peer. May be lost, delayed, repeated and reordered.
+    Send {
+        /// The peer.
+        to: NodeId,
+        /// Its queue.
+        lane: Lane,
+        /// The message.
+        envelope: Box<pb::Envelope>,
+    },
+    /// Make durable, then say `WriteDone`.
+    Write(Write),
+    /// Write this state aside, sync, rename, then say `SnapshotSaved`. Off the loop.
+    SaveSnapshot(Snapshot),
+    /// Write this chunk of a peer's snapshot aside; with the last one sync and rename. Then say `SnapshotChunkStored`.
+    StoreSnapshotChunk {
+        /// The last entry that the snapshot covers.
+        at: LogPosition,
+        /// From 0 on. 0 drops what was written aside before.
+        number: u64,
+        /// The bytes.
+        data: Bytes,
+        /// Whether the snapshot is whole with this one.
+        last: bool,
+    },
+    /// Read a chunk of the snapshot on the disk, then say `SnapshotChunkRead`. Off the loop.
+    ReadSnapshotChunk {
+        /// For whom.
+        peer: NodeId,
+        /// The last entry that the snapshot covers.
+        at: LogPosition,
+        /// From 0 on.
+        number: u64,
+    },
+    /// Read and decode the snapshot on the disk, then say `SnapshotLoaded`. Off the loop.
+    LoadSnapshot {
+        /// The last entry that the snapshot covers.
+        at: LogPosition,
+    },
+    /// To the client of a request.
+    Reply {
+        /// The request.
+        key: RequestKey,
+        /// Its answer.
+        reply: Box<pb::ClientReply>,
+    },
+    /// Call an executor, then say `CallDone`. May be lost.
+    Call {
+        /// Comes back with the answer.
+        key: CallKey,
+        /// `host:port`.
+        address: String,
+        /// What to ask.
+        call: Box<pb::ExecutorCall>,
+    },
+    /// These jobs are not what they were. Whoever watches one reads it again.
+    Changed {
+        /// The state that they changed in.
+        index: Index,
+        /// Each once.
+        jobs: Vec<JobId>,
+    },
+    /// Something worth a line in the log.
+    Trace(TraceEvent),
+    /// The node cannot go on. Its driver ends the process; whatever was not answered stays so.
+    Stop(StopReason),
+}
+
+/// Why a node stopped for good.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StopReason {
+    /// What is on the disk is not known any more.
+    #[error("a write to the log failed ({message}): nothing after it can be trusted; replace the disk, then start again")]
+    WriteFailed {
+        /// What the disk said.
+        message: String,
+    },
+    /// A newer version wrote it.
+    #[error("the entry at {index} cannot be read ({message}): run a version that knows it")]
+    UnknownEntry {
+        /// Its place.
+        index: Index,
+        /// What is not known.
+        message: String,
+    },
+}
+
+/// Why a node wants to be stepped at [`next_deadline`](crate::Node::next_deadline).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// A follower has not heard from a leader, or a candidate tries again.
+    Election,
+    /// A leader's heartbeat, with all that is done at its pace.
+    Heartbeat,
+    /// A lease runs out, a backoff passes, a cancel is forced.
+    Lead,
+    /// A request has waited too long.
+    Request,
+    /// A node without a vote asks its peers again.
+    Hello,
+}

@@ -1,0 +1,80 @@
+//! Every bound, by name. What is over one is refused with its name in the text, never dropped in silence.
+
+/// A client's request, encoded, in bytes.
+pub const REQUEST_BYTES: usize = 1_536 * 1024;
+/// The payload of one log entry, in bytes. A request fits with its header.
+pub const ENTRY_BYTES: usize = 2 * 1024 * 1024;
+/// The entries of one append message, in bytes; a single larger entry goes alone.
+pub const APPEND_BYTES: usize = 1024 * 1024;
+/// The entries of one append message.
+pub const APPEND_ENTRIES: usize = 1024;
+/// Append messages to one peer that are not answered yet.
+pub const INFLIGHT_MESSAGES: usize = 256;
+/// Bytes in append messages to one peer that are not answered yet.
+pub const INFLIGHT_BYTES: usize = 8 * 1024 * 1024;
+/// Entries of a leader that are not committed yet, in bytes.
+pub const UNCOMMITTED_BYTES: usize = 64 * 1024 * 1024;
+/// One message between peers, encoded, in bytes: an append with its largest entry, and room for its header.
+pub const PEER_MESSAGE_BYTES: usize = ENTRY_BYTES + APPEND_BYTES + 64 * 1024;
+/// One chunk of a snapshot between peers, in bytes.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 512 * 1024;
+/// Entries kept behind a snapshot, so that a slow peer needs no snapshot.
+pub const TRAILING_ENTRIES: u64 = 5_000;
+/// Reads that wait for their confirmation or for their index.
+pub const PENDING_READS: usize = 16 * 1024;
+/// Client requests, and forwarded ones, that wait for an answer.
+pub const PENDING_REQUESTS: usize = 16 * 1024;
+/// Voters of a cluster.
+pub const VOTERS: usize = 9;
+
+/// A key of the key-value space, in bytes.
+pub const KEY_BYTES: usize = 4 * 1024;
+/// A value of the key-value space, in bytes.
+pub const VALUE_BYTES: usize = 1024 * 1024;
+/// Items on one page of any list.
+pub const PAGE_ITEMS: usize = 1_000;
+/// Items on a page when the request names no limit.
+pub const PAGE_ITEMS_DEFAULT: usize = 100;
+/// Items of one page, in bytes: what would go over starts the next page.
+pub const PAGE_BYTES: usize = 2 * 1024 * 1024;
+
+/// Sessions at one time.
+pub const SESSIONS: usize = 10_000;
+/// Answers kept for one session.
+pub const SESSION_REPLIES: usize = 256;
+/// Answers kept for one session, in bytes; the oldest go first.
+pub const SESSION_REPLY_BYTES: usize = 4 * 1024 * 1024;
+
+/// Executors at one time.
+pub const EXECUTORS: usize = 10_000;
+/// Slots of one executor, and slots that one task may take.
+pub const EXECUTOR_SLOTS: u32 = 1_000;
+/// Reports in one heartbeat: every slot, and as many that have ended.
+pub const HEARTBEAT_REPORTS: usize = 2 * EXECUTOR_SLOTS as usize;
+/// Specifications in one heartbeat's reply; the others come with the next.
+pub const HEARTBEAT_SPECIFICATIONS: usize = 64;
+/// Calls to executors that wait for an answer.
+pub const CALLS_INFLIGHT: usize = 256;
+/// How long a parked attempt waits for its confirmation, in milliseconds.
+pub const PARKED_MS: u64 = 10_000;
+
+/// Jobs at one time, ended ones included.
+pub const JOBS: usize = 100_000;
+/// Tasks of one job.
+pub const JOB_TASKS: u32 = 10_000;
+/// Arguments of a command, and variables of its environment.
+pub const ARGUMENTS: usize = 256;
+/// A command's arguments in all, and its environment in all, in bytes.
+pub const ARGUMENT_BYTES: usize = 64 * 1024;
+/// A name: of an executor, a label, a variable, in bytes.
+pub const NAME_BYTES: usize = 256;
+/// A message that says how an attempt ended, in bytes.
+pub const MESSAGE_BYTES: usize = 1024;
+/// Tasks that one entry places; what is left waits for the next.
+pub const PLACEMENTS: usize = 1_024;
+/// Leases that one entry expires; what is left waits for the next.
+pub const EXPIRIES: usize = 1_024;
+/// Kept output of one attempt, in bytes.
+pub const OUTPUT_BYTES: u64 = 16 * 1024 * 1024;
+/// Messages that a driver takes in one turn.
+pub const TURN_INPUTS: usize = 256;

@@ -1,0 +1,28 @@
+//! Compiles the .proto files with protox, so that no protoc has to be installed.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+const FILES: [&str; 4] = [
+    "quorate/v1/records.proto",
+    "quorate/v1/api.proto",
+    "quorate/v1/executor.proto",
+    "quorate/v1/peer.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
+    let descriptors = protox::compile(FILES, ["proto"])?;
+    let descriptor_path = out.join("quorate.bin");
+    fs::write(&descriptor_path, protox::prost::Message::encode_to_vec(&descriptors))?;
+    if env::var_os("CARGO_FEATURE_GRPC").is_some() {
+        madsim_tonic_build::configure()
+            .bytes(["."])
+            .file_descriptor_set_path(&descriptor_path)
+            .skip_protoc_run()
+            .compile_protos(&FILES, &["proto"])?;
+    } else {
+        prost_build::Config::new().bytes(["."]).compile_fds(descriptors)?;
+    }
+    Ok(())
+}

@@ -4,6 +4,8 @@ pub mod agent;
 pub mod codec;
 pub mod command;
 pub mod contract;
+pub mod identity;
+pub mod lead;
 pub mod limits;
 pub mod node;
 pub mod raft;

@@ -78,3 +78,9 @@ pub const EXPIRIES: usize = 1_024;
 pub const OUTPUT_BYTES: u64 = 16 * 1024 * 1024;
 /// Messages that a driver takes in one turn.
 pub const TURN_INPUTS: usize = 256;
+/// Entries applied in one step; what is left goes on at the next.
+pub const APPLY_ENTRIES: usize = 1_024;
+/// Replicas compare their state's hash at every index that this divides.
+pub const CHECKPOINT_ENTRIES: u64 = 256;
+/// Hashes kept for the comparison.
+pub const CHECKPOINTS_KEPT: usize = 16;

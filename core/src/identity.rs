@@ -147,10 +147,10 @@ impl Identity {
     ///
     /// # Errors
     /// The answer, if there is one.
-    pub fn admit(&self, from: NodeId, storage: StorageId) -> Result<(), Option<Body>> {
+    pub fn admit(&self, from: NodeId, storage: StorageId) -> Result<(), Option<Box<Body>>> {
         match self.voters.get(&from) {
             Some(&kept) if kept == storage => Ok(()),
-            Some(&kept) => Err(Some(other_storage(from, storage, kept))),
+            Some(&kept) => Err(Some(Box::new(other_storage(from, storage, kept)))),
             None if self.voters.is_empty() && self.members.contains(&from) => Ok(()),
             None => Err(None),
         }

@@ -19,7 +19,7 @@ impl Node {
         };
         if let Err(answer) = self.identity.admit(from, storage) {
             if let Some(answer) = answer {
-                self.send(from, Lane::Control, answer);
+                self.send(from, Lane::Control, *answer);
             }
             return;
         }

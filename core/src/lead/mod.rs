@@ -33,6 +33,9 @@ pub struct Lead {
     dispatch: Dispatch,
     /// Proposals of this reign that are not applied yet, by what they are for. One of a kind at a time.
     proposed: BTreeMap<Errand, Index>,
+    /// Too much was uncommitted: nothing is proposed before.
+    resume_at: Time,
+    heartbeat: Duration,
 }
 
 /// What an internal proposal is for.
@@ -59,6 +62,8 @@ impl Lead {
             leases: Leases::default(),
             dispatch: Dispatch::new(config.cluster, term, call_base),
             proposed: BTreeMap::new(),
+            resume_at: now,
+            heartbeat: config.timing.heartbeat,
         }
     }
 
@@ -118,7 +123,7 @@ impl Lead {
     #[must_use]
     pub fn due(&mut self, now: Time, state: &State) -> Vec<(Errand, Command)> {
         let mut due = Vec::new();
-        if !self.active {
+        if !self.active || now < self.resume_at {
             return due;
         }
         let time = self.time(now);
@@ -149,6 +154,11 @@ impl Lead {
         leases.iter().map(|&lease| TraceEvent::LeaseMissed { lease }).collect()
     }
 
+    /// A proposal was not taken, because too much is uncommitted: the next try is a heartbeat later.
+    pub fn not_taken(&mut self, now: Time) {
+        self.resume_at = now + self.heartbeat;
+    }
+
     /// What an executor reports that is worth an entry, unless one is on its way.
     #[must_use]
     pub fn report(&self, state: &State, request: &pb::HeartbeatRequest) -> Option<(Errand, Command)> {
@@ -176,7 +186,7 @@ impl Lead {
             state.next_cancel_deadline()
         };
         let by_time = [backoff, cancel].into_iter().flatten().min().map(|time| self.clock.when(time));
-        [lease, by_time].into_iter().flatten().min().unwrap_or(Time::FAR)
+        [lease, by_time].into_iter().flatten().min().map_or(Time::FAR, |at| at.max(self.resume_at))
     }
 
     /// Calls that are to be made.

@@ -24,6 +24,12 @@ pub const TRAILING_ENTRIES: u64 = 5_000;
 pub const PENDING_READS: usize = 16 * 1024;
 /// Client requests, and forwarded ones, that wait for an answer.
 pub const PENDING_REQUESTS: usize = 16 * 1024;
+/// A segment of the log on disk, in bytes; the batch that goes over is its last.
+pub const WAL_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// The payload of one record of the log on disk, in bytes: the largest entry, or many small ones.
+pub const WAL_RECORD_BYTES: usize = ENTRY_BYTES + APPEND_BYTES;
+/// Snapshots kept on disk: the newest, and the one that a peer may still be reading.
+pub const SNAPSHOTS_KEPT: usize = 2;
 /// Voters of a cluster.
 pub const VOTERS: usize = 9;
 

@@ -8,6 +8,7 @@ pub mod errors;
 pub mod limits;
 pub mod rt;
 pub mod server;
+pub mod storage;
 
 mod driver;
 mod peers;

@@ -102,7 +102,7 @@ pub(crate) async fn keep_snapshots(
             }
             SnapshotWork::Store { at, number, data, last } => {
                 let stored = files.store_chunk(at, number, data, last).await;
-                stored.map(|()| Input::SnapshotChunkStored { at, number })
+                stored.map(|()| Input::SnapshotChunkStored { at, number, last })
             }
             SnapshotWork::Read { peer, at, number } => {
                 let chunk = files.read_chunk(at, number).await.unwrap_or_else(|message| {

@@ -119,11 +119,6 @@ impl Process {
         Ok(())
     }
 
-    /// Whether it was started and has not been seen to end.
-    pub(crate) fn is_running(&self) -> bool {
-        self.child.is_some()
-    }
-
     /// How it ended by itself, said once.
     pub(crate) fn ended(&mut self) -> Option<String> {
         let status = self.child.as_mut()?.try_wait().ok()??;
@@ -195,7 +190,7 @@ impl LocalCluster {
             let (masters, slots) = (endpoints.join(","), slots.to_string());
             let arguments =
                 ["agent", "--endpoints", &masters, "--name", &name, "--slots", &slots].map(str::to_owned);
-            Process::new(directory, name.clone(), arguments.to_vec())
+            Process::new(directory, name, arguments.to_vec())
         };
         let mut cluster = Self {
             masters: members.keys().map(master).collect(),
@@ -235,7 +230,7 @@ impl LocalCluster {
                 Ok(reply) if reply.executors.len() >= self.agents.len() => return Ok(()),
                 Ok(reply) => {
                     missing =
-                        format!("{} of {} executors registered", reply.executors.len(), self.agents.len())
+                        format!("{} of {} executors registered", reply.executors.len(), self.agents.len());
                 }
                 Err(failure) => missing = failure.message,
             }

@@ -49,9 +49,10 @@ impl Reader<'_> {
             let line = line_of(self.text, key.span().start);
             let origin = Origin::File(self.path.to_owned(), line);
             if let Some(found) = keys::find(self.known, &name) {
-                let text = match value.get_ref() {
-                    DeValue::Table(table) if found.name == "members" => self.members(table, line)?,
-                    value => scalar(value).ok_or_else(|| self.wrong(line, &name, &expectation(found)))?,
+                let text = if let (DeValue::Table(table), "members") = (value.get_ref(), found.name) {
+                    self.members(table, line)?
+                } else {
+                    scalar(value.get_ref()).ok_or_else(|| self.wrong(line, &name, &expectation(found)))?
                 };
                 self.layer.set(found.name, text, origin);
             } else if let (DeValue::Table(table), true) = (value.get_ref(), self.is_table(&name)) {

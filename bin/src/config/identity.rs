@@ -55,5 +55,5 @@ mod tests {
         assert_eq!(one, ClusterId(GOLDEN), "this value is in data directories: it must never change");
     }
 
-    const GOLDEN: u64 = 0;
+    const GOLDEN: u64 = 18_051_797_236_336_813_536;
 }

@@ -94,7 +94,7 @@ mod tests {
         let variable = layer("2", Origin::Variable("QUORATE_NODE".to_owned()));
         let flag = layer("3", Origin::Flag("node"));
         let read = |layer: &Layer| layer.read("node", 0, |text| text.parse().map_err(|_| "wrong".to_owned()));
-        assert_eq!(read(&file.clone()), Ok(1));
+        assert_eq!(read(&file), Ok(1));
         assert_eq!(read(&file.clone().under(variable.clone())), Ok(2));
         assert_eq!(read(&file.under(variable).under(flag)), Ok(3));
         assert_eq!(read(&Layer::default()), Ok(0));

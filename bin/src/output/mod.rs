@@ -31,7 +31,7 @@ impl Table {
 
     /// Adds a row of as many cells as the header has.
     pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.to_vec());
+        self.rows.push(cells.into());
     }
 
     /// The table as lines, without blanks at their ends.

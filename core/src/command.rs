@@ -46,27 +46,68 @@ pub enum Expected {
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs, reason = "the fields are those of the requests")]
 pub enum Command {
-    OpenSession { ttl_ms: u64 },
-    CloseSession { session: SessionId },
-    Put { key: Bytes, value: Bytes },
-    Delete { key: Bytes },
-    CompareAndSet { key: Bytes, expected: Expected, value: Bytes },
-    RegisterExecutor { request: pb::RegisterExecutorRequest, ttl_ms: u64, grace_ms: u64 },
-    DeregisterExecutor { executor: ExecutorId, incarnation: Incarnation },
-    RemoveExecutor { executor: ExecutorId },
-    SubmitJob { id: Option<JobId>, specification: pb::JobSpecification },
-    CancelJob { id: JobId, timeout_ms: u64 },
-    DeleteJob { id: JobId },
+    OpenSession {
+        ttl_ms: u64,
+    },
+    CloseSession {
+        session: SessionId,
+    },
+    Put {
+        key: Bytes,
+        value: Bytes,
+    },
+    Delete {
+        key: Bytes,
+    },
+    CompareAndSet {
+        key: Bytes,
+        expected: Expected,
+        value: Bytes,
+    },
+    RegisterExecutor {
+        request: pb::RegisterExecutorRequest,
+        ttl_ms: u64,
+        grace_ms: u64,
+    },
+    DeregisterExecutor {
+        executor: ExecutorId,
+        incarnation: Incarnation,
+    },
+    RemoveExecutor {
+        executor: ExecutorId,
+    },
+    SubmitJob {
+        id: Option<JobId>,
+        specification: pb::JobSpecification,
+    },
+    CancelJob {
+        id: JobId,
+        timeout_ms: u64,
+    },
+    DeleteJob {
+        id: JobId,
+    },
     /// A leader saw these leases run out. All that expired, in one entry.
-    ExpireLeases { leases: Vec<LeaseId> },
+    ExpireLeases {
+        leases: Vec<LeaseId>,
+    },
     /// An executor said this of its attempts.
-    ReportAttempts { executor: ExecutorId, incarnation: Incarnation, reports: Vec<pb::AttemptReport> },
+    ReportAttempts {
+        executor: ExecutorId,
+        incarnation: Incarnation,
+        reports: Vec<pb::AttemptReport>,
+    },
     /// An executor said for good that it never started this attempt and never will.
-    AttemptRefused { executor: ExecutorId, attempt: AttemptId },
+    AttemptRefused {
+        executor: ExecutorId,
+        attempt: AttemptId,
+    },
     /// There is time, and perhaps room: place what can be placed.
     Place,
     /// The deadlines of these jobs' cancels have passed.
-    ForceCancel { jobs: Vec<JobId> },
+    ForceCancel {
+        jobs: Vec<JobId>,
+    },
 }
 
 impl Command {

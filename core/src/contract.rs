@@ -254,7 +254,12 @@ impl LeaseTimes {
         }
         if self.ttl < self.check * 4 {
             let why = "an executor looks at its deadline only every check period";
-            return Err(ConfigError::TooShort { field: "executor.ttl", value: self.ttl, least: self.check * 4, why });
+            return Err(ConfigError::TooShort {
+                field: "executor.ttl",
+                value: self.ttl,
+                least: self.check * 4,
+                why,
+            });
         }
         Ok(())
     }
@@ -266,9 +271,12 @@ impl Config {
     /// # Errors
     /// The first field that is wrong, with what would be right.
     pub fn validate(&self) -> Result<(), ConfigError> {
-        for (field, value) in
-            [("cluster", self.cluster.0), ("node", self.node.0), ("storage", self.storage.0), ("snapshot_entries", self.snapshot_entries)]
-        {
+        for (field, value) in [
+            ("cluster", self.cluster.0),
+            ("node", self.node.0),
+            ("storage", self.storage.0),
+            ("snapshot_entries", self.snapshot_entries),
+        ] {
             if value == 0 {
                 return Err(ConfigError::Zero { field });
             }
@@ -281,7 +289,12 @@ impl Config {
         }
         if self.trailing_entries > crate::limits::TRAILING_ENTRIES {
             let most = crate::limits::TRAILING_ENTRIES;
-            return Err(ConfigError::OutOfRange { field: "trailing_entries", value: self.trailing_entries, least: 0, most });
+            return Err(ConfigError::OutOfRange {
+                field: "trailing_entries",
+                value: self.trailing_entries,
+                least: 0,
+                most,
+            });
         }
         let Timing { heartbeat, election_min, election_max, disk_stall, .. } = self.timing;
         let why = "a follower must not miss its leader because of one late heartbeat";
@@ -344,6 +357,8 @@ pub enum Input {
         at: LogPosition,
         /// As in the output.
         number: u64,
+        /// As in the output.
+        last: bool,
     },
     /// A chunk asked for by `ReadSnapshotChunk`. `None`: that snapshot is not there any more.
     SnapshotChunkRead {
@@ -457,7 +472,9 @@ pub enum Output {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StopReason {
     /// What is on the disk is not known any more.
-    #[error("a write to the log failed ({message}): nothing after it can be trusted; replace the disk, then start again")]
+    #[error(
+        "a write to the log failed ({message}): nothing after it can be trusted; replace the disk, then start again"
+    )]
     WriteFailed {
         /// What the disk said.
         message: String,
@@ -481,6 +498,8 @@ pub enum Reason {
     Heartbeat,
     /// A lease runs out, a backoff passes, a cancel is forced.
     Lead,
+    /// Committed entries wait to be applied.
+    Apply,
     /// A request has waited too long.
     Request,
     /// A node without a vote asks its peers again.

@@ -24,6 +24,12 @@ pub const TRAILING_ENTRIES: u64 = 5_000;
 pub const PENDING_READS: usize = 16 * 1024;
 /// Client requests, and forwarded ones, that wait for an answer.
 pub const PENDING_REQUESTS: usize = 16 * 1024;
+/// A segment of the log on disk, in bytes; the batch that goes over is its last.
+pub const WAL_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// The payload of one record of the log on disk, in bytes: the largest entry, or many small ones.
+pub const WAL_RECORD_BYTES: usize = ENTRY_BYTES + APPEND_BYTES;
+/// Snapshots kept on disk: the newest, and the one that a peer may still be reading.
+pub const SNAPSHOTS_KEPT: usize = 2;
 /// Voters of a cluster.
 pub const VOTERS: usize = 9;
 
@@ -78,3 +84,28 @@ pub const EXPIRIES: usize = 1_024;
 pub const OUTPUT_BYTES: u64 = 16 * 1024 * 1024;
 /// Messages that a driver takes in one turn.
 pub const TURN_INPUTS: usize = 256;
+/// Entries applied in one step; what is left goes on at the next.
+pub const APPLY_ENTRIES: usize = 1_024;
+/// Replicas compare their state's hash at every index that this divides.
+pub const CHECKPOINT_ENTRIES: u64 = 256;
+/// Hashes kept for the comparison.
+pub const CHECKPOINTS_KEPT: usize = 16;
+
+/// Heartbeats of one agent that wait for an answer.
+pub const HEARTBEATS_INFLIGHT: usize = 8;
+/// Least time between two heartbeats of one agent, in milliseconds: what changes in between goes together.
+pub const HEARTBEAT_GAP_MS: u64 = 10;
+/// How long an agent waits for an answer that it needs to register or to leave, in milliseconds.
+pub const AGENT_REQUEST_MS: u64 = 2_000;
+/// First wait before an agent asks again, in milliseconds; it doubles.
+pub const AGENT_RETRY_MIN_MS: u64 = 100;
+/// Longest wait before an agent asks again, in milliseconds.
+pub const AGENT_RETRY_MAX_MS: u64 = 2_000;
+/// How long an agent that ends tries to report its last tasks and to leave the cluster, in milliseconds.
+pub const AGENT_LEAVE_MS: u64 = 5_000;
+/// Former registrations that an agent remembers, to refuse calls to them for good.
+pub const PAST_INCARNATIONS: usize = 16;
+/// How long an attempt may take to end when its specification names no time, in milliseconds.
+pub const STOP_TIMEOUT_DEFAULT_MS: u64 = 5_000;
+/// How long an attempt may take to end at most, in milliseconds.
+pub const STOP_TIMEOUT_MAX_MS: u64 = 300_000;

@@ -8,6 +8,9 @@ use crate::{
 use bytes::Bytes;
 use quorate_proto::v1 as pb;
 
+/// The newest level of commands and records that this version knows.
+pub const FEATURE_LEVEL: u32 = 1;
+
 /// Where an entry stands.
 #[derive(Clone, Copy, Debug)]
 pub struct ApplyContext {

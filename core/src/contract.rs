@@ -357,6 +357,8 @@ pub enum Input {
         at: LogPosition,
         /// As in the output.
         number: u64,
+        /// As in the output.
+        last: bool,
     },
     /// A chunk asked for by `ReadSnapshotChunk`. `None`: that snapshot is not there any more.
     SnapshotChunkRead {
@@ -496,6 +498,8 @@ pub enum Reason {
     Heartbeat,
     /// A lease runs out, a backoff passes, a cancel is forced.
     Lead,
+    /// Committed entries wait to be applied.
+    Apply,
     /// A request has waited too long.
     Request,
     /// A node without a vote asks its peers again.

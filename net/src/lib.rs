@@ -1,1 +1,19 @@
-//! net
+//! The runtime of Quorate: the loop that drives a node, its peers, its services, and the client library.
+//!
+//! It compiles twice: on tokio, and with `--cfg madsim` on a simulated runtime. [`rt`] is the only module that names
+//! primitives of either.
+
+pub mod client;
+pub mod errors;
+pub mod limits;
+pub mod rt;
+pub mod server;
+pub mod storage;
+
+mod driver;
+mod peers;
+mod services;
+
+pub use client::{Client, ClientError, ClientOptions};
+pub use driver::{Change, Identity, LogWriter, NodeHandle, SnapshotFiles};
+pub use server::{NodeParts, RunningNode, ServerError, start_node};

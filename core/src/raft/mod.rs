@@ -1,12 +1,45 @@
-//! Consensus over opaque bytes.
+//! Consensus over opaque bytes (Ongaro and Ousterhout, "In search of an understandable consensus algorithm", 2014).
+//!
+//! This room knows no command. It decides who leads, what is in the log, what of it is committed, and whether a read is
+//! current. One file a rule: [`election`], [`append`](mod@append), [`replicate`], [`read`], [`snapshot`], [`durable`].
+//!
+//! A write may take long, and several may be on their way. Whatever promises something that must survive a crash (a
+//! granted vote, an acknowledged append, a node's own vote and its own copy of an entry) waits for its write.
+
+pub mod append;
+pub mod durable;
+pub mod election;
+pub mod log;
+pub mod message;
+pub mod progress;
+pub mod quorum;
+pub mod read;
+pub mod replicate;
+pub mod snapshot;
+pub mod wire;
+
+#[cfg(test)]
+mod tests;
 
 use crate::{
-    contract::{Entry, HardState},
-    types::{Index, NodeId, Term},
+    contract::{Entry, HardState, LogPosition, Timing},
+    limits,
+    random::Draws,
+    state::StateHash,
+    trace::{StepDown, TraceEvent},
+    types::{Index, NodeId, Term, Time},
 };
+use bytes::Bytes;
+use durable::Durability;
+use log::Log;
+use message::Message;
+use progress::Progress;
+use read::Reads;
+use snapshot::Receiving;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// What a node is in its term.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Follows, or waits.
     Follower,
@@ -18,54 +51,401 @@ pub enum Role {
     Leader,
 }
 
+/// What Raft asks of the node around it, besides messages and writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Send this, in this node's term.
+    Send(NodeId, Message),
+    /// A read is confirmed: answer it from a state that holds everything up to the index.
+    ReadConfirmed {
+        /// As given to [`Raft::read`].
+        token: u64,
+        /// What the state must have applied.
+        index: Index,
+    },
+    /// The node leads no more: reads and proposals that wait will not be confirmed here.
+    Deposed,
+    /// Read a chunk of the newest snapshot for a peer.
+    ReadSnapshotChunk {
+        /// For whom.
+        peer: NodeId,
+        /// The snapshot.
+        at: LogPosition,
+        /// The chunk.
+        number: u64,
+    },
+    /// Store a chunk of the leader's snapshot.
+    StoreSnapshotChunk {
+        /// The snapshot.
+        at: LogPosition,
+        /// The chunk.
+        number: u64,
+        /// Its bytes.
+        data: Bytes,
+        /// Whether it is the last.
+        last: bool,
+    },
+    /// Load the snapshot that was stored.
+    LoadSnapshot {
+        /// The snapshot.
+        at: LogPosition,
+    },
+    /// The leader's state at an agreed index.
+    Checkpoint {
+        /// The index.
+        index: Index,
+        /// Its hash.
+        hash: StateHash,
+    },
+    /// Something to tell.
+    Trace(TraceEvent),
+}
+
+/// Why a proposal was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProposeError {
+    /// The node does not lead.
+    NotLeader,
+    /// Too much is uncommitted.
+    Full,
+}
+
+/// What only a leader keeps.
+#[derive(Clone, Debug)]
+pub(crate) struct Leading {
+    /// All other voters.
+    pub(crate) progress: BTreeMap<NodeId, Progress>,
+    /// The first entry of the term: until it is committed, nothing of older terms is known to be.
+    pub(crate) first_of_term: Index,
+    pub(crate) reads: Reads,
+    pub(crate) heartbeat_at: Time,
+    pub(crate) uncommitted_bytes: usize,
+}
+
 /// One node's consensus state.
 #[derive(Clone, Debug)]
-pub struct Raft {}
+pub struct Raft {
+    id: NodeId,
+    voters: BTreeSet<NodeId>,
+    timing: Timing,
+    draws: Draws,
+    hard_state: HardState,
+    log: Log,
+    durability: Durability,
+    role: Role,
+    leader: Option<NodeId>,
+    /// False until the node knows that its directory is the one that the cluster knows; false for ever if it is not.
+    has_vote: bool,
+    election_at: Time,
+    /// When a leader of this term last spoke. Whoever heard one lately refuses pre-votes.
+    leader_heard_at: Option<Time>,
+    /// Equal to the log of this term's leader up to here. Only in memory: a new term starts anew.
+    verified: Index,
+    /// Answers to the current pre-vote or vote.
+    votes: BTreeMap<NodeId, bool>,
+    leading: Option<Leading>,
+    /// The newest snapshot on this node's disk.
+    snapshot: Option<LogPosition>,
+    receiving: Option<Receiving>,
+    /// The state's hash at the newest agreed index, for heartbeats.
+    checkpoint: Option<(Index, StateHash)>,
+    effects: VecDeque<Effect>,
+    /// The clock at the step under way.
+    now: Time,
+}
 
-#[allow(clippy::unused_self, unused_variables, clippy::must_use_candidate)]
+/// What a node starts from.
+#[derive(Clone, Debug)]
+pub struct RaftStart {
+    /// Its id.
+    pub id: NodeId,
+    /// All voters, itself among them.
+    pub voters: BTreeSet<NodeId>,
+    /// Periods.
+    pub timing: Timing,
+    /// For its draws.
+    pub seed: u64,
+    /// What was durable.
+    pub hard_state: HardState,
+    /// Where the durable log begins.
+    pub start: LogPosition,
+    /// The durable log.
+    pub entries: Vec<Entry>,
+    /// The newest durable snapshot.
+    pub snapshot: Option<LogPosition>,
+}
+
 impl Raft {
-    /// Its term, vote and commit index.
-    pub fn hard_state(&self) -> HardState {
-        unimplemented!()
+    /// A follower without a vote; see [`grant_vote_right`](Self::grant_vote_right).
+    #[must_use]
+    pub fn new(start: RaftStart, now: Time) -> Self {
+        let mut hard_state = start.hard_state;
+        let log = Log::new(start.start, start.entries);
+        let covered = start.snapshot.map_or(Index(0), |at| at.index).max(log.start().index);
+        hard_state.commit = hard_state.commit.clamp(covered, log.last().index.max(covered));
+        let mut raft = Self {
+            id: start.id,
+            voters: start.voters,
+            timing: start.timing,
+            draws: Draws::new(start.seed, start.id.0),
+            durability: Durability::new(hard_state, log.last().index),
+            hard_state,
+            log,
+            role: Role::Follower,
+            leader: None,
+            has_vote: false,
+            election_at: Time::FAR,
+            leader_heard_at: None,
+            verified: Index(0),
+            votes: BTreeMap::new(),
+            leading: None,
+            snapshot: start.snapshot,
+            receiving: None,
+            checkpoint: None,
+            effects: VecDeque::new(),
+            now,
+        };
+        // A snapshot that reached the disk just before a crash may be ahead of the log's own record of where it begins.
+        if let Some(at) = start.snapshot
+            && !raft.log.holds(at)
+            && at.index > raft.log.start().index
+        {
+            raft.restart_log(at);
+        }
+        raft
     }
+
+    /// The next effect, until there is none.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// Tells the time of the step that begins. A gap in which this node did not run is not held against others.
+    pub fn begin_step(&mut self, now: Time) {
+        let late = now.since(self.next_deadline());
+        self.now = now.max(self.now);
+        if late <= self.timing.heartbeat {
+            return;
+        }
+        self.durability.forgive(late);
+        if let Some(leading) = &mut self.leading {
+            for progress in leading.progress.values_mut() {
+                progress.active_at = progress.active_at + late;
+            }
+        }
+        // What waits in the queues is older than the deadline: it may be the leader's word.
+        self.election_at = self.election_at.max(now + self.timing.heartbeat);
+    }
+
+    /// When something is to be done though nothing happens.
+    #[must_use]
+    pub fn next_deadline(&self) -> Time {
+        match &self.leading {
+            Some(leading) => leading.heartbeat_at,
+            None => self.election_at,
+        }
+    }
+
+    /// Does what is due.
+    pub fn deadline(&mut self) {
+        match &self.leading {
+            Some(leading) if self.now >= leading.heartbeat_at => self.heartbeat_due(),
+            None if self.now >= self.election_at => self.election_due(),
+            Some(_) | None => {}
+        }
+    }
+
+    /// Takes a voter's message. `term` is the sender's.
+    pub fn receive(&mut self, from: NodeId, term: Term, message: Message) {
+        if !self.voters.contains(&from) || from == self.id {
+            return;
+        }
+        if term > self.hard_state.term {
+            self.become_follower(term, None, StepDown::HigherTerm);
+        } else if term < self.hard_state.term {
+            self.answer_stale(from, message);
+            return;
+        }
+        // Only the leader of this term sends these, so a node that leads it never hears them from an honest one.
+        let of_leader = matches!(
+            message,
+            Message::Append { .. } | Message::Heartbeat { .. } | Message::SnapshotChunk { .. }
+        );
+        if of_leader && self.role == Role::Leader {
+            return;
+        }
+        match message {
+            Message::PreVote { next_term, last } => self.pre_vote_asked(from, next_term, last),
+            Message::PreVoteReply { next_term, granted } => self.pre_vote_answered(from, next_term, granted),
+            Message::Vote { last } => self.vote_asked(from, last),
+            Message::VoteReply { granted } => self.vote_answered(from, granted),
+            Message::Append { previous, entries, commit } => {
+                self.append_asked(from, previous, entries, commit)
+            }
+            Message::Appended { index } => self.append_answered(from, index),
+            Message::AppendRefused { previous, hint } => self.append_refused(from, previous, hint),
+            Message::Heartbeat { commit, position, checkpoint } => {
+                self.heartbeat_heard(from, commit, position, checkpoint);
+            }
+            Message::HeartbeatReply { position, verified } => {
+                self.heartbeat_answered(from, position, verified)
+            }
+            Message::SnapshotChunk { at, number, data, last } => {
+                self.chunk_heard(from, at, number, data, last)
+            }
+            Message::SnapshotReply { index, next, installed } => {
+                self.chunk_answered(from, index, next, installed)
+            }
+        }
+    }
+
+    /// A sender of an older term learns of the newer one by an answer in it. Answers need none.
+    fn answer_stale(&mut self, from: NodeId, message: Message) {
+        match message {
+            Message::PreVote { next_term, .. } => {
+                self.send(from, Message::PreVoteReply { next_term, granted: false })
+            }
+            Message::Vote { .. } => self.send(from, Message::VoteReply { granted: false }),
+            Message::Append { previous, .. } => {
+                let hint = LogPosition::default();
+                self.send(from, Message::AppendRefused { previous: previous.index, hint });
+            }
+            Message::Heartbeat { .. } | Message::SnapshotChunk { .. } => {
+                self.send(from, Message::HeartbeatReply { position: 0, verified: Index(0) });
+            }
+            Message::PreVoteReply { .. }
+            | Message::VoteReply { .. }
+            | Message::Appended { .. }
+            | Message::AppendRefused { .. }
+            | Message::HeartbeatReply { .. }
+            | Message::SnapshotReply { .. } => {}
+        }
+    }
+
+    /// A leader adds an entry. It is committed when a majority holds it durably.
+    ///
+    /// # Errors
+    /// `NotLeader`, or `Full` while too much is uncommitted.
+    pub fn propose(&mut self, data: Bytes) -> Result<Index, ProposeError> {
+        let term = self.hard_state.term;
+        let Some(leading) = &mut self.leading else { return Err(ProposeError::NotLeader) };
+        if leading.uncommitted_bytes.saturating_add(data.len()) > limits::UNCOMMITTED_BYTES {
+            return Err(ProposeError::Full);
+        }
+        leading.uncommitted_bytes += data.len();
+        let index = self.log.last().index.next();
+        self.log.push(Entry { term, index, data });
+        Ok(index)
+    }
+
+    /// The node may vote and be voted for from now on.
+    pub fn grant_vote_right(&mut self) {
+        if !self.has_vote {
+            self.has_vote = true;
+            self.reset_election_timer();
+        }
+    }
+
+    /// The node takes no part in votes from now on.
+    pub fn withdraw_vote_right(&mut self) {
+        let term = self.hard_state.term;
+        self.has_vote = false;
+        self.become_follower(term, None, StepDown::NoVote);
+        self.election_at = Time::FAR;
+    }
+
+    fn send(&mut self, to: NodeId, message: Message) {
+        self.effects.push_back(Effect::Send(to, message));
+    }
+
+    fn trace(&mut self, event: TraceEvent) {
+        self.effects.push_back(Effect::Trace(event));
+    }
+
+    fn peers(&self) -> Vec<NodeId> {
+        self.voters.iter().copied().filter(|&voter| voter != self.id).collect()
+    }
+
+    /// What survives a crash, in its newest form (it may not be on the disk yet).
+    #[must_use]
+    pub const fn hard_state(&self) -> HardState {
+        self.hard_state
+    }
+
     /// Its term.
-    pub fn term(&self) -> Term {
-        unimplemented!()
+    #[must_use]
+    pub const fn term(&self) -> Term {
+        self.hard_state.term
     }
+
     /// Its role.
-    pub fn role(&self) -> Role {
-        unimplemented!()
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        self.role
     }
+
     /// The leader of its term, as far as it knows.
-    pub fn leader(&self) -> Option<NodeId> {
-        unimplemented!()
+    #[must_use]
+    pub const fn leader(&self) -> Option<NodeId> {
+        self.leader
     }
+
     /// Everything up to it is committed.
-    pub fn commit(&self) -> Index {
-        unimplemented!()
+    #[must_use]
+    pub const fn commit(&self) -> Index {
+        self.hard_state.commit
     }
+
     /// The first entry that is still in the log (may be last + 1).
-    pub fn first_index(&self) -> Index {
-        unimplemented!()
+    #[must_use]
+    pub const fn first_index(&self) -> Index {
+        self.log.start().index.next()
     }
+
     /// The last entry.
+    #[must_use]
     pub fn last_index(&self) -> Index {
-        unimplemented!()
+        self.log.last().index
     }
+
     /// Everything up to it is on the disk.
-    pub fn durable_index(&self) -> Index {
-        unimplemented!()
+    #[must_use]
+    pub const fn durable_index(&self) -> Index {
+        self.durability.durable()
     }
+
     /// One entry, unless it was compacted.
+    #[must_use]
     pub fn entry(&self, index: Index) -> Option<&Entry> {
-        unimplemented!()
+        self.log.entry(index)
     }
+
     /// The term of an entry, or of the place just before the first.
+    #[must_use]
     pub fn term_at(&self, index: Index) -> Option<Term> {
-        unimplemented!()
+        self.log.term_at(index)
     }
+
     /// Whether the node takes part in votes.
-    pub fn has_vote(&self) -> bool {
-        unimplemented!()
+    #[must_use]
+    pub const fn has_vote(&self) -> bool {
+        self.has_vote
+    }
+
+    /// The first entry of the term that it leads.
+    #[must_use]
+    pub fn first_of_term(&self) -> Option<Index> {
+        self.leading.as_ref().map(|leading| leading.first_of_term)
+    }
+
+    /// What a leader believes that a follower has durably.
+    #[must_use]
+    pub fn matched(&self, peer: NodeId) -> Option<Index> {
+        self.leading.as_ref()?.progress.get(&peer).map(|progress| progress.matched)
+    }
+
+    /// The state's hash at an agreed index, to be compared by followers.
+    pub fn set_checkpoint(&mut self, index: Index, hash: StateHash) {
+        self.checkpoint = Some((index, hash));
     }
 }

@@ -1,0 +1,299 @@
+//! Whether a node's data directory is the one that the cluster knows under its id.
+//!
+//! A voter that lost its directory, or was given an old copy of it, has forgotten votes and acknowledgements: if it took
+//! part, two leaders could be elected, or a committed entry lost. So each directory has a random storage id, and
+//!
+//! * the storage ids of all voters are kept durably by each of them, from before its first vote;
+//! * an empty directory takes its vote up only after every initial member has said that it is empty too, or after one
+//!   that is not has named this very storage id;
+//! * whoever speaks with another storage id than the one that is kept is told so, and is heard no further;
+//! * a node that comes up says nothing else until a majority has answered what it acknowledged to them, and that is no
+//!   more than it still holds.
+
+use crate::{
+    contract::Voters,
+    raft::quorum,
+    types::{Index, NodeId, StorageId, Term},
+};
+use quorate_proto::v1::{self as pb, denied, envelope::Body};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How far a node has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Its directory is empty: it waits for all initial members.
+    Fresh,
+    /// It knows the voters, and waits for a majority to confirm that it has lost nothing.
+    Greeting,
+    /// It takes part.
+    Member,
+    /// It takes no part, for good.
+    Denied(String),
+}
+
+/// What is to be done after a handshake message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    Nothing,
+    /// Keep these voters durably, then take part.
+    Bootstrap(Voters),
+    /// Take part.
+    Join,
+    /// Take no part, for good.
+    Deny,
+}
+
+/// A node's place in its cluster.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    node: NodeId,
+    storage: StorageId,
+    members: BTreeSet<NodeId>,
+    voters: Voters,
+    standing: Standing,
+    /// Members that said that they are empty, with their storage ids.
+    empty: Voters,
+    /// Members that confirmed that nothing was lost.
+    greeted: BTreeSet<NodeId>,
+    /// What each peer acknowledged to this node since it came up: a term, and the highest index in that term.
+    seen: BTreeMap<NodeId, (Term, Index)>,
+    feature_level: u32,
+}
+
+impl Identity {
+    /// `voters` as they were kept; empty for an empty directory.
+    #[must_use]
+    pub fn new(
+        node: NodeId,
+        storage: StorageId,
+        members: BTreeSet<NodeId>,
+        voters: Voters,
+        feature_level: u32,
+    ) -> Self {
+        let standing = match voters.get(&node) {
+            None if voters.is_empty() => Standing::Fresh,
+            Some(&kept) if kept == storage => Standing::Greeting,
+            Some(_) | None => Standing::Denied("the data directory holds the log of another one".to_owned()),
+        };
+        let (empty, greeted, seen) = (Voters::new(), BTreeSet::new(), BTreeMap::new());
+        Self { node, storage, members, voters, standing, empty, greeted, seen, feature_level }
+    }
+
+    /// How far the node has come.
+    #[must_use]
+    pub const fn standing(&self) -> &Standing {
+        &self.standing
+    }
+
+    /// What a node decides at its start, and after each answer.
+    #[must_use]
+    pub fn decide(&mut self) -> Verdict {
+        match self.standing {
+            Standing::Fresh if self.empty.len() + 1 == self.members.len() => {
+                let mut voters = self.empty.clone();
+                voters.insert(self.node, self.storage);
+                self.adopt(voters)
+            }
+            Standing::Greeting if self.greeted.len() + 1 >= quorum::majority(self.members.len()) => {
+                self.standing = Standing::Member;
+                Verdict::Join
+            }
+            Standing::Fresh | Standing::Greeting | Standing::Member | Standing::Denied(_) => Verdict::Nothing,
+        }
+    }
+
+    fn adopt(&mut self, voters: Voters) -> Verdict {
+        self.voters.clone_from(&voters);
+        self.standing = Standing::Member;
+        Verdict::Bootstrap(voters)
+    }
+
+    fn deny(&mut self, message: String) -> Verdict {
+        self.standing = Standing::Denied(message);
+        Verdict::Deny
+    }
+
+    /// The members to ask, and what.
+    #[must_use]
+    pub fn questions(&self) -> Vec<(NodeId, Body)> {
+        let asked = |peer: &&NodeId| match self.standing {
+            Standing::Fresh => !self.empty.contains_key(peer),
+            Standing::Greeting => !self.greeted.contains(peer),
+            Standing::Member | Standing::Denied(_) => false,
+        };
+        let others = self.members.iter().filter(|&&peer| peer != self.node);
+        others.filter(asked).map(|&peer| (peer, self.hello(peer, true))).collect()
+    }
+
+    fn hello(&self, to: NodeId, ask: bool) -> Body {
+        let voters = self
+            .voters
+            .iter()
+            .map(|(node, storage)| pb::VoterStorage { node: node.0, storage: storage.0 })
+            .collect();
+        let (term, index) = self.seen.get(&to).copied().unwrap_or_default();
+        Body::Hello(pb::Hello {
+            empty: self.voters.is_empty(),
+            feature_level: self.feature_level,
+            ask,
+            voters,
+            seen_term: term.0,
+            seen_index: index.0,
+        })
+    }
+
+    /// Whether a peer's message may be heard. If not, perhaps what to tell it.
+    ///
+    /// # Errors
+    /// The answer, if there is one.
+    pub fn admit(&self, from: NodeId, storage: StorageId) -> Result<(), Option<Box<Body>>> {
+        match self.voters.get(&from) {
+            Some(&kept) if kept == storage => Ok(()),
+            Some(&kept) => Err(Some(Box::new(other_storage(from, storage, kept)))),
+            None if self.voters.is_empty() && self.members.contains(&from) => Ok(()),
+            None => Err(None),
+        }
+    }
+
+    /// A peer acknowledged everything up to `index` in `term`, or, with index 0, voted in it.
+    pub fn saw(&mut self, from: NodeId, term: Term, index: Index) {
+        let seen = self.seen.entry(from).or_default();
+        *seen = (*seen).max((term, index));
+    }
+
+    /// A handshake of an admitted peer. `held` is this node's term and the last index that it holds durably.
+    pub fn hello_heard(
+        &mut self,
+        from: NodeId,
+        storage: StorageId,
+        hello: &pb::Hello,
+        held: (Term, Index),
+    ) -> (Option<Body>, Verdict) {
+        let answer = hello.ask.then(|| self.hello(from, false));
+        let verdict = match self.standing {
+            Standing::Fresh if hello.empty => {
+                self.empty.insert(from, storage);
+                self.decide()
+            }
+            Standing::Fresh => self.heard_of_cluster(from, hello),
+            Standing::Greeting if !hello.empty => self.heard_seen(from, hello, held),
+            Standing::Greeting | Standing::Member | Standing::Denied(_) => Verdict::Nothing,
+        };
+        (answer, verdict)
+    }
+
+    /// The cluster has begun: this directory is of it only if the cluster knows it.
+    fn heard_of_cluster(&mut self, from: NodeId, hello: &pb::Hello) -> Verdict {
+        let voters: Voters =
+            hello.voters.iter().map(|voter| (NodeId(voter.node), StorageId(voter.storage))).collect();
+        match voters.get(&self.node) {
+            Some(&kept) if kept == self.storage && voters.keys().eq(self.members.iter()) => {
+                self.adopt(voters)
+            }
+            Some(&kept) if kept != self.storage => self.deny(lost(self.node, from, kept, self.storage)),
+            Some(_) | None => self.deny(format!("node {from} is of a cluster with other members")),
+        }
+    }
+
+    fn heard_seen(&mut self, from: NodeId, hello: &pb::Hello, (term, index): (Term, Index)) -> Verdict {
+        let (seen_term, seen_index) = (Term(hello.seen_term), Index(hello.seen_index));
+        if seen_term > term || (seen_term == term && seen_index > index) {
+            return self.deny(format!(
+                "the data directory went back in time: node {from} has seen it acknowledge index {seen_index} in \
+                 term {seen_term}, and it holds index {index} in term {term}; replace the member"
+            ));
+        }
+        self.greeted.insert(from);
+        self.decide()
+    }
+
+    /// A peer says that this node must not take part, unless it means another directory.
+    pub fn denied_heard(&mut self, denial: &pb::Denied) -> Verdict {
+        if matches!(self.standing, Standing::Denied(_)) || denial.storage != self.storage.0 {
+            return Verdict::Nothing;
+        }
+        self.deny(denial.message.clone())
+    }
+}
+
+fn other_storage(node: NodeId, found: StorageId, kept: StorageId) -> Body {
+    Body::Denied(pb::Denied {
+        reason: denied::Reason::OtherStorage.into(),
+        message: format!(
+            "node {node} is known with data directory {kept:?}, not {found:?}: its directory was lost or replaced; \
+             it takes no part until the member is replaced"
+        ),
+        storage: found.0,
+    })
+}
+
+fn lost(node: NodeId, from: NodeId, kept: StorageId, found: StorageId) -> String {
+    format!(
+        "node {from} knows node {node} with data directory {kept:?}, not {found:?}: this directory is new or was \
+         replaced; it takes no part until the member is replaced"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(node: u64, storage: u64, voters: &[(u64, u64)]) -> Identity {
+        let voters = voters.iter().map(|&(node, storage)| (NodeId(node), StorageId(storage))).collect();
+        Identity::new(NodeId(node), StorageId(storage), [1, 2, 3].map(NodeId).into(), voters, 1)
+    }
+
+    /// `to` hears what `from` has to say.
+    fn tell(from: &Identity, to: &mut Identity, held: (u64, u64)) -> Verdict {
+        let Body::Hello(hello) = from.hello(to.node, false) else { unreachable!() };
+        if to.admit(from.node, from.storage).is_err() {
+            return Verdict::Nothing;
+        }
+        to.hello_heard(from.node, from.storage, &hello, (Term(held.0), Index(held.1))).1
+    }
+
+    #[test]
+    fn an_empty_directory_waits_for_all_initial_members() {
+        let (mut one, two, three) = (identity(1, 11, &[]), identity(2, 22, &[]), identity(3, 33, &[]));
+        assert_eq!(tell(&two, &mut one, (0, 0)), Verdict::Nothing);
+        let voters = Voters::from([(1, 11), (2, 22), (3, 33)].map(|(n, s)| (NodeId(n), StorageId(s))));
+        assert_eq!(tell(&three, &mut one, (0, 0)), Verdict::Bootstrap(voters));
+        assert_eq!(one.standing, Standing::Member);
+    }
+
+    #[test]
+    fn a_wiped_directory_is_denied_by_whoever_knew_the_old_one() {
+        let knows = identity(2, 22, &[(1, 11), (2, 22), (3, 33)]);
+        let mut wiped = identity(1, 99, &[]);
+        assert_eq!(tell(&knows, &mut wiped, (0, 0)), Verdict::Deny);
+        assert!(matches!(&wiped.standing, Standing::Denied(why) if why.contains("99") && why.contains("11")));
+        assert!(knows.admit(NodeId(1), StorageId(99)).is_err());
+    }
+
+    #[test]
+    fn a_directory_that_the_cluster_already_counts_on_joins_it() {
+        let knows = identity(2, 22, &[(1, 11), (2, 22), (3, 33)]);
+        let mut late = identity(1, 11, &[]);
+        assert!(matches!(tell(&knows, &mut late, (0, 0)), Verdict::Bootstrap(_)));
+    }
+
+    #[test]
+    fn a_node_that_comes_up_waits_for_a_majority_and_nothing_lost() {
+        let voters = [(1, 11), (2, 22), (3, 33)];
+        let (mut one, mut two) = (identity(1, 11, &voters), identity(2, 22, &voters));
+        assert_eq!(one.decide(), Verdict::Nothing);
+        two.saw(NodeId(1), Term(4), Index(10));
+        assert_eq!(tell(&two, &mut one, (Term(4).0, 10)), Verdict::Join);
+    }
+
+    #[test]
+    fn a_directory_that_went_back_in_time_is_denied() {
+        let voters = [(1, 11), (2, 22), (3, 33)];
+        for held in [(3, 99), (4, 9)] {
+            let (mut one, mut two) = (identity(1, 11, &voters), identity(2, 22, &voters));
+            two.saw(NodeId(1), Term(4), Index(10));
+            assert_eq!(tell(&two, &mut one, held), Verdict::Deny);
+        }
+    }
+}

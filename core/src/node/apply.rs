@@ -1,0 +1,97 @@
+//! Carries out what is committed.
+
+use super::Node;
+use crate::{
+    codec,
+    contract::{Entry, Output, StopReason},
+    limits,
+    state::{ApplyContext, RecordKey, StateHash},
+    types::{Index, JobId},
+};
+use std::collections::BTreeSet;
+
+impl Node {
+    /// Applies committed entries, up to the limit of one step.
+    pub(super) fn apply_committed(&mut self) {
+        let mut changed = BTreeSet::new();
+        for _ in 0..limits::APPLY_ENTRIES {
+            let index = self.state.index().next();
+            if index > self.raft.commit() || self.stopped {
+                break;
+            }
+            let Some(entry) = self.raft.entry(index).cloned() else { break };
+            self.apply(&entry, &mut changed);
+        }
+        if !changed.is_empty() {
+            let jobs = changed.into_iter().collect();
+            self.outputs.push_back(Output::Changed { index: self.state.index(), jobs });
+        }
+        self.save_if_due();
+    }
+
+    fn apply(&mut self, entry: &Entry, changed: &mut BTreeSet<JobId>) {
+        let index = entry.index;
+        if entry.data.is_empty() {
+            self.state.skip(index);
+            self.entry_applied(index, entry.term, None);
+            self.after_entry(index, &[]);
+            return;
+        }
+        let proposal = match codec::decode(&entry.data) {
+            Ok(proposal) => proposal,
+            Err(error) => {
+                self.stop(StopReason::UnknownEntry { index, message: error.to_string() });
+                return;
+            }
+        };
+        let session = proposal.request.map(|request| request.session);
+        let applied = self.state.apply(&ApplyContext { index }, proposal);
+        for event in applied.trace {
+            self.trace(event);
+        }
+        for key in &applied.touched {
+            match key {
+                RecordKey::Job(job) => _ = changed.insert(job.clone()),
+                RecordKey::Task(task) => _ = changed.insert(task.job.clone()),
+                RecordKey::Executor(_) | RecordKey::Lease(_) => {}
+            }
+        }
+        self.after_entry(index, &applied.touched);
+        // Whoever changes something is alive.
+        if let Some(lease) = session.and_then(|session| self.state.session_lease(session))
+            && let Some(lead) = &mut self.lead
+        {
+            lead.renew(lease, self.now.time);
+        }
+        self.entry_applied(index, entry.term, Some(applied.reply));
+    }
+
+    fn after_entry(&mut self, index: Index, touched: &[RecordKey]) {
+        let first_of_term = self.raft.first_of_term();
+        if let Some(lead) = &mut self.lead {
+            if first_of_term == Some(index) {
+                lead.activate(self.now.time, &self.state);
+            }
+            lead.applied(self.now.time, &self.state, touched);
+        }
+        if index.0.is_multiple_of(limits::CHECKPOINT_ENTRIES) {
+            let hash = self.state.hash();
+            self.checkpoints.push_back((index, hash));
+            if self.checkpoints.len() > limits::CHECKPOINTS_KEPT {
+                self.checkpoints.pop_front();
+            }
+            self.raft.set_checkpoint(index, hash);
+        }
+    }
+
+    /// A leader's state at an agreed index. One that differs from this node's means that one of them is wrong: this node
+    /// serves nothing until an operator has looked.
+    pub(super) fn compare_checkpoint(&mut self, index: Index, hash: StateHash) {
+        let differs = self.checkpoints.iter().any(|(at, own)| *at == index && *own != hash);
+        if differs && self.alarm.is_none() {
+            self.take_no_part(format!(
+                "the state at index {index} differs from the leader's: keep both data directories, and report it"
+            ));
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! Puts the parts together; holds no rule of its own.
+//!
+//! One file a concern: [`peers`] takes messages in, [`requests`] finds who answers a request, [`apply`] carries out what is
+//! committed, [`snapshots`] shortens the log.
+
+mod apply;
+mod peers;
+mod requests;
+mod snapshots;
+
+use crate::{
+    contract::{Config, Input, LogPosition, Output, Reason, Recovered, StopReason},
+    identity::{Identity, Standing, Verdict},
+    lead::Lead,
+    raft::{Effect, Raft, RaftStart, Role},
+    state::{FEATURE_LEVEL, State, StateHash},
+    trace::TraceEvent,
+    types::{CallKey, Index, Now, Time},
+};
+use quorate_proto::v1 as pb;
+use requests::Waiting;
+use std::collections::VecDeque;
+
+/// One master. See the [crate's first page](crate) for how to drive it.
+#[derive(Clone, Debug)]
+pub struct Node {
+    config: Config,
+    identity: Identity,
+    raft: Raft,
+    state: State,
+    lead: Option<Lead>,
+    waiting: Waiting,
+    /// Above every call key used so far.
+    calls: CallKey,
+    /// The state that is being written aside.
+    saving: Option<LogPosition>,
+    /// Applied entries are counted from here to the next snapshot.
+    saved: Index,
+    /// The state's hash at the newest agreed indexes.
+    checkpoints: VecDeque<(Index, StateHash)>,
+    /// What an operator has to mend; while it stands, the node serves nothing.
+    alarm: Option<String>,
+    hello_at: Time,
+    outputs: VecDeque<Output>,
+    stopped: bool,
+    now: Now,
+}
+
+impl Node {
+    /// A node as it comes up. `config` must be [valid](Config::validate). The same arguments and the same steps give the
+    /// same outputs. Drain [`poll_output`](Self::poll_output) before the first step.
+    #[must_use]
+    pub fn new(config: Config, recovered: Recovered, seed: u64, now: Now) -> Self {
+        let members: std::collections::BTreeSet<_> = config.members.keys().copied().collect();
+        let identity =
+            Identity::new(config.node, config.storage, members.clone(), recovered.voters, FEATURE_LEVEL);
+        let snapshot = recovered.snapshot.as_ref().map(|snapshot| snapshot.at);
+        let start = RaftStart {
+            id: config.node,
+            voters: members,
+            timing: config.timing,
+            seed,
+            hard_state: recovered.hard_state,
+            start: recovered.start,
+            entries: recovered.entries,
+            snapshot,
+        };
+        let mut node = Self {
+            raft: Raft::new(start, now.time),
+            state: recovered.snapshot.map(|snapshot| snapshot.state).unwrap_or_default(),
+            identity,
+            lead: None,
+            waiting: Waiting::default(),
+            calls: CallKey(1),
+            saving: None,
+            saved: snapshot.map_or(Index(0), |at| at.index),
+            checkpoints: VecDeque::new(),
+            alarm: None,
+            hello_at: now.time,
+            outputs: VecDeque::new(),
+            stopped: false,
+            now,
+            config,
+        };
+        if let Standing::Denied(message) = node.identity.standing().clone() {
+            node.take_no_part(message);
+        }
+        let verdict = node.identity.decide();
+        node.obey(verdict);
+        node.finish();
+        node
+    }
+
+    /// Takes one input: the one mutation. Drain [`poll_output`](Self::poll_output) before the next.
+    pub fn step(&mut self, now: Now, input: Input) {
+        if self.stopped {
+            return;
+        }
+        let late = now.time.since(self.next_deadline().map_or(Time::FAR, |(time, _)| time));
+        self.now = Now { time: now.time.max(self.now.time), wall_ms: now.wall_ms };
+        self.raft.begin_step(self.now.time);
+        if late > self.config.timing.heartbeat
+            && let Some(lead) = &mut self.lead
+        {
+            lead.forgive(late);
+        }
+        self.take(input);
+        self.finish();
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Deadline => {
+                self.raft.deadline();
+                self.waiting_due();
+                self.hello_due();
+            }
+            Input::Peer(envelope) => self.peer(*envelope),
+            Input::PeerConnected(_) => self.hello_at = self.now.time,
+            Input::PeerLost(peer) => {
+                self.raft.peer_lost(peer);
+                self.forwarding_lost(peer);
+            }
+            Input::Request { key, request } => self.client_asked(key, *request),
+            Input::RequestGone { key } => self.waiting.client_left(key),
+            Input::WriteDone { io } => self.raft.write_done(io),
+            Input::WriteFailed { message } => self.stop(StopReason::WriteFailed { message }),
+            Input::SnapshotSaved { at } => self.snapshot_saved(at),
+            Input::SnapshotChunkStored { at, number, last } => self.raft.chunk_stored(at, number, last),
+            Input::SnapshotChunkRead { peer, at, number, chunk } => {
+                self.raft.chunk_read(peer, at, number, chunk)
+            }
+            Input::SnapshotLoaded { at, state } => self.snapshot_loaded(at, state),
+            Input::CallDone { key, reply } => self.call_done(key, reply.as_deref()),
+        }
+    }
+
+    /// Carries on what the input set going, until there is nothing left to do without another input.
+    fn finish(&mut self) {
+        self.drain_raft();
+        self.apply_committed();
+        self.serve_confirmed();
+        self.lead_due();
+        self.raft.start_read_round();
+        self.drain_raft();
+        self.serve_confirmed();
+        self.raft.replicate();
+        if let Some(write) = self.raft.take_write() {
+            self.outputs.push_back(Output::Write(write));
+        }
+        self.drain_raft();
+    }
+
+    fn drain_raft(&mut self) {
+        while let Some(effect) = self.raft.poll_effect() {
+            match effect {
+                Effect::Send(to, message) => self.send_raft(to, message),
+                Effect::ReadConfirmed { token, index } => self.waiting.read_confirmed(token, index),
+                Effect::Deposed => self.deposed(),
+                Effect::ReadSnapshotChunk { peer, at, number } => {
+                    self.outputs.push_back(Output::ReadSnapshotChunk { peer, at, number });
+                }
+                Effect::StoreSnapshotChunk { at, number, data, last } => {
+                    self.outputs.push_back(Output::StoreSnapshotChunk { at, number, data, last });
+                }
+                Effect::LoadSnapshot { at } => self.outputs.push_back(Output::LoadSnapshot { at }),
+                Effect::Checkpoint { index, hash } => self.compare_checkpoint(index, hash),
+                Effect::Trace(event) => {
+                    if let TraceEvent::LeaderElected { term } = event {
+                        let time = self.state.time();
+                        self.lead = Some(Lead::new(&self.config, term, self.now.time, time, self.calls));
+                    }
+                    self.trace(event);
+                }
+            }
+        }
+    }
+
+    /// What a leader has to propose.
+    fn lead_due(&mut self) {
+        let Some(lead) = &mut self.lead else { return };
+        for (errand, command) in lead.due(self.now.time, &self.state) {
+            self.propose_errand(errand, command);
+        }
+        while let Some(call) = self.lead.as_mut().and_then(|lead| lead.next_call(&self.state)) {
+            let (key, address, call) = (call.key, call.address, Box::new(call.call));
+            self.outputs.push_back(Output::Call { key, address, call });
+        }
+    }
+
+    fn call_done(&mut self, key: CallKey, reply: Option<&pb::ExecutorCallReply>) {
+        if let Some(command) = self.lead.as_mut().and_then(|lead| lead.call_done(key, reply)) {
+            self.propose_internal(command);
+        }
+    }
+
+    /// The reign is over: nothing that waits here for its entry or its confirmation will get it here.
+    fn deposed(&mut self) {
+        if let Some(lead) = self.lead.take() {
+            self.calls = lead.call_base();
+        }
+        self.fail_leader_waits();
+    }
+
+    fn obey(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Nothing => {}
+            Verdict::Bootstrap(voters) => {
+                // Every vote waits for the write that keeps them.
+                self.raft.keep_voters(voters);
+                self.raft.grant_vote_right();
+                self.trace(TraceEvent::Bootstrapped);
+            }
+            Verdict::Join => self.raft.grant_vote_right(),
+            Verdict::Deny => {
+                if let Standing::Denied(message) = self.identity.standing().clone() {
+                    self.take_no_part(message);
+                }
+            }
+        }
+    }
+
+    fn take_no_part(&mut self, message: String) {
+        self.raft.withdraw_vote_right();
+        self.trace(TraceEvent::NoVote { message: message.clone() });
+        self.alarm = Some(message);
+    }
+
+    fn stop(&mut self, reason: StopReason) {
+        self.stopped = true;
+        self.outputs.push_back(Output::Stop(reason));
+    }
+
+    fn trace(&mut self, event: TraceEvent) {
+        self.outputs.push_back(Output::Trace(event));
+    }
+
+    /// The next output, until there is none. Never fails, never blocks.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to step with `Input::Deadline`, and why. `None` only after a stop. Ask again after each step; to step too
+    /// early is harmless.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<(Time, Reason)> {
+        if self.stopped {
+            return None;
+        }
+        let raft = match self.raft.role() {
+            Role::Leader => Reason::Heartbeat,
+            Role::Follower | Role::PreCandidate | Role::Candidate => Reason::Election,
+        };
+        let apply = if self.raft.commit() > self.state.index() { self.now.time } else { Time::FAR };
+        [
+            (self.raft.next_deadline(), raft),
+            (apply, Reason::Apply),
+            (self.lead.as_ref().map_or(Time::FAR, |lead| lead.next_deadline(&self.state)), Reason::Lead),
+            (self.waiting.next_deadline(), Reason::Request),
+            (self.hello_at, Reason::Hello),
+        ]
+        .into_iter()
+        .min()
+        .filter(|(time, _)| *time < Time::FAR)
+    }
+
+    /// Its consensus state.
+    #[must_use]
+    pub const fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    /// Its replicated state, as of the last applied entry. Cloning it takes constant time.
+    #[must_use]
+    pub const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Its place in the cluster.
+    #[must_use]
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// What is wrong; empty = healthy.
+    #[must_use]
+    pub fn alarms(&self) -> Vec<String> {
+        self.alarm.iter().cloned().collect()
+    }
+
+    /// What the node knows of itself.
+    #[must_use]
+    pub fn status(&self) -> pb::StatusReply {
+        let role = match self.raft.role() {
+            _ if !self.raft.has_vote() => pb::Role::NoVote,
+            Role::Follower => pb::Role::Follower,
+            Role::PreCandidate => pb::Role::PreCandidate,
+            Role::Candidate => pb::Role::Candidate,
+            Role::Leader => pb::Role::Leader,
+        };
+        let (executors, jobs, keys) = self.state.sizes();
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        pb::StatusReply {
+            cluster: self.config.cluster.0,
+            node: self.config.node.0,
+            storage: self.config.storage.0,
+            role: role.into(),
+            term: self.raft.term().0,
+            leader: self.raft.leader().map_or(0, |leader| leader.0),
+            commit_index: self.raft.commit().0,
+            applied_index: self.state.index().0,
+            durable_index: self.raft.durable_index().0,
+            first_index: self.raft.first_index().0,
+            feature_level: FEATURE_LEVEL,
+            executors: count(executors),
+            jobs: count(jobs),
+            keys: keys as u64,
+            alarms: self.alarms(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            state_hash: self.state.hash().0.to_le_bytes().to_vec().into(),
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Messages of peers, in and out.
+
+use super::Node;
+use crate::{
+    contract::{Lane, Output},
+    identity::Standing,
+    raft::{message::Message, wire},
+    types::{Index, NodeId, StorageId, Term, Time},
+};
+use quorate_proto::v1::{self as pb, envelope::Body};
+
+impl Node {
+    /// A message from the network: nothing about it is trusted.
+    pub(super) fn peer(&mut self, envelope: pb::Envelope) {
+        let (from, term, storage) = (NodeId(envelope.from), Term(envelope.term), StorageId(envelope.storage));
+        let mine = envelope.to == self.config.node.0 && envelope.cluster == self.config.cluster.0;
+        let Some(body) = envelope.body.filter(|_| mine && self.config.members.contains_key(&from)) else {
+            return;
+        };
+        if let Err(answer) = self.identity.admit(from, storage) {
+            if let Some(answer) = answer {
+                self.send(from, Lane::Control, *answer);
+            }
+            return;
+        }
+        let body = match body {
+            Body::Hello(hello) => {
+                let held = (self.raft.term(), self.raft.durable_index());
+                let (answer, verdict) = self.identity.hello_heard(from, storage, &hello, held);
+                self.obey(verdict);
+                if let Some(answer) = answer {
+                    self.send(from, Lane::Control, answer);
+                }
+                return;
+            }
+            Body::Denied(denial) => {
+                let verdict = self.identity.denied_heard(&denial);
+                self.obey(verdict);
+                return;
+            }
+            other => other,
+        };
+        // Until a majority has confirmed that this node lost nothing, whatever it says could break a promise.
+        if *self.identity.standing() != Standing::Member {
+            return;
+        }
+        match body {
+            Body::Forward(forward) => self.forward_asked(from, forward),
+            Body::ForwardReply(reply) => self.forward_answered(from, reply),
+            body => {
+                if let Some(message) = wire::decode(term, body) {
+                    self.witness(from, term, &message);
+                    self.raft.receive(from, term, message);
+                }
+            }
+        }
+    }
+
+    /// Remembers what a peer promised, in case it comes back without it.
+    fn witness(&mut self, from: NodeId, term: Term, message: &Message) {
+        match message {
+            Message::Appended { index } | Message::HeartbeatReply { verified: index, .. } => {
+                self.identity.saw(from, term, *index);
+            }
+            Message::VoteReply { granted: true } => self.identity.saw(from, term, Index(0)),
+            Message::PreVote { .. }
+            | Message::PreVoteReply { .. }
+            | Message::Vote { .. }
+            | Message::VoteReply { granted: false }
+            | Message::Append { .. }
+            | Message::AppendRefused { .. }
+            | Message::Heartbeat { .. }
+            | Message::SnapshotChunk { .. }
+            | Message::SnapshotReply { .. } => {}
+        }
+    }
+
+    pub(super) fn send_raft(&mut self, to: NodeId, message: Message) {
+        let lane = match &message {
+            Message::Append { .. } | Message::Appended { .. } | Message::AppendRefused { .. } => Lane::Data,
+            Message::SnapshotChunk { .. } => Lane::Bulk,
+            Message::PreVote { .. }
+            | Message::PreVoteReply { .. }
+            | Message::Vote { .. }
+            | Message::VoteReply { .. }
+            | Message::Heartbeat { .. }
+            | Message::HeartbeatReply { .. }
+            | Message::SnapshotReply { .. } => Lane::Control,
+        };
+        self.send(to, lane, wire::encode(message));
+    }
+
+    pub(super) fn send(&mut self, to: NodeId, lane: Lane, body: Body) {
+        let envelope = Box::new(pb::Envelope {
+            cluster: self.config.cluster.0,
+            from: self.config.node.0,
+            to: to.0,
+            storage: self.config.storage.0,
+            term: self.raft.term().0,
+            body: Some(body),
+        });
+        self.outputs.push_back(Output::Send { to, lane, envelope });
+    }
+
+    /// Asks those who have not answered yet.
+    pub(super) fn hello_due(&mut self) {
+        if self.now.time < self.hello_at {
+            return;
+        }
+        let questions = self.identity.questions();
+        self.hello_at =
+            if questions.is_empty() { Time::FAR } else { self.now.time + self.config.timing.heartbeat * 2 };
+        for (peer, hello) in questions {
+            self.send(peer, Lane::Control, hello);
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! When the state is written aside, and what of the log may go then.
+
+use super::Node;
+use crate::{
+    contract::{LogPosition, Output, Snapshot},
+    state::State,
+    trace::TraceEvent,
+    types::Index,
+};
+
+impl Node {
+    pub(super) fn save_if_due(&mut self) {
+        let index = self.state.index();
+        let due = index.0.saturating_sub(self.saved.0) >= self.config.snapshot_entries;
+        if !due || self.saving.is_some() {
+            return;
+        }
+        let Some(term) = self.raft.term_at(index) else { return };
+        let at = LogPosition { term, index };
+        self.saving = Some(at);
+        self.outputs.push_back(Output::SaveSnapshot(Snapshot { at, state: self.state.clone() }));
+    }
+
+    pub(super) fn snapshot_saved(&mut self, at: LogPosition) {
+        if self.saving != Some(at) {
+            return;
+        }
+        self.saving = None;
+        self.saved = self.saved.max(at.index);
+        self.raft.snapshot_saved(at);
+        // Some entries stay, so that a peer that is a little behind needs no snapshot.
+        let index = Index(at.index.0.saturating_sub(self.config.trailing_entries));
+        if index >= self.raft.first_index()
+            && let Some(term) = self.raft.term_at(index)
+        {
+            self.raft.compact(LogPosition { term, index });
+            self.trace(TraceEvent::Compacted { index });
+        }
+    }
+
+    /// A leader's snapshot, decoded.
+    pub(super) fn snapshot_loaded(&mut self, at: LogPosition, state: Option<Box<State>>) {
+        let whole = state.as_ref().is_some_and(|state| state.index() == at.index);
+        if self.raft.snapshot_loaded(at, whole)
+            && let Some(state) = state
+        {
+            self.state = *state;
+            self.saved = at.index;
+            self.checkpoints.clear();
+        }
+    }
+}

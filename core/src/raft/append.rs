@@ -1,0 +1,77 @@
+//! A follower's side of the log (Raft, section 5.3).
+
+use super::{Effect, Raft, message::Message};
+use crate::{
+    contract::{Entry, LogPosition},
+    state::StateHash,
+    types::{Index, NodeId},
+};
+
+impl Raft {
+    pub(crate) fn append_asked(
+        &mut self,
+        from: NodeId,
+        previous: LogPosition,
+        mut entries: Vec<Entry>,
+        leader_commit: Index,
+    ) {
+        self.hear_leader(from);
+        let last = entries.last().map_or(previous.index, |entry| entry.index);
+        let mut previous = previous;
+        // What is committed is equal in every log of this term's leader, and may be gone from this one.
+        let commit = self.hard_state.commit;
+        if previous.index < commit {
+            if last <= commit {
+                self.promise(from, Message::Appended { index: last });
+                return;
+            }
+            entries.retain(|entry| entry.index > commit);
+            previous = LogPosition { term: self.log.term_at(commit).unwrap_or(previous.term), index: commit };
+        }
+        if !self.log.holds(previous) {
+            let hint = self.log.last_not_above(previous.index, previous.term);
+            self.send(from, Message::AppendRefused { previous: previous.index, hint });
+            return;
+        }
+        for entry in entries {
+            match self.log.term_at(entry.index) {
+                Some(term) if term == entry.term => {}
+                Some(_) => {
+                    assert!(entry.index > commit, "what is committed is never overwritten");
+                    self.log.truncate_from(entry.index);
+                    self.durability.cut_from(entry.index);
+                    self.verified = self.verified.min(Index(entry.index.0 - 1));
+                    self.log.push(entry);
+                }
+                None => self.log.push(entry),
+            }
+        }
+        self.verified = self.verified.max(last);
+        self.follow_commit(leader_commit);
+        self.promise(from, Message::Appended { index: last });
+    }
+
+    pub(crate) fn heartbeat_heard(
+        &mut self,
+        from: NodeId,
+        commit: Index,
+        position: u64,
+        checkpoint: Option<(Index, StateHash)>,
+    ) {
+        self.hear_leader(from);
+        self.follow_commit(commit);
+        if let Some((index, hash)) = checkpoint {
+            self.effects.push_back(Effect::Checkpoint { index, hash });
+        }
+        let verified = self.verified.min(self.durable_index());
+        self.send(from, Message::HeartbeatReply { position, verified });
+    }
+
+    /// Only what is known to be equal to the leader's log follows its commit index.
+    fn follow_commit(&mut self, leader_commit: Index) {
+        let commit = leader_commit.min(self.verified);
+        if commit > self.hard_state.commit {
+            self.set_commit(commit);
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! What is on the disk, and what waits for it.
+
+use super::{Effect, Raft, Role, message::Message, quorum};
+use crate::{
+    contract::{Entry, HardState, LogPosition, Voters, Write},
+    types::{Index, NodeId, Term, Time, WriteId},
+};
+use core::time::Duration;
+use std::collections::VecDeque;
+
+/// A write on its way.
+#[derive(Clone, Debug)]
+struct Pending {
+    io: WriteId,
+    /// The end of the log as this write leaves it, as far as it still is part of the log.
+    last: Index,
+    /// The oldest node clock at which it was handed out.
+    since: Time,
+}
+
+/// A message that must not leave before a write is done.
+#[derive(Clone, Debug)]
+struct Held {
+    io: WriteId,
+    to: NodeId,
+    term: Term,
+    message: Message,
+}
+
+/// The bookkeeping of writes.
+#[derive(Clone, Debug)]
+pub(crate) struct Durability {
+    /// The last write handed out.
+    issued: WriteId,
+    pending: VecDeque<Pending>,
+    held: VecDeque<Held>,
+    /// Promises made in the step under way, which `take_write` gives their write.
+    promised: Vec<(NodeId, Term, Message)>,
+    /// As handed out.
+    hard_state: HardState,
+    /// Entries up to here were handed out.
+    handed: Index,
+    durable: Index,
+    start: Option<LogPosition>,
+    voters: Option<Voters>,
+    /// The write that makes a candidate's own vote durable.
+    own_vote: OwnVote,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OwnVote {
+    None,
+    /// Not handed out yet.
+    Wanted,
+    /// In this write.
+    In(WriteId),
+}
+
+impl Durability {
+    pub(crate) const fn new(hard_state: HardState, last: Index) -> Self {
+        Self {
+            issued: WriteId(0),
+            pending: VecDeque::new(),
+            held: VecDeque::new(),
+            promised: Vec::new(),
+            hard_state,
+            handed: last,
+            durable: last,
+            start: None,
+            voters: None,
+            own_vote: OwnVote::None,
+        }
+    }
+
+    /// The node did not run for so long: its disk is not to blame.
+    pub(crate) fn forgive(&mut self, late: Duration) {
+        for write in &mut self.pending {
+            write.since = write.since + late;
+        }
+    }
+
+    pub(crate) const fn durable(&self) -> Index {
+        self.durable
+    }
+
+    /// The log was cut: nothing from `index` on is in it any more, whatever is on its way.
+    pub(crate) fn cut_from(&mut self, index: Index) {
+        let last = Index(index.0.saturating_sub(1));
+        self.handed = self.handed.min(last);
+        self.durable = self.durable.min(last);
+        for write in &mut self.pending {
+            write.last = write.last.min(last);
+        }
+    }
+
+    /// The log begins at a place that it holds.
+    pub(crate) const fn release(&mut self, at: LogPosition) {
+        self.start = Some(at);
+    }
+
+    /// The log begins at a new place that it did not hold.
+    pub(crate) fn restart(&mut self, at: LogPosition) {
+        self.cut_from(Index(0));
+        self.start = Some(at);
+        self.handed = at.index;
+    }
+}
+
+impl Raft {
+    /// Sends a message once everything that this node holds now is durable.
+    pub(crate) fn promise(&mut self, to: NodeId, message: Message) {
+        let term = self.hard_state.term;
+        self.durability.promised.push((to, term, message));
+    }
+
+    pub(crate) fn want_own_vote(&mut self) {
+        self.durability.own_vote = OwnVote::Wanted;
+    }
+
+    /// Keeps the voters' storage ids durably.
+    pub fn keep_voters(&mut self, voters: Voters) {
+        self.durability.voters = Some(voters);
+    }
+
+    /// The log begins at a snapshot's end, and holds nothing else.
+    pub(crate) fn restart_log(&mut self, at: LogPosition) {
+        self.log.start_at(at);
+        self.durability.restart(at);
+        self.hard_state.commit = self.hard_state.commit.max(at.index);
+    }
+
+    /// Releases the log up to `position`, which must be committed and covered by a snapshot.
+    pub fn compact(&mut self, position: LogPosition) {
+        if position.index > self.log.start().index
+            && self.log.holds(position)
+            && position.index <= self.durable_index()
+        {
+            self.log.start_at(position);
+            self.durability.start = Some(position);
+        }
+    }
+
+    /// What is to be written of what changed in this step. Call it when the step's changes are complete.
+    pub fn take_write(&mut self) -> Option<Write> {
+        let last = self.log.last().index;
+        let term_or_vote = {
+            let (newest, handed) = (self.hard_state, self.durability.hard_state);
+            newest.term != handed.term || newest.vote != handed.vote
+        };
+        let state = &mut self.durability;
+        let dirty = last > state.handed || term_or_vote || state.start.is_some() || state.voters.is_some();
+        let write = dirty.then(|| {
+            state.issued = state.issued.next();
+            let entries = entries_behind(&self.log, state.handed);
+            state.handed = last;
+            state.pending.push_back(Pending { io: state.issued, last, since: self.now });
+            let changed = self.hard_state != state.hard_state;
+            state.hard_state = self.hard_state;
+            Write {
+                io: state.issued,
+                start: state.start.take(),
+                entries,
+                hard_state: changed.then_some(self.hard_state),
+                voters: state.voters.take(),
+            }
+        });
+        if state.own_vote == OwnVote::Wanted {
+            state.own_vote = OwnVote::In(state.issued);
+        }
+        let io = state.issued;
+        for (to, term, message) in core::mem::take(&mut state.promised) {
+            if state.pending.is_empty() {
+                self.effects.push_back(Effect::Send(to, message));
+            } else {
+                state.held.push_back(Held { io, to, term, message });
+            }
+        }
+        write
+    }
+
+    /// A write and all before it are on the disk.
+    pub fn write_done(&mut self, io: WriteId) {
+        let state = &mut self.durability;
+        while let Some(write) = state.pending.front()
+            && write.io <= io
+        {
+            state.durable = state.durable.max(write.last);
+            state.pending.pop_front();
+        }
+        while let Some(held) = state.held.front()
+            && held.io <= io
+        {
+            let held = state.held.pop_front().expect("the front was just seen");
+            // A promise of an older term concerns nobody any more.
+            if held.term == self.hard_state.term {
+                self.effects.push_back(Effect::Send(held.to, held.message));
+            }
+        }
+        if let OwnVote::In(needed) = self.durability.own_vote
+            && needed <= io
+        {
+            self.durability.own_vote = OwnVote::None;
+            if self.role == Role::Candidate {
+                self.votes.insert(self.id, true);
+                self.count_votes();
+            }
+        }
+        self.advance_commit();
+    }
+
+    /// Whether the oldest write is not done for longer than a disk may take.
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        self.oldest_write() > self.timing.disk_stall
+    }
+
+    /// How long the oldest write has been on its way.
+    #[must_use]
+    pub fn oldest_write(&self) -> Duration {
+        self.durability.pending.front().map_or(Duration::ZERO, |write| self.now.since(write.since))
+    }
+
+    /// Commits what a majority holds durably. Only entries of the own term are counted; those before them follow
+    /// (Raft, section 5.4.2). A leader counts itself when its own write is done.
+    pub(crate) fn advance_commit(&mut self) {
+        let Some(leading) = &self.leading else { return };
+        let own = core::iter::once(self.durability.durable.0);
+        let others = leading.progress.values().map(|progress| progress.matched.0);
+        let reached = Index(quorum::reached_by_majority(own.chain(others)));
+        if reached > self.hard_state.commit && self.log.term_at(reached) == Some(self.hard_state.term) {
+            self.set_commit(reached);
+        }
+    }
+
+    pub(crate) fn set_commit(&mut self, index: Index) {
+        assert!(index <= self.log.last().index, "an entry that is not there cannot be committed");
+        if let Some(leading) = &mut self.leading {
+            let committed = (self.hard_state.commit.0 + 1..=index.0)
+                .filter_map(|at| self.log.entry(Index(at)))
+                .map(|entry| entry.data.len())
+                .sum::<usize>();
+            leading.uncommitted_bytes = leading.uncommitted_bytes.saturating_sub(committed);
+        }
+        self.hard_state.commit = self.hard_state.commit.max(index);
+    }
+}
+
+fn entries_behind(log: &super::log::Log, handed: Index) -> Vec<Entry> {
+    log.slice(handed.next(), usize::MAX, usize::MAX)
+}

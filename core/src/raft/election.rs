@@ -1,0 +1,179 @@
+//! Who leads (Raft, section 5.2; pre-vote and check-quorum: Raft dissertation, sections 9.6 and 6.2).
+
+use super::{Effect, Leading, Raft, Role, message::Message, progress::Progress, quorum, read::Reads};
+use crate::{
+    contract::{Entry, LogPosition},
+    trace::{StepDown, TraceEvent},
+    types::{NodeId, Term, Time},
+};
+use bytes::Bytes;
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+impl Raft {
+    /// Nobody has led for an election timeout.
+    pub(crate) fn election_due(&mut self) {
+        self.reset_election_timer();
+        if !self.has_vote || self.is_stalled() {
+            return;
+        }
+        self.role = Role::PreCandidate;
+        self.leader = None;
+        self.leader_heard_at = None;
+        self.votes = BTreeMap::from([(self.id, true)]);
+        // A refusal costs nobody a term, so it is soon asked again.
+        self.election_at = self.now + self.draw(self.timing.heartbeat, self.timing.heartbeat * 3);
+        let (next_term, last) = (self.hard_state.term.next(), self.log.last());
+        self.trace(TraceEvent::PreVoteStarted { term: next_term });
+        for peer in self.peers() {
+            self.send(peer, Message::PreVote { next_term, last });
+        }
+        self.count_votes();
+    }
+
+    /// Whoever hears a leader refuses, and so does a leader itself: a node that is cut off cannot disturb those that are not.
+    pub(crate) fn pre_vote_asked(&mut self, from: NodeId, next_term: Term, last: LogPosition) {
+        let heard = self.leader_heard_at.is_some_and(|at| self.now.since(at) < self.timing.election_min);
+        let granted = self.has_vote
+            && self.role != Role::Leader
+            && !heard
+            && next_term > self.hard_state.term
+            && last >= self.log.last();
+        self.send(from, Message::PreVoteReply { next_term, granted });
+    }
+
+    pub(crate) fn pre_vote_answered(&mut self, from: NodeId, next_term: Term, granted: bool) {
+        if self.role == Role::PreCandidate && next_term == self.hard_state.term.next() {
+            self.votes.insert(from, granted);
+            self.count_votes();
+        }
+    }
+
+    /// One vote a term; durable before it leaves. The candidate's log must hold all that may be committed (section 5.4.1).
+    pub(crate) fn vote_asked(&mut self, from: NodeId, last: LogPosition) {
+        let free = self.hard_state.vote.is_none_or(|vote| vote == from);
+        // A candidate and a leader have voted for themselves.
+        let granted = self.has_vote && free && last >= self.log.last();
+        if !granted {
+            self.send(from, Message::VoteReply { granted });
+            return;
+        }
+        self.hard_state.vote = Some(from);
+        self.role = Role::Follower;
+        self.reset_election_timer();
+        self.promise(from, Message::VoteReply { granted });
+    }
+
+    pub(crate) fn vote_answered(&mut self, from: NodeId, granted: bool) {
+        if self.role == Role::Candidate {
+            self.votes.insert(from, granted);
+            self.count_votes();
+        }
+    }
+
+    /// Votes count as they come: nobody waits for a node that is down.
+    pub(crate) fn count_votes(&mut self) {
+        let granted = self.votes.values().filter(|&&granted| granted).count();
+        let needed = quorum::majority(self.voters.len());
+        match self.role {
+            Role::PreCandidate if granted >= needed => self.become_candidate(),
+            Role::Candidate if granted >= needed => self.become_leader(),
+            Role::Candidate if self.votes.len() - granted + needed > self.voters.len() => {
+                // Lost: another round soon, at a time of its own, finds the votes free again.
+                let soon = self.now + self.draw(Duration::from_millis(1), self.timing.heartbeat * 3);
+                self.election_at = self.election_at.min(soon);
+            }
+            Role::Follower | Role::PreCandidate | Role::Candidate | Role::Leader => {}
+        }
+    }
+
+    fn become_candidate(&mut self) {
+        self.hard_state.term = self.hard_state.term.next();
+        self.hard_state.vote = Some(self.id);
+        self.verified = crate::types::Index(0);
+        self.receiving = None;
+        self.role = Role::Candidate;
+        self.votes = BTreeMap::new();
+        self.reset_election_timer();
+        self.want_own_vote();
+        let last = self.log.last();
+        self.trace(TraceEvent::ElectionStarted { term: self.hard_state.term });
+        for peer in self.peers() {
+            // Not before the term is durable: a restart must not lead a second candidacy in the same term.
+            self.promise(peer, Message::Vote { last });
+        }
+    }
+
+    fn become_leader(&mut self) {
+        let term = self.hard_state.term;
+        self.role = Role::Leader;
+        self.leader = Some(self.id);
+        let next = self.log.last().index.next();
+        let progress = self.peers().into_iter().map(|peer| (peer, Progress::new(next, self.now))).collect();
+        self.leading = Some(Leading {
+            progress,
+            first_of_term: next,
+            reads: Reads::default(),
+            heartbeat_at: self.now,
+            uncommitted_bytes: 0,
+        });
+        // Until an entry of the own term is committed, a leader does not know what is (section 8).
+        self.log.push(Entry { term, index: next, data: Bytes::new() });
+        self.trace(TraceEvent::LeaderElected { term });
+        self.heartbeat_due();
+    }
+
+    /// Follows in `term`. The one place where a reign ends.
+    pub(crate) fn become_follower(&mut self, term: Term, leader: Option<NodeId>, why: StepDown) {
+        if self.leading.take().is_some() {
+            self.trace(TraceEvent::SteppedDown { term: self.hard_state.term, reason: why });
+            self.effects.push_back(Effect::Deposed);
+            self.reset_election_timer();
+        }
+        if term > self.hard_state.term {
+            self.hard_state.term = term;
+            self.hard_state.vote = None;
+            self.verified = crate::types::Index(0);
+            self.receiving = None;
+            self.leader_heard_at = None;
+        }
+        let changed = self.leader != leader || self.role != Role::Follower;
+        self.role = Role::Follower;
+        self.leader = leader;
+        self.votes.clear();
+        if changed && leader.is_some() {
+            self.trace(TraceEvent::Following { term, leader });
+        }
+    }
+
+    /// The leader of this term has spoken.
+    pub(crate) fn hear_leader(&mut self, from: NodeId) {
+        if self.leader != Some(from) || self.role != Role::Follower {
+            self.become_follower(self.hard_state.term, Some(from), StepDown::HigherTerm);
+        }
+        self.leader_heard_at = Some(self.now);
+        self.reset_election_timer();
+    }
+
+    /// A peer's connection was reset. If it led, an election need not wait for the timeout.
+    pub fn peer_lost(&mut self, peer: NodeId) {
+        if self.leader == Some(peer) && self.has_vote {
+            self.leader_heard_at = None;
+            let soon = self.now + self.draw(Duration::from_millis(1), self.timing.heartbeat * 2);
+            self.election_at = self.election_at.min(soon);
+        }
+    }
+
+    pub(crate) fn reset_election_timer(&mut self) {
+        self.election_at = if self.has_vote {
+            self.now + self.draw(self.timing.election_min, self.timing.election_max)
+        } else {
+            Time::FAR
+        };
+    }
+
+    fn draw(&mut self, least: Duration, most: Duration) -> Duration {
+        let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        Duration::from_nanos(self.draws.range(nanoseconds(least), nanoseconds(most)))
+    }
+}

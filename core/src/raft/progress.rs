@@ -1,0 +1,120 @@
+//! What a leader knows of one follower.
+
+use crate::{
+    contract::LogPosition,
+    limits,
+    types::{Index, Time},
+};
+use std::collections::VecDeque;
+
+/// How a leader sends to a follower.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// It is not known where the logs agree: one append at a time.
+    Probe {
+        /// One is on its way.
+        waiting: bool,
+    },
+    /// The logs agree up to `matched`: appends follow each other without waiting.
+    Replicate,
+    /// The follower needs entries that are gone: a snapshot is on its way.
+    Snapshot {
+        /// The snapshot's last entry.
+        at: LogPosition,
+        /// The chunk on its way.
+        number: u64,
+        /// When it was last asked for or sent.
+        since: Time,
+    },
+}
+
+/// One follower, as its leader sees it.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// Durable there, and equal to the leader's log.
+    pub matched: Index,
+    /// The next entry to send.
+    pub next: Index,
+    /// How to send.
+    pub mode: Mode,
+    /// The highest read position that it has confirmed.
+    pub position: u64,
+    /// When it last answered anything in this term.
+    pub active_at: Time,
+    /// When an append was last acknowledged, or the first of those on their way was sent.
+    pub moved_at: Time,
+    inflight: VecDeque<(Index, usize)>,
+    inflight_bytes: usize,
+}
+
+impl Progress {
+    /// A follower of which nothing is known yet.
+    #[must_use]
+    pub const fn new(next: Index, now: Time) -> Self {
+        Self {
+            matched: Index(0),
+            next,
+            mode: Mode::Probe { waiting: false },
+            position: 0,
+            active_at: now,
+            moved_at: now,
+            inflight: VecDeque::new(),
+            inflight_bytes: 0,
+        }
+    }
+
+    /// Whether the limits allow one more append on its way.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.inflight.len() < limits::INFLIGHT_MESSAGES && self.inflight_bytes < limits::INFLIGHT_BYTES
+    }
+
+    /// Whether appends are on their way.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !self.inflight.is_empty()
+    }
+
+    /// An append up to `last` left.
+    pub fn sent(&mut self, now: Time, last: Index, bytes: usize) {
+        if self.inflight.is_empty() {
+            self.moved_at = now;
+        }
+        self.inflight.push_back((last, bytes));
+        self.inflight_bytes += bytes;
+        self.next = last.next();
+    }
+
+    /// Everything up to `index` is durable there, and equal to the leader's log.
+    pub fn acknowledged(&mut self, now: Time, index: Index) {
+        while let Some(&(last, bytes)) = self.inflight.front()
+            && last <= index
+        {
+            self.inflight.pop_front();
+            self.inflight_bytes -= bytes;
+            self.moved_at = now;
+        }
+        if index > self.matched {
+            self.matched = index;
+            self.moved_at = now;
+        }
+        self.next = self.next.max(self.matched.next());
+        let agreed = match self.mode {
+            Mode::Probe { .. } => true,
+            Mode::Snapshot { at, .. } => index >= at.index,
+            Mode::Replicate => false,
+        };
+        if agreed {
+            self.probe(self.matched.next());
+            self.mode = Mode::Replicate;
+        }
+    }
+
+    /// Goes back to one append at a time, from `next` on.
+    pub fn probe(&mut self, next: Index) {
+        self.mode = Mode::Probe { waiting: false };
+        self.next = next.max(self.matched.next());
+        self.inflight.clear();
+        self.inflight_bytes = 0;
+    }
+}

@@ -1,0 +1,39 @@
+//! Majorities.
+
+/// How many of `voters` make a majority.
+#[must_use]
+pub const fn majority(voters: usize) -> usize {
+    voters / 2 + 1
+}
+
+/// The highest value that a majority has reached. The same function decides commits (over log indexes) and reads
+/// (over positions): both are "a majority says at least so much".
+#[must_use]
+pub fn reached_by_majority(values: impl Iterator<Item = u64>) -> u64 {
+    let mut values: Vec<u64> = values.collect();
+    values.sort_unstable_by(|left, right| right.cmp(left));
+    match values.len() {
+        0 => 0,
+        count => values[majority(count) - 1],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_majority_is_more_than_half() {
+        assert_eq!([1, 2, 3, 4, 5].map(majority), [1, 2, 2, 3, 3]);
+    }
+
+    #[test]
+    fn the_value_is_the_one_that_a_majority_has_reached() {
+        assert_eq!(reached_by_majority([].into_iter()), 0);
+        assert_eq!(reached_by_majority([7].into_iter()), 7);
+        assert_eq!(reached_by_majority([9, 3].into_iter()), 3);
+        assert_eq!(reached_by_majority([9, 3, 5].into_iter()), 5);
+        assert_eq!(reached_by_majority([9, 3, 5, 1].into_iter()), 3);
+        assert_eq!(reached_by_majority([9, 3, 5, 1, 7].into_iter()), 5);
+    }
+}

@@ -1,0 +1,184 @@
+//! A leader's side of the log (Raft, sections 5.3 and 5.4).
+
+use super::{
+    Effect, Raft,
+    message::Message,
+    progress::{Mode, Progress},
+    quorum,
+};
+use crate::{
+    contract::{Entry, LogPosition},
+    limits,
+    trace::StepDown,
+    types::{Index, NodeId},
+};
+use core::time::Duration;
+
+impl Raft {
+    /// A leader's period: does it still lead, is something lost on its way, are they told that it is there?
+    pub(crate) fn heartbeat_due(&mut self) {
+        if self.is_stalled() {
+            self.become_follower(self.hard_state.term, None, StepDown::DiskStall);
+            return;
+        }
+        if !self.hears_quorum() {
+            self.become_follower(self.hard_state.term, None, StepDown::NoQuorum);
+            return;
+        }
+        let (now, heartbeat) = (self.now, self.timing.heartbeat);
+        let Some(leading) = &mut self.leading else { return };
+        leading.heartbeat_at = now + heartbeat;
+        for progress in leading.progress.values_mut() {
+            match &mut progress.mode {
+                Mode::Probe { waiting } => *waiting = false,
+                Mode::Replicate => {
+                    if progress.is_waiting() && now.since(progress.moved_at) > heartbeat * 3 {
+                        progress.probe(progress.matched.next());
+                    }
+                }
+                Mode::Snapshot { .. } => {}
+            }
+        }
+        self.send_heartbeats();
+        self.resume_snapshots();
+        self.replicate();
+        self.advance_commit();
+        self.confirm_reads();
+    }
+
+    /// Whether a majority answered within an election timeout (check-quorum).
+    fn hears_quorum(&self) -> bool {
+        let Some(leading) = &self.leading else { return false };
+        let heard = leading
+            .progress
+            .values()
+            .filter(|peer| self.now.since(peer.active_at) <= self.timing.election_max)
+            .count();
+        heard + 1 >= quorum::majority(self.voters.len())
+    }
+
+    pub(crate) fn send_heartbeats(&mut self) {
+        let Some(leading) = &mut self.leading else { return };
+        let position = leading.reads.send_round();
+        let commit = self.hard_state.commit;
+        let checkpoint = self.checkpoint;
+        for (&peer, progress) in &leading.progress {
+            let commit = commit.min(progress.matched);
+            self.effects.push_back(Effect::Send(peer, Message::Heartbeat { commit, position, checkpoint }));
+        }
+    }
+
+    /// Sends every follower what it lacks, as far as the limits allow. Call it when the step's changes are complete.
+    pub fn replicate(&mut self) {
+        if self.leading.is_some() {
+            for peer in self.peers() {
+                self.replicate_to(peer);
+            }
+        }
+    }
+
+    fn replicate_to(&mut self, peer: NodeId) {
+        let (now, last, commit) = (self.now, self.log.last().index, self.hard_state.commit);
+        loop {
+            let Some(leading) = &mut self.leading else { return };
+            let Some(progress) = leading.progress.get_mut(&peer) else { return };
+            let probing = match progress.mode {
+                Mode::Probe { waiting: false } => true,
+                Mode::Replicate if progress.next <= last && progress.has_room() => false,
+                Mode::Probe { waiting: true } | Mode::Replicate | Mode::Snapshot { .. } => return,
+            };
+            let before = Index(progress.next.0 - 1);
+            let Some(term) = self.log.term_at(before) else {
+                self.start_snapshot(peer);
+                return;
+            };
+            // A follower that does not answer is probed with empty hands.
+            let silent = now.since(progress.active_at) > self.timing.heartbeat * 3;
+            let count = if probing && silent { 0 } else { limits::APPEND_ENTRIES };
+            let entries = self.log.slice(progress.next, count, limits::APPEND_BYTES);
+            if probing {
+                progress.mode = Mode::Probe { waiting: true };
+            } else {
+                let bytes = entries.iter().map(|entry| entry.data.len()).sum();
+                let sent = entries.last().map_or(before, |entry: &Entry| entry.index);
+                progress.sent(now, sent, bytes);
+            }
+            let previous = LogPosition { term, index: before };
+            self.send(peer, Message::Append { previous, entries, commit });
+        }
+    }
+
+    pub(crate) fn append_answered(&mut self, from: NodeId, index: Index) {
+        let now = self.now;
+        let last = self.log.last().index;
+        let Some(progress) = self.active(from) else { return };
+        // A follower cannot hold what the leader does not.
+        if index > last {
+            return;
+        }
+        progress.acknowledged(now, index);
+        self.replicate_to(from);
+        self.advance_commit();
+    }
+
+    pub(crate) fn append_refused(&mut self, from: NodeId, previous: Index, hint: LogPosition) {
+        let agree = self.log.last_not_above(hint.index, hint.term);
+        let Some(progress) = self.active(from) else { return };
+        // An answer to an append that is long settled says nothing.
+        let stale = previous <= progress.matched
+            || match progress.mode {
+                Mode::Probe { .. } => previous.next() != progress.next,
+                Mode::Replicate => previous >= progress.next,
+                Mode::Snapshot { .. } => true,
+            };
+        if !stale {
+            progress.probe(agree.index.next().min(previous));
+            self.replicate_to(from);
+        }
+    }
+
+    pub(crate) fn heartbeat_answered(&mut self, from: NodeId, position: u64, verified: Index) {
+        let (now, last) = (self.now, self.log.last().index);
+        let Some(progress) = self.active(from) else { return };
+        progress.position = progress.position.max(position);
+        if verified <= last && verified > progress.matched {
+            progress.acknowledged(now, verified);
+            self.advance_commit();
+        }
+        self.replicate_to(from);
+        self.confirm_reads();
+    }
+
+    /// A follower that answered in this term.
+    pub(crate) fn active(&mut self, peer: NodeId) -> Option<&mut Progress> {
+        let progress = self.leading.as_mut()?.progress.get_mut(&peer)?;
+        progress.active_at = self.now;
+        Some(progress)
+    }
+
+    /// The entries that `peer` lacks are gone from the log: it gets the newest snapshot, chunk by chunk.
+    fn start_snapshot(&mut self, peer: NodeId) {
+        let now = self.now;
+        let Some(at) = self.snapshot.filter(|at| at.index >= self.log.start().index) else { return };
+        let Some(leading) = &mut self.leading else { return };
+        let Some(progress) = leading.progress.get_mut(&peer) else { return };
+        progress.probe(at.index.next());
+        progress.mode = Mode::Snapshot { at, number: 0, since: now };
+        self.effects.push_back(Effect::ReadSnapshotChunk { peer, at, number: 0 });
+    }
+
+    /// Asks again for chunks that got lost on their way.
+    fn resume_snapshots(&mut self) {
+        let patience = self.timing.election_max.max(Duration::from_millis(500));
+        let now = self.now;
+        let Some(leading) = &mut self.leading else { return };
+        for (&peer, progress) in &mut leading.progress {
+            if let Mode::Snapshot { at, number, since } = &mut progress.mode
+                && now.since(*since) > patience
+            {
+                *since = now;
+                self.effects.push_back(Effect::ReadSnapshotChunk { peer, at: *at, number: *number });
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! What a follower does with a leader's snapshot (Raft, section 7), and what a node does with its own.
+
+use super::{Effect, Raft, message::Message, progress::Mode};
+use crate::{
+    contract::LogPosition,
+    trace::TraceEvent,
+    types::{Index, NodeId},
+};
+use bytes::Bytes;
+
+/// A snapshot on its way in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Receiving {
+    from: NodeId,
+    at: LogPosition,
+    /// The chunk that is wanted next.
+    next: u64,
+    /// It is being stored, or loaded: what comes meanwhile is a repetition.
+    busy: bool,
+}
+
+impl Raft {
+    /// A chunk of the leader's snapshot. Chunks come one after the other; each is asked for by the answer to the one before.
+    pub(crate) fn chunk_heard(
+        &mut self,
+        from: NodeId,
+        at: LogPosition,
+        number: u64,
+        data: Bytes,
+        last: bool,
+    ) {
+        self.hear_leader(from);
+        if at.index <= self.hard_state.commit {
+            self.receiving = None;
+            self.promise(from, Message::SnapshotReply { index: at.index, next: 0, installed: true });
+            return;
+        }
+        let same =
+            self.receiving.as_ref().is_some_and(|receiving| receiving.at == at && receiving.from == from);
+        if number == 0 && !same {
+            self.receiving = Some(Receiving { from, at, next: 0, busy: false });
+        }
+        match &mut self.receiving {
+            Some(receiving) if receiving.at == at && receiving.next == number && !receiving.busy => {
+                receiving.busy = true;
+                self.effects.push_back(Effect::StoreSnapshotChunk { at, number, data, last });
+            }
+            Some(receiving) if receiving.at == at && receiving.busy => {}
+            Some(Receiving { at: other, next, .. }) if *other == at => {
+                let next = *next;
+                self.send(from, Message::SnapshotReply { index: at.index, next, installed: false });
+            }
+            Some(_) | None => {
+                self.send(from, Message::SnapshotReply { index: at.index, next: 0, installed: false })
+            }
+        }
+    }
+
+    /// The chunk is stored. `last`: the snapshot is whole, and is loaded.
+    pub fn chunk_stored(&mut self, at: LogPosition, number: u64, last: bool) {
+        let Some(receiving) =
+            self.receiving.as_mut().filter(|receiving| receiving.at == at && receiving.next == number)
+        else {
+            return;
+        };
+        if last {
+            self.effects.push_back(Effect::LoadSnapshot { at });
+            return;
+        }
+        receiving.busy = false;
+        receiving.next += 1;
+        let (from, next) = (receiving.from, receiving.next);
+        self.send(from, Message::SnapshotReply { index: at.index, next, installed: false });
+    }
+
+    /// The snapshot is loaded. True: the log begins behind it, and the caller swaps its state.
+    pub fn snapshot_loaded(&mut self, at: LogPosition, whole: bool) -> bool {
+        let Some(receiving) = self.receiving.take_if(|receiving| receiving.at == at) else { return false };
+        if !whole || at.index <= self.hard_state.commit {
+            let installed = at.index <= self.hard_state.commit;
+            self.send(receiving.from, Message::SnapshotReply { index: at.index, next: 0, installed });
+            return false;
+        }
+        if self.log.holds(at) {
+            self.log.start_at(at);
+            self.durability.release(at);
+            self.hard_state.commit = at.index;
+        } else {
+            self.restart_log(at);
+        }
+        self.snapshot = Some(at);
+        self.verified = self.verified.max(at.index);
+        self.trace(TraceEvent::SnapshotInstalled { index: at.index });
+        self.promise(receiving.from, Message::SnapshotReply { index: at.index, next: 0, installed: true });
+        true
+    }
+
+    pub(crate) fn chunk_answered(&mut self, from: NodeId, index: Index, next: u64, installed: bool) {
+        let now = self.now;
+        let last = self.log.last().index;
+        let Some(progress) = self.active(from) else { return };
+        let Mode::Snapshot { at, number, since } = &mut progress.mode else { return };
+        if at.index != index || index > last {
+            return;
+        }
+        if installed {
+            progress.acknowledged(now, index);
+            self.advance_commit();
+            self.replicate();
+        } else if next == *number + 1 || next == 0 {
+            *number = next;
+            *since = now;
+            let (at, number) = (*at, *number);
+            self.effects.push_back(Effect::ReadSnapshotChunk { peer: from, at, number });
+        }
+    }
+
+    /// A chunk was read for a follower. `None`: that snapshot is gone, and a newer one takes its place.
+    pub fn chunk_read(&mut self, peer: NodeId, at: LogPosition, number: u64, chunk: Option<(Bytes, bool)>) {
+        let now = self.now;
+        let Some(leading) = &mut self.leading else { return };
+        let Some(progress) = leading.progress.get_mut(&peer) else { return };
+        match &mut progress.mode {
+            Mode::Snapshot { at: wanted, number: chunk_number, since }
+                if *wanted == at && *chunk_number == number =>
+            {
+                *since = now;
+            }
+            _ => return,
+        }
+        match chunk {
+            Some((data, last)) => self.send(peer, Message::SnapshotChunk { at, number, data, last }),
+            None => progress.probe(progress.matched.next()),
+        }
+    }
+
+    /// This node's own snapshot is on the disk.
+    pub fn snapshot_saved(&mut self, at: LogPosition) {
+        if self.snapshot.is_none_or(|newest| newest.index < at.index) {
+            self.snapshot = Some(at);
+        }
+    }
+
+    /// The newest snapshot on this node's disk.
+    #[must_use]
+    pub const fn snapshot(&self) -> Option<LogPosition> {
+        self.snapshot
+    }
+}

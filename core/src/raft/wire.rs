@@ -1,0 +1,129 @@
+//! Between messages and envelopes. What does not decode is refused, never trusted.
+
+use super::message::Message;
+use crate::{
+    contract::{Entry, LogPosition},
+    limits,
+    state::StateHash,
+    types::{Index, Term},
+};
+use quorate_proto::v1::{self as pb, envelope::Body};
+
+const fn place(term: u64, index: u64) -> LogPosition {
+    LogPosition { term: Term(term), index: Index(index) }
+}
+
+/// The body of an envelope.
+#[must_use]
+pub fn encode(message: Message) -> Body {
+    match message {
+        Message::PreVote { next_term, last } => Body::PreVote(pb::PreVoteRequest {
+            last_index: last.index.0,
+            last_term: last.term.0,
+            next_term: next_term.0,
+        }),
+        Message::PreVoteReply { next_term, granted } => {
+            Body::PreVoteReply(pb::PreVoteReply { next_term: next_term.0, granted })
+        }
+        Message::Vote { last } => {
+            Body::Vote(pb::VoteRequest { last_index: last.index.0, last_term: last.term.0 })
+        }
+        Message::VoteReply { granted } => Body::VoteReply(pb::VoteReply { granted }),
+        Message::Append { previous, entries, commit } => Body::Append(pb::AppendRequest {
+            prev_index: previous.index.0,
+            prev_term: previous.term.0,
+            entries: entries.into_iter().map(encode_entry).collect(),
+            commit: commit.0,
+        }),
+        Message::Appended { index } => {
+            Body::AppendReply(pb::AppendReply { accepted: true, index: index.0, hint_index: 0, hint_term: 0 })
+        }
+        Message::AppendRefused { previous, hint } => Body::AppendReply(pb::AppendReply {
+            accepted: false,
+            index: previous.0,
+            hint_index: hint.index.0,
+            hint_term: hint.term.0,
+        }),
+        Message::Heartbeat { commit, position, checkpoint } => Body::Heartbeat(pb::HeartbeatMessage {
+            commit: commit.0,
+            position,
+            hash_index: checkpoint.map_or(0, |(index, _)| index.0),
+            hash: checkpoint.map_or_else(Default::default, |(_, hash)| hash.0.to_le_bytes().to_vec().into()),
+        }),
+        Message::HeartbeatReply { position, verified } => {
+            Body::HeartbeatAnswer(pb::HeartbeatAnswer { position, verified_index: verified.0 })
+        }
+        Message::SnapshotChunk { at, number, data, last } => Body::SnapshotChunk(pb::SnapshotChunk {
+            index: at.index.0,
+            entry_term: at.term.0,
+            number,
+            data,
+            last,
+        }),
+        Message::SnapshotReply { index, next, installed } => {
+            Body::SnapshotReply(pb::SnapshotReply { index: index.0, next_number: next, installed })
+        }
+    }
+}
+
+fn encode_entry(entry: Entry) -> pb::LogEntry {
+    pb::LogEntry { term: entry.term.0, index: entry.index.0, data: entry.data }
+}
+
+/// The message in a body; `None` if it is none of Raft's, or breaks a rule that every honest sender keeps.
+#[must_use]
+pub fn decode(term: Term, body: Body) -> Option<Message> {
+    Some(match body {
+        Body::PreVote(m) => {
+            Message::PreVote { next_term: Term(m.next_term), last: place(m.last_term, m.last_index) }
+        }
+        Body::PreVoteReply(m) => Message::PreVoteReply { next_term: Term(m.next_term), granted: m.granted },
+        Body::Vote(m) => Message::Vote { last: place(m.last_term, m.last_index) },
+        Body::VoteReply(m) => Message::VoteReply { granted: m.granted },
+        Body::Append(m) => decode_append(term, m)?,
+        Body::AppendReply(m) if m.accepted => Message::Appended { index: Index(m.index) },
+        Body::AppendReply(m) => {
+            Message::AppendRefused { previous: Index(m.index), hint: place(m.hint_term, m.hint_index) }
+        }
+        Body::Heartbeat(m) => {
+            let checkpoint = match m.hash_index {
+                0 => None,
+                index => {
+                    Some((Index(index), StateHash(u128::from_le_bytes(m.hash.as_ref().try_into().ok()?))))
+                }
+            };
+            Message::Heartbeat { commit: Index(m.commit), position: m.position, checkpoint }
+        }
+        Body::HeartbeatAnswer(m) => {
+            Message::HeartbeatReply { position: m.position, verified: Index(m.verified_index) }
+        }
+        Body::SnapshotChunk(m) => {
+            if m.data.len() > limits::SNAPSHOT_CHUNK_BYTES || m.index == 0 || m.entry_term > term.0 {
+                return None;
+            }
+            let at = place(m.entry_term, m.index);
+            Message::SnapshotChunk { at, number: m.number, data: m.data, last: m.last }
+        }
+        Body::SnapshotReply(m) => {
+            Message::SnapshotReply { index: Index(m.index), next: m.next_number, installed: m.installed }
+        }
+        Body::Hello(_) | Body::Denied(_) | Body::Forward(_) | Body::ForwardReply(_) => return None,
+    })
+}
+
+/// Entries must follow the place before them without gaps, with terms that do not fall and are not above the sender's.
+fn decode_append(term: Term, message: pb::AppendRequest) -> Option<Message> {
+    let previous = place(message.prev_term, message.prev_index);
+    let mut before = previous;
+    let mut entries = Vec::with_capacity(message.entries.len().min(limits::APPEND_ENTRIES));
+    for entry in message.entries {
+        let at = place(entry.term, entry.index);
+        let follows = Some(at.index.0) == before.index.0.checked_add(1) && at.term >= before.term;
+        if !follows || at.term > term || entry.data.len() > limits::ENTRY_BYTES {
+            return None;
+        }
+        entries.push(Entry { term: at.term, index: at.index, data: entry.data });
+        before = at;
+    }
+    (previous.term <= term).then_some(Message::Append { previous, entries, commit: Index(message.commit) })
+}

@@ -1,0 +1,4 @@
+//! The client library.
+pub struct Client;
+pub struct ClientError;
+pub struct ClientOptions;

@@ -1,0 +1,247 @@
+//! One task owns the node: it feeds inputs in the order of their lanes and carries the outputs out.
+
+mod calls;
+mod handle;
+mod lanes;
+mod log_lines;
+mod writer;
+
+pub use handle::{Change, Identity, NodeHandle};
+pub use writer::{LogWriter, SnapshotFiles};
+
+pub(crate) use calls::{Channels, endpoint, executor};
+pub(crate) use lanes::{LaneReader, Lanes, lanes};
+pub(crate) use writer::{SnapshotWork, keep_snapshots, write_all};
+
+use crate::{
+    peers::Outbox,
+    rt::{self, Duration, Instant, Semaphore, broadcast, mpsc, oneshot, select},
+};
+use lanes::Work;
+use quorate_core::{
+    Input, Node, Output,
+    contract::{StopReason, Write},
+    limits::{CALLS_INFLIGHT, TURN_INPUTS},
+    types::{CallKey, NodeId, Now, RequestKey, Time},
+};
+use quorate_proto::v1 as pb;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+/// The clocks of a driver.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// Begins to count.
+    pub(crate) fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// What they say.
+    pub(crate) fn now(&self) -> Now {
+        let nanos = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        Now { time: Time(nanos), wall_ms: rt::wall_ms() }
+    }
+
+    /// When that time comes; none for a time that never does.
+    fn instant(&self, time: Time) -> Option<Instant> {
+        self.start.checked_add(Duration::from_nanos(time.0))
+    }
+}
+
+/// Where the outputs go.
+#[derive(Debug)]
+pub(crate) struct Outlets {
+    pub(crate) writes: mpsc::UnboundedSender<Write>,
+    pub(crate) snapshots: mpsc::UnboundedSender<SnapshotWork>,
+    pub(crate) peers: BTreeMap<NodeId, Arc<Outbox>>,
+    pub(crate) changes: broadcast::Sender<Change>,
+    pub(crate) channels: Arc<Channels>,
+    /// Back to the driver itself: for the ends of calls.
+    pub(crate) lanes: Lanes,
+}
+
+/// Owns the node.
+pub(crate) struct Driver {
+    id: NodeId,
+    node: Node,
+    clock: Clock,
+    /// A gap between two turns that is longer lets keep-alives go before deadlines.
+    gap: Duration,
+    last_turn: Time,
+    reader: LaneReader,
+    outlets: Outlets,
+    pending: BTreeMap<RequestKey, oneshot::Sender<pb::ClientReply>>,
+    /// What the driver has to tell the node by itself.
+    own: VecDeque<Input>,
+    calls: Arc<Semaphore>,
+    stop: Option<StopReason>,
+}
+
+impl Driver {
+    /// A driver of a node that was made at `clock`'s time. `gap`: the node's heartbeat period.
+    pub(crate) fn new(
+        id: NodeId,
+        node: Node,
+        clock: Clock,
+        gap: Duration,
+        reader: LaneReader,
+        outlets: Outlets,
+    ) -> Self {
+        Self {
+            id,
+            node,
+            clock,
+            gap,
+            last_turn: clock.now().time,
+            reader,
+            outlets,
+            pending: BTreeMap::new(),
+            own: VecDeque::new(),
+            calls: Arc::new(Semaphore::new(CALLS_INFLIGHT)),
+            stop: None,
+        }
+    }
+
+    /// Until the node stops for good.
+    pub(crate) async fn run(mut self) -> StopReason {
+        self.drain();
+        loop {
+            self.turn();
+            if let Some(reason) = self.stop.take() {
+                tracing::error!(node = %self.id, %reason, "stops");
+                return reason;
+            }
+            // A turn that leaves work behind does not wait, but lets other tasks run.
+            rt::yield_now().await;
+            if self.own.is_empty() {
+                self.wait().await;
+            }
+        }
+    }
+
+    /// Waits for work or a deadline, and does the work.
+    async fn wait(&mut self) {
+        let deadline = self.node.next_deadline().and_then(|(time, _)| self.clock.instant(time));
+        let until = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+        let work = select! {
+            biased;
+            work = self.reader.next() => work,
+            () = rt::sleep_until(until) => None,
+        };
+        if let Some(work) = work {
+            self.take(work);
+        }
+    }
+
+    /// At most a turn's number of inputs, then the deadline if it has come.
+    fn turn(&mut self) {
+        let start = self.clock.now().time;
+        let mut most = TURN_INPUTS;
+        if start.since(self.last_turn) > self.gap {
+            most = most.max(self.reader.urgent());
+        }
+        self.last_turn = start;
+        for _ in 0..most {
+            if self.stop.is_some() {
+                return;
+            }
+            if let Some(input) = self.own.pop_front() {
+                self.step(input);
+            } else if let Some(work) = self.reader.try_next() {
+                self.take(work);
+            } else {
+                break;
+            }
+        }
+        let now = self.clock.now().time;
+        if self.stop.is_none() && self.node.next_deadline().is_some_and(|(time, _)| time <= now) {
+            self.step(Input::Deadline);
+        }
+    }
+
+    fn take(&mut self, work: Work) {
+        match work {
+            Work::Input(input) => self.step(input),
+            Work::Request { key, request, reply } => {
+                // Its client may have left while it waited in its lane.
+                if !reply.is_closed() {
+                    self.pending.insert(key, reply);
+                    self.step(Input::Request { key, request });
+                }
+            }
+            Work::Gone(key) => {
+                if self.pending.remove(&key).is_some() {
+                    self.step(Input::RequestGone { key });
+                }
+            }
+        }
+    }
+
+    /// One mutation: the node takes the next input only when its outputs are out.
+    fn step(&mut self, input: Input) {
+        if self.stop.is_none() {
+            self.node.step(self.clock.now(), input);
+            self.drain();
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.node.poll_output() {
+            self.carry_out(output);
+        }
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Send { to, lane, envelope } => {
+                if let Some(outbox) = self.outlets.peers.get(&to) {
+                    outbox.push(lane, *envelope);
+                }
+            }
+            // A writer that has ended has said why; until that is read, nothing more is written.
+            Output::Write(write) => drop(self.outlets.writes.send(write)),
+            Output::SaveSnapshot(snapshot) => self.snapshot(SnapshotWork::Save(snapshot)),
+            Output::StoreSnapshotChunk { at, number, data, last } => {
+                self.snapshot(SnapshotWork::Store { at, number, data, last });
+            }
+            Output::ReadSnapshotChunk { peer, at, number } => {
+                self.snapshot(SnapshotWork::Read { peer, at, number });
+            }
+            Output::LoadSnapshot { at } => self.snapshot(SnapshotWork::Load { at }),
+            Output::Reply { key, reply } => {
+                if let Some(waiting) = self.pending.remove(&key) {
+                    let _ = waiting.send(*reply);
+                }
+            }
+            Output::Call { key, address, call } => self.call(key, address, *call),
+            Output::Changed { index, jobs } => {
+                let _ = self.outlets.changes.send(Change { index, jobs: jobs.into() });
+            }
+            Output::Trace(event) => log_lines::write(self.id, &event),
+            Output::Stop(reason) => self.stop = Some(reason),
+        }
+    }
+
+    fn snapshot(&self, work: SnapshotWork) {
+        drop(self.outlets.snapshots.send(work));
+    }
+
+    fn call(&mut self, key: CallKey, address: String, call: pb::ExecutorCall) {
+        let Ok(place) = Arc::clone(&self.calls).try_acquire_owned() else {
+            self.own.push_back(Input::CallDone { key, reply: None });
+            return;
+        };
+        let (lanes, channels) = (self.outlets.lanes.clone(), Arc::clone(&self.outlets.channels));
+        rt::spawn(async move {
+            let reply = calls::call(&channels, &address, call).await;
+            drop(place);
+            lanes.control(Input::CallDone { key, reply: reply.map(Box::new) }).await;
+        });
+    }
+}

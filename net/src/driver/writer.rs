@@ -1,0 +1,194 @@
+//! Carries writes to the disk, away from the loop: all that wait go with one sync.
+
+use super::lanes::Lanes;
+use crate::{limits::WRITE_BATCH, rt::mpsc};
+use bytes::Bytes;
+use quorate_core::{
+    Input,
+    contract::{LogPosition, Snapshot, Write},
+    state::State,
+    types::NodeId,
+};
+
+/// The log on disk.
+pub trait LogWriter: Send + 'static {
+    /// Makes all of them durable, in their order. Runs on a thread of its own, which it may block; a simulated disk waits
+    /// instead.
+    ///
+    /// # Errors
+    /// What the disk said. Final: nothing is written after it.
+    fn write(&mut self, batch: &[Write]) -> impl Future<Output = Result<(), String>> + Send;
+}
+
+/// The snapshots on disk. Runs on a thread of its own, which it may block.
+pub trait SnapshotFiles: Send + 'static {
+    /// Writes a state aside, syncs and renames.
+    ///
+    /// # Errors
+    /// What the disk said. Final: the node stops.
+    fn save(&mut self, snapshot: &Snapshot) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Writes a chunk of a peer's snapshot aside; number 0 drops what was there, the last one syncs and renames.
+    ///
+    /// # Errors
+    /// What the disk said. Final: the node stops.
+    fn store_chunk(
+        &mut self,
+        at: LogPosition,
+        number: u64,
+        data: Bytes,
+        last: bool,
+    ) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// A chunk of the snapshot at this place, and whether it is the last. `None`: that snapshot is not there.
+    ///
+    /// # Errors
+    /// What the disk said.
+    fn read_chunk(
+        &mut self,
+        at: LogPosition,
+        number: u64,
+    ) -> impl Future<Output = Result<Option<(Bytes, bool)>, String>> + Send;
+
+    /// The state in the snapshot at this place. `None`: that snapshot is not there.
+    ///
+    /// # Errors
+    /// What the disk said, or what does not decode.
+    fn load(&mut self, at: LogPosition) -> impl Future<Output = Result<Option<State>, String>> + Send;
+}
+
+/// Until the driver or the disk ends. The queue has no bound of its own: a node writes no more than its limits allow
+/// before a write is done.
+pub(crate) async fn write_all(
+    mut log: impl LogWriter,
+    mut queue: mpsc::UnboundedReceiver<Write>,
+    lanes: Lanes,
+) {
+    let mut batch = Vec::new();
+    while queue.recv_many(&mut batch, WRITE_BATCH).await > 0 {
+        let Some(io) = batch.last().map(|write: &Write| write.io) else { continue };
+        if let Err(message) = log.write(&batch).await {
+            tracing::error!(%message, "a write to the log failed");
+            lanes.control(Input::WriteFailed { message }).await;
+            return;
+        }
+        batch.clear();
+        if !lanes.control(Input::WriteDone { io }).await {
+            return;
+        }
+    }
+}
+
+/// What is done with snapshots off the loop.
+#[derive(Debug)]
+pub(crate) enum SnapshotWork {
+    Save(Snapshot),
+    Store { at: LogPosition, number: u64, data: Bytes, last: bool },
+    Read { peer: NodeId, at: LogPosition, number: u64 },
+    Load { at: LogPosition },
+}
+
+/// Until the driver ends, or a snapshot cannot be written.
+pub(crate) async fn keep_snapshots(
+    mut files: impl SnapshotFiles,
+    mut queue: mpsc::UnboundedReceiver<SnapshotWork>,
+    lanes: Lanes,
+) {
+    while let Some(work) = queue.recv().await {
+        let done = match work {
+            SnapshotWork::Save(snapshot) => {
+                let at = snapshot.at;
+                files.save(&snapshot).await.map(|()| Input::SnapshotSaved { at })
+            }
+            SnapshotWork::Store { at, number, data, last } => {
+                let stored = files.store_chunk(at, number, data, last).await;
+                stored.map(|()| Input::SnapshotChunkStored { at, number, last })
+            }
+            SnapshotWork::Read { peer, at, number } => {
+                let chunk = files.read_chunk(at, number).await.unwrap_or_else(|message| {
+                    tracing::warn!(%message, ?at, number, "a snapshot cannot be read");
+                    None
+                });
+                Ok(Input::SnapshotChunkRead { peer, at, number, chunk })
+            }
+            SnapshotWork::Load { at } => {
+                let state = files.load(at).await.unwrap_or_else(|message| {
+                    tracing::error!(%message, ?at, "a snapshot cannot be loaded");
+                    None
+                });
+                Ok(Input::SnapshotLoaded { at, state: state.map(Box::new) })
+            }
+        };
+        let failed = done.is_err();
+        let input = done.unwrap_or_else(|message| {
+            tracing::error!(%message, "a snapshot cannot be written");
+            Input::WriteFailed { message }
+        });
+        if !lanes.control(input).await || failed {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::lanes::{Work, lanes},
+        *,
+    };
+    use futures::FutureExt;
+    use quorate_core::types::WriteId;
+    use std::sync::{Arc, Mutex};
+
+    struct Recorded(Arc<Mutex<Vec<Vec<u64>>>>, Option<u64>);
+
+    impl LogWriter for Recorded {
+        async fn write(&mut self, batch: &[Write]) -> Result<(), String> {
+            let ids: Vec<u64> = batch.iter().map(|write| write.io.0).collect();
+            if self.1.is_some_and(|bad| ids.contains(&bad)) {
+                return Err("disk full".into());
+            }
+            self.0.lock().unwrap().push(ids);
+            Ok(())
+        }
+    }
+
+    fn write(io: u64) -> Write {
+        Write { io: WriteId(io), start: None, entries: Vec::new(), hard_state: None, voters: None }
+    }
+
+    fn run(ids: &[u64], bad: Option<u64>) -> (Vec<Vec<u64>>, Vec<Input>) {
+        let (lanes, mut reader) = lanes();
+        let (queue, waiting) = mpsc::unbounded_channel();
+        for &io in ids {
+            queue.send(write(io)).unwrap();
+        }
+        drop(queue);
+        let batches = Arc::new(Mutex::new(Vec::new()));
+        write_all(Recorded(Arc::clone(&batches), bad), waiting, lanes)
+            .now_or_never()
+            .expect("nothing to wait for");
+        let inputs = std::iter::from_fn(|| reader.try_next())
+            .filter_map(|work| if let Work::Input(input) = work { Some(input) } else { None })
+            .collect();
+        let batches = batches.lock().unwrap().clone();
+        (batches, inputs)
+    }
+
+    #[test]
+    fn all_that_wait_go_with_one_sync_and_the_highest_is_named() {
+        let (batches, inputs) = run(&[3, 4, 9], None);
+        assert_eq!(batches, [[3, 4, 9]]);
+        assert!(matches!(inputs[..], [Input::WriteDone { io: WriteId(9) }]), "{inputs:?}");
+    }
+
+    #[test]
+    fn a_failed_write_is_told_and_is_the_last() {
+        let (batches, inputs) = run(&[1, 2], Some(2));
+        assert!(batches.is_empty());
+        assert!(
+            matches!(&inputs[..], [Input::WriteFailed { message }] if message == "disk full"),
+            "{inputs:?}"
+        );
+    }
+}

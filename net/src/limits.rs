@@ -1,0 +1,67 @@
+//! Every bound of the runtime, by name. The bounds of the state machines are in [`quorate_core::limits`].
+
+use crate::rt::Duration;
+use quorate_core::limits::{PEER_MESSAGE_BYTES, PENDING_REQUESTS, REQUEST_BYTES};
+
+/// Finished writes, control messages and ends of calls that wait for the driver.
+pub const CONTROL_QUEUE: usize = 4 * 1024;
+/// Heartbeats of executors and keep-alives of sessions that wait for the driver.
+pub const KEEP_ALIVE_QUEUE: usize = 16 * 1024;
+/// Clients' requests and peers' appends that wait for the driver.
+pub const REQUEST_QUEUE: usize = PENDING_REQUESTS;
+/// Clients' requests and peers' messages that wait for the driver, in bytes.
+pub const QUEUE_BYTES: usize = 64 * 1024 * 1024;
+/// Writes that go to the disk with one sync.
+pub const WRITE_BATCH: usize = 1024;
+
+/// Messages of one lane that wait for a peer; the oldest go first.
+pub const OUTBOX_MESSAGES: usize = 1024;
+/// Messages of one lane that wait for a peer, in bytes; the oldest go first.
+pub const OUTBOX_BYTES: usize = 16 * 1024 * 1024;
+/// Envelopes in one batch to a peer.
+pub const BATCH_MESSAGES: usize = 256;
+/// One batch to a peer, in bytes: one message of the largest size, and room for its frame.
+pub const BATCH_BYTES: usize = PEER_MESSAGE_BYTES + 1024;
+/// How long opening a stream to a peer may take.
+pub const PEER_CONNECT: Duration = Duration::from_millis(500);
+/// The first wait before a stream to a peer is opened again.
+pub const PEER_BACKOFF_MIN: Duration = Duration::from_millis(20);
+/// The longest wait before a stream to a peer is opened again.
+pub const PEER_BACKOFF_MAX: Duration = Duration::from_millis(500);
+/// A stream that lived so long was a good one: the next wait is the first again.
+pub const PEER_STABLE: Duration = Duration::from_secs(1);
+/// How often the receiver of a stream says that it is there.
+pub const PEER_ALIVE: Duration = Duration::from_millis(300);
+/// A stream whose receiver says nothing so long is given up.
+pub const PEER_SILENCE: Duration = Duration::from_millis(1_500);
+
+/// What the client port decodes at most, in bytes. Above [`REQUEST_BYTES`] the answer names that limit; above this one the
+/// transport's own answer does.
+pub const DECODE_BYTES: usize = 4 * REQUEST_BYTES;
+/// What a client decodes at most, in bytes: a heartbeat's reply with all its specifications.
+pub const REPLY_BYTES: usize = 32 * 1024 * 1024;
+/// Streams on one connection of a client.
+pub const STREAMS_PER_CONNECTION: u32 = 1024;
+/// Heartbeats of one stream that wait for their answers.
+pub const HEARTBEATS_PER_STREAM: usize = 8;
+/// The shortest time between two messages of one watch.
+pub const WATCH_PERIOD: Duration = Duration::from_millis(50);
+/// How often a watch asks the leader although nothing changed, so that it does not hang on a node that is cut off.
+pub const WATCH_REFRESH: Duration = Duration::from_secs(5);
+/// Changes that a slow watch may be behind before it reads its job anyhow.
+pub const WATCH_BEHIND: usize = 1024;
+/// Messages of one watch that its client has not taken yet.
+pub const STREAM_QUEUE: usize = 4;
+
+/// Connections to executors, and of a client to masters, that are kept.
+pub const CHANNELS: usize = 256;
+/// How long connecting to an executor, and a call to it, may take.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a client waits for a connection.
+pub const CLIENT_CONNECT: Duration = Duration::from_secs(1);
+/// How often an idle connection is asked whether it is alive, and how long the answer may take.
+pub const CONNECTION_ALIVE: Duration = Duration::from_secs(3);
+/// How long a server that stops waits for its connections to end.
+pub const SERVER_DRAIN: Duration = Duration::from_millis(500);
+/// Heartbeats that wait for a client's stream.
+pub const HEARTBEAT_QUEUE: usize = 64;

@@ -1,0 +1,219 @@
+//! Puts a node together: its driver, its threads, its links to peers and its two ports.
+
+use crate::{
+    driver::{
+        Channels, Clock, Driver, Identity, LogWriter, NodeHandle, Outlets, SnapshotFiles, keep_snapshots,
+        lanes, write_all,
+    },
+    limits::{
+        BATCH_BYTES, CALL_TIMEOUT, CONNECTION_ALIVE, DECODE_BYTES, SERVER_DRAIN, STREAMS_PER_CONNECTION,
+        WATCH_BEHIND,
+    },
+    peers::{Link, Outbox},
+    rt::{self, Finished, JoinHandle, Listener, Tasks, broadcast, mpsc, timeout},
+    services::{Api, PeerService},
+};
+use quorate_core::{
+    Config, Node,
+    contract::{ConfigError, Recovered, StopReason},
+    types::NodeId,
+};
+use quorate_proto::v1::{
+    cluster_server::ClusterServer, fleet_server::FleetServer, jobs_server::JobsServer,
+    key_value_store_server::KeyValueStoreServer, peer_server::PeerServer, sessions_server::SessionsServer,
+};
+use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
+use tonic::transport::{self, Server};
+
+/// Why a server did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The configuration is not safe, or would not work: correct it.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// An address cannot be listened at: free it, or choose another.
+    #[error("cannot listen at {address} ({field}): {source}")]
+    Listen {
+        /// Which of the addresses.
+        field: &'static str,
+        /// As it was given.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Anybody could talk to the cluster: listen at a loopback address, or accept that.
+    #[error(
+        "{field} is {address}, which is not loopback, and connections are not protected: choose a loopback address, or pass --insecure"
+    )]
+    NotLoopback {
+        /// Which of the addresses.
+        field: &'static str,
+        /// Where it would listen.
+        address: SocketAddr,
+    },
+    /// The system has no thread left.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+    /// The node stopped for good.
+    #[error("the node stopped: {0}")]
+    Stopped(#[from] StopReason),
+}
+
+/// What a node is made of. The same in production and in a simulation.
+#[derive(Debug)]
+pub struct NodeParts<L, S> {
+    /// Who it is.
+    pub config: Config,
+    /// What its data directory held.
+    pub recovered: Recovered,
+    /// For everything random in it.
+    pub seed: u64,
+    /// Where its log goes.
+    pub log: L,
+    /// Where its snapshots are.
+    pub snapshots: S,
+    /// Where its peers reach it.
+    pub peer_listener: Listener,
+    /// Where clients reach it.
+    pub client_listener: Listener,
+}
+
+/// A node that runs. Dropping it ends it.
+#[derive(Debug)]
+pub struct RunningNode {
+    handle: NodeHandle,
+    driver: JoinHandle<StopReason>,
+    threads: Vec<Finished>,
+    servers: Tasks,
+    _links: Tasks,
+}
+
+/// Starts a node.
+///
+/// # Errors
+/// A configuration that is not valid, or no thread left.
+pub fn start_node<L: LogWriter, S: SnapshotFiles>(
+    parts: NodeParts<L, S>,
+) -> Result<RunningNode, ServerError> {
+    let NodeParts { config, recovered, seed, log, snapshots, peer_listener, client_listener } = parts;
+    config.validate()?;
+    let identity = Identity { cluster: config.cluster, node: config.node, members: config.members.clone() };
+    let heartbeat = config.timing.heartbeat;
+    let (lanes, reader) = lanes();
+    let (changes, _) = broadcast::channel(WATCH_BEHIND);
+    let channels = Arc::new(Channels::new(CALL_TIMEOUT));
+    let handle = NodeHandle::new(lanes.clone(), changes.clone(), identity.clone());
+
+    let (writes, writes_queue) = mpsc::unbounded_channel();
+    let writer = rt::dedicated("quorate-log", write_all(log, writes_queue, lanes.clone()));
+    let (snapshot_work, snapshot_queue) = mpsc::unbounded_channel();
+    let keeper = rt::dedicated("quorate-snapshot", keep_snapshots(snapshots, snapshot_queue, lanes.clone()));
+    let threads = vec![writer.map_err(ServerError::Thread)?, keeper.map_err(ServerError::Thread)?];
+
+    let peers = outboxes(&identity);
+    let mut links = Tasks::default();
+    for (&peer, outbox) in &peers {
+        let address = identity.members.get(&peer).map(|member| member.peer.clone()).unwrap_or_default();
+        links.spawn(Link { peer, address, outbox: Arc::clone(outbox), lanes: lanes.clone() }.run());
+    }
+    let mut servers = Tasks::default();
+    servers.spawn(serve_peers(
+        peer_listener,
+        PeerService::new(handle.clone(), peers.clone()),
+        handle.clone(),
+    ));
+    servers.spawn(serve_clients(
+        client_listener,
+        Api::new(handle.clone(), Arc::clone(&channels)),
+        handle.clone(),
+    ));
+
+    let clock = Clock::start();
+    let outlets = Outlets { writes, snapshots: snapshot_work, peers, changes, channels, lanes };
+    let node = Node::new(config, recovered, seed, clock.now());
+    let driver = Driver::new(identity.node, node, clock, heartbeat, reader, outlets);
+    Ok(RunningNode { handle, driver: rt::spawn(driver.run()), threads, servers, _links: links })
+}
+
+fn outboxes(identity: &Identity) -> BTreeMap<NodeId, Arc<Outbox>> {
+    let others = identity.members.keys().filter(|&&id| id != identity.node);
+    others.map(|&id| (id, Arc::new(Outbox::default()))).collect()
+}
+
+impl RunningNode {
+    /// The way to the node.
+    #[must_use]
+    pub fn handle(&self) -> NodeHandle {
+        self.handle.clone()
+    }
+
+    /// Waits until the node stops by itself. `None`: its driver panicked, or was ended.
+    pub async fn stopped(&mut self) -> Option<StopReason> {
+        (&mut self.driver).await.ok()
+    }
+
+    /// Ends the node, and waits until its disk is no longer used. What was not answered stays so.
+    pub async fn shutdown(mut self) {
+        self.driver.abort();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has ended, too.
+            let _ = thread.await;
+        }
+        // Streams end by themselves once the driver has ended; what does not is cut off.
+        let _ = timeout(SERVER_DRAIN, self.servers.join()).await;
+    }
+}
+
+impl Drop for RunningNode {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+fn server() -> Server {
+    Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(CONNECTION_ALIVE))
+        .http2_keepalive_timeout(Some(CONNECTION_ALIVE))
+        .max_concurrent_streams(Some(STREAMS_PER_CONNECTION))
+}
+
+async fn serve_peers(listener: Listener, service: PeerService, node: NodeHandle) {
+    let router = server().add_service(PeerServer::new(service).max_decoding_message_size(BATCH_BYTES));
+    tell("peers", serve(router, listener, node).await);
+}
+
+async fn serve_clients(listener: Listener, api: Api, node: NodeHandle) {
+    let router = server()
+        .add_service(KeyValueStoreServer::new(api.clone()).max_decoding_message_size(DECODE_BYTES))
+        .add_service(SessionsServer::new(api.clone()).max_decoding_message_size(DECODE_BYTES))
+        .add_service(FleetServer::new(api.clone()).max_decoding_message_size(DECODE_BYTES))
+        .add_service(JobsServer::new(api.clone()).max_decoding_message_size(DECODE_BYTES))
+        .add_service(ClusterServer::new(api).max_decoding_message_size(DECODE_BYTES));
+    tell("clients", serve(router, listener, node).await);
+}
+
+fn tell(whom: &str, ended: Result<(), transport::Error>) {
+    if let Err(error) = ended {
+        tracing::error!(whom, %error, "a port is served no more");
+    }
+}
+
+#[cfg(not(madsim))]
+async fn serve(
+    router: transport::server::Router,
+    listener: Listener,
+    node: NodeHandle,
+) -> Result<(), transport::Error> {
+    let incoming = transport::server::TcpIncoming::from(listener.0).with_nodelay(Some(true));
+    router.serve_with_incoming_shutdown(incoming, async move { node.stopped().await }).await
+}
+
+#[cfg(madsim)]
+async fn serve(
+    router: transport::server::Router,
+    listener: Listener,
+    node: NodeHandle,
+) -> Result<(), transport::Error> {
+    router.serve_with_shutdown(listener.0, async move { node.stopped().await }).await
+}

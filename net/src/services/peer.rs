@@ -1,0 +1,183 @@
+//! What comes in from peers.
+
+use super::BoxStream;
+use crate::{
+    driver::{Identity, NodeHandle},
+    limits::{PEER_ALIVE, STREAM_QUEUE},
+    peers::Outbox,
+    rt::{self, Instant, mpsc, select},
+};
+use futures::StreamExt;
+use prost::Message;
+use quorate_core::{limits::PEER_MESSAGE_BYTES, types::NodeId};
+use quorate_proto::v1::{self as pb, peer_server::Peer};
+use std::{collections::BTreeMap, sync::Arc};
+use tonic::{Request, Response, Status, Streaming};
+
+/// The service on the peer port.
+#[derive(Clone, Debug)]
+pub(crate) struct PeerService {
+    node: NodeHandle,
+    outboxes: BTreeMap<NodeId, Arc<Outbox>>,
+}
+
+impl PeerService {
+    pub(crate) fn new(node: NodeHandle, outboxes: BTreeMap<NodeId, Arc<Outbox>>) -> Self {
+        Self { node, outboxes }
+    }
+
+    /// Hands everything on to the driver, and says now and then that it is there. Ends with the stream or the driver.
+    async fn receive(
+        self,
+        mut batches: Streaming<pb::PeerBatch>,
+        answers: mpsc::Sender<Result<pb::PeerBatch, Status>>,
+    ) {
+        let mut known = false;
+        let mut next_alive = Instant::now();
+        let ended = loop {
+            let batch = select! {
+                biased;
+                () = self.node.stopped() => break Err(Status::unavailable("this node has stopped")),
+                () = answers.closed() => break Ok(()),
+                batch = batches.message() => batch,
+                () = rt::sleep_until(next_alive) => {
+                    next_alive = Instant::now() + PEER_ALIVE;
+                    // A full queue already holds such an answer.
+                    let _ = answers.try_send(Ok(pb::PeerBatch::default()));
+                    continue;
+                }
+            };
+            let envelopes = match batch {
+                Ok(Some(batch)) => as_decoded(batch).envelopes,
+                Ok(None) => break Ok(()),
+                Err(status) => break Err(status),
+            };
+            if let Err(status) = self.take(envelopes, &mut known).await {
+                break Err(status);
+            }
+        };
+        if let Err(status) = ended {
+            let _ = answers.send(Err(status)).await;
+        }
+    }
+
+    async fn take(&self, envelopes: Vec<pb::Envelope>, known: &mut bool) -> Result<(), Status> {
+        for envelope in envelopes {
+            let from = check(&envelope, self.node.identity()).inspect_err(|status| {
+                tracing::warn!(node = %self.node.identity().node, why = status.message(), "a peer is refused");
+            })?;
+            if !*known {
+                *known = true;
+                if let Some(outbox) = self.outboxes.get(&from) {
+                    outbox.kick();
+                }
+            }
+            if !self.node.lanes().peer(envelope).await {
+                return Err(Status::unavailable("this node has stopped"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[tonic::async_trait]
+impl Peer for PeerService {
+    type ExchangeStream = BoxStream<pb::PeerBatch>;
+
+    async fn exchange(
+        &self,
+        request: Request<Streaming<pb::PeerBatch>>,
+    ) -> Result<Response<Self::ExchangeStream>, Status> {
+        let (answers, stream) = mpsc::channel(STREAM_QUEUE);
+        rt::spawn(self.clone().receive(request.into_inner(), answers));
+        Ok(Response::new(rt::stream_of(stream).boxed()))
+    }
+}
+
+/// A simulated transport hands messages over as they are: there, what a real one does to them is done here.
+fn as_decoded(batch: pb::PeerBatch) -> pb::PeerBatch {
+    if cfg!(madsim) {
+        pb::PeerBatch::decode(batch.encode_to_vec().as_slice()).unwrap_or_default()
+    } else {
+        batch
+    }
+}
+
+/// Whether a message is of this cluster, for this node, from another member, and of a size that is allowed.
+fn check(envelope: &pb::Envelope, me: &Identity) -> Result<NodeId, Status> {
+    let wrong = |message: String| Err(Status::failed_precondition(message));
+    if envelope.cluster != me.cluster.0 {
+        let (theirs, from) = (envelope.cluster, envelope.from);
+        return wrong(format!(
+            "node {} is of cluster {}, but node {from} is of cluster {theirs}: correct the members or the token of one of them",
+            me.node, me.cluster
+        ));
+    }
+    if envelope.to != me.node.0 {
+        return wrong(format!(
+            "a message for node {} came to node {}: correct its address in the list of members of node {}",
+            envelope.to, me.node, envelope.from
+        ));
+    }
+    let from = NodeId(envelope.from);
+    if from == me.node || !me.members.contains_key(&from) {
+        return wrong(format!("node {from} is no peer of node {}: its members do not name it", me.node));
+    }
+    let size = envelope.encoded_len();
+    if size > PEER_MESSAGE_BYTES {
+        let message = format!("a message has {size} bytes: PEER_MESSAGE_BYTES allows {PEER_MESSAGE_BYTES}");
+        return Err(Status::resource_exhausted(message));
+    }
+    Ok(from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_core::{contract::MemberAddress, types::ClusterId};
+
+    fn me() -> Identity {
+        let address = MemberAddress { peer: "a:1".into(), client: "a:2".into() };
+        let members = [1, 2, 3].map(|id| (NodeId(id), address.clone())).into();
+        Identity { cluster: ClusterId(7), node: NodeId(1), members }
+    }
+
+    fn envelope() -> pb::Envelope {
+        pb::Envelope { cluster: 7, from: 2, to: 1, storage: 9, ..Default::default() }
+    }
+
+    #[test]
+    fn a_members_message_is_taken() {
+        assert_eq!(check(&envelope(), &me()).unwrap(), NodeId(2));
+    }
+
+    #[test]
+    fn another_cluster_is_refused_by_both_names() {
+        let status = check(&pb::Envelope { cluster: 8, ..envelope() }, &me()).unwrap_err();
+        assert_eq!(status.code(), tonic::Code::FailedPrecondition);
+        assert!(status.message().contains("cluster 7") && status.message().contains("cluster 8"), "{status}");
+    }
+
+    #[test]
+    fn strangers_and_strays_are_refused() {
+        for wrong in [
+            pb::Envelope { to: 2, ..envelope() },
+            pb::Envelope { from: 1, ..envelope() },
+            pb::Envelope { from: 4, ..envelope() },
+            pb::Envelope { from: 0, ..envelope() },
+        ] {
+            let status = check(&wrong, &me()).unwrap_err();
+            assert_eq!(status.code(), tonic::Code::FailedPrecondition, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_message_over_its_limit_is_refused_by_name() {
+        let entry = pb::LogEntry { data: vec![0; PEER_MESSAGE_BYTES].into(), ..Default::default() };
+        let append = pb::AppendRequest { entries: vec![entry], ..Default::default() };
+        let large = pb::Envelope { body: Some(pb::envelope::Body::Append(append)), ..envelope() };
+        let status = check(&large, &me()).unwrap_err();
+        assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+        assert!(status.message().contains("PEER_MESSAGE_BYTES"), "{status}");
+    }
+}

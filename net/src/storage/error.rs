@@ -1,0 +1,146 @@
+//! What can go wrong, and what to do then.
+
+use std::io;
+
+/// An operation on a file that failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{operation} {file}: {message}")]
+pub struct DiskError {
+    /// What was tried.
+    pub operation: &'static str,
+    /// The file's name inside the data directory, or the directory.
+    pub file: String,
+    /// The kind of error.
+    pub kind: io::ErrorKind,
+    /// What the system said.
+    pub message: String,
+}
+
+impl DiskError {
+    /// From what the system said.
+    #[must_use]
+    pub fn new(operation: &'static str, file: &str, error: &io::Error) -> Self {
+        Self { operation, file: file.to_owned(), kind: error.kind(), message: error.to_string() }
+    }
+
+    /// Whether the file is just not there.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        self.kind == io::ErrorKind::NotFound
+    }
+}
+
+/// Why a write was not carried out. Final for a [`Storage`](super::Storage): what is on the disk is not known any more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StorageError {
+    /// The disk failed. End the process; a restart reads what is really there.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The write contradicts the log. A bug of the caller.
+    #[error("this write would break the log: {0}")]
+    Refused(String),
+    /// A chunk of a snapshot came out of order. Ask the sender to start over with chunk 0.
+    #[error("chunk {number} of snapshot {snapshot} came where {expected} was due: start over with chunk 0")]
+    ChunkOutOfOrder {
+        /// Which snapshot, `term.index`.
+        snapshot: String,
+        /// The chunk that came.
+        number: u64,
+        /// The chunk that would have been right.
+        expected: u64,
+    },
+    /// A chunk or an entry over its limit.
+    #[error("{what} has {size} bytes: at most {limit} are allowed")]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// Its size, in bytes.
+        size: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// A snapshot file is damaged.
+    #[error("{file} is damaged at byte {offset} ({what})")]
+    Damaged {
+        /// The file.
+        file: String,
+        /// Where, in bytes.
+        offset: u64,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// Why a data directory cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The disk failed. Look at the disk, then start again.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// Another process has it open.
+    #[error(
+        "data directory {directory} is in use by another process: stop that one first, or choose another directory"
+    )]
+    Locked {
+        /// The data directory.
+        directory: String,
+    },
+    /// It is another node's, or of another cluster.
+    #[error(
+        "data directory {directory} is not this node's ({file}): {field} is {found}, expected {expected}; \
+         correct the configuration, or point it at the right directory"
+    )]
+    Foreign {
+        /// The data directory.
+        directory: String,
+        /// The file that says so.
+        file: String,
+        /// Which part of the identity.
+        field: &'static str,
+        /// What the file says.
+        found: u64,
+        /// What the configuration says.
+        expected: u64,
+    },
+    /// A newer version wrote it.
+    #[error(
+        "data directory {directory}: {file} has format {found}, this version knows formats up to {known}; \
+         run the version that wrote it, or a newer one"
+    )]
+    NewerFormat {
+        /// The data directory.
+        directory: String,
+        /// The file that says so.
+        file: String,
+        /// Its format.
+        found: u32,
+        /// The newest format that is known.
+        known: u32,
+    },
+    /// There is data, but nothing says whose.
+    #[error(
+        "data directory {directory} has {file} but no file `identity`: it is not known whose data this is; \
+         point the configuration at the right directory, or move this one away and replace the member"
+    )]
+    NoIdentity {
+        /// The data directory.
+        directory: String,
+        /// A file that is there.
+        file: String,
+    },
+    /// What was on the disk for sure is not there as it was written.
+    #[error(
+        "data directory {directory}: {file} is damaged at byte {offset} ({what}); this node must not vote with it: \
+         check the disk, move the directory away and replace the member, the others hold everything"
+    )]
+    Corrupt {
+        /// The data directory.
+        directory: String,
+        /// The file.
+        file: String,
+        /// Where, in bytes.
+        offset: u64,
+        /// What is wrong.
+        what: String,
+    },
+}

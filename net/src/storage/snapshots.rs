@@ -1,0 +1,339 @@
+//! Snapshot files beside the log.
+//!
+//! A snapshot is written aside, synced, renamed, and its name synced; only then older ones go. So what bears a
+//! snapshot's name is whole, or damaged.
+
+use super::{
+    disk::{Disk, remove_if_there},
+    error::{DiskError, OpenError, StorageError},
+    frames::{
+        FrameError, FramePlace, FrameReader, FrameWriter, SNAPSHOT_HEADER_BYTES, SnapshotHeader, read_chunk,
+        snapshot_newer_format,
+    },
+    identity::{FORMAT, Identity},
+};
+use bytes::Bytes;
+use quorate_core::{
+    contract::{LogPosition, Snapshot},
+    limits,
+    state::State,
+    types::{Index, Term},
+};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+const PREFIX: &str = "snapshot-";
+const ASIDE: &str = ".tmp";
+
+fn file_name(at: LogPosition) -> String {
+    format!("{PREFIX}{:016x}-{:016x}", at.term.0, at.index.0)
+}
+
+fn parse_file_name(name: &str) -> Option<LogPosition> {
+    let (term, index) = name.strip_prefix(PREFIX)?.split_once('-')?;
+    let number = |digits| u64::from_str_radix(digits, 16).ok();
+    let at = LogPosition { term: Term(number(term)?), index: Index(number(index)?) };
+    (file_name(at) == name).then_some(at)
+}
+
+/// A snapshot that comes in chunk by chunk.
+struct Receiving {
+    at: LogPosition,
+    writer: FrameWriter,
+}
+
+#[derive(Default)]
+struct Inner {
+    receiving: Option<Receiving>,
+    /// Where the chunks of the snapshot that was read last are.
+    places: Option<(LogPosition, Arc<Vec<FramePlace>>)>,
+}
+
+/// The snapshots of one data directory. Make one and share it: it may be used from several threads, beside
+/// [`Storage`](super::Storage). It blocks.
+pub struct SnapshotStore {
+    disk: Arc<dyn Disk>,
+    identity: Identity,
+    /// One is saved at a time.
+    saving: Mutex<()>,
+    inner: Mutex<Inner>,
+}
+
+impl fmt::Debug for SnapshotStore {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("SnapshotStore")
+            .field("directory", &self.disk.location())
+            .finish_non_exhaustive()
+    }
+}
+
+impl SnapshotStore {
+    /// The snapshots in this directory.
+    #[must_use]
+    pub fn new(disk: Arc<dyn Disk>, identity: Identity) -> Self {
+        Self { disk, identity, saving: Mutex::default(), inner: Mutex::default() }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The directory, for messages.
+    #[must_use]
+    pub fn location(&self) -> String {
+        self.disk.location()
+    }
+
+    /// Whether a file of this name is a snapshot.
+    #[must_use]
+    pub fn is_snapshot(name: &str) -> bool {
+        parse_file_name(name).is_some()
+    }
+
+    /// The snapshots that are there, the newest last.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn list(&self) -> Result<Vec<LogPosition>, DiskError> {
+        let mut found: Vec<_> = self.disk.list()?.iter().filter_map(|name| parse_file_name(name)).collect();
+        found.sort_by_key(|at| (at.index, at.term));
+        Ok(found)
+    }
+
+    /// The newest snapshot.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn newest(&self) -> Result<Option<LogPosition>, DiskError> {
+        Ok(self.list()?.last().copied())
+    }
+
+    /// Makes a state durable. Takes as long as the state is large.
+    ///
+    /// # Errors
+    /// The disk's. There is no new snapshot then, and the older ones are as they were.
+    pub fn save(&self, snapshot: &Snapshot) -> Result<(), StorageError> {
+        self.save_chunks(snapshot.at, snapshot.state.encode())
+    }
+
+    pub(crate) fn save_chunks(
+        &self,
+        at: LogPosition,
+        chunks: impl Iterator<Item = Bytes>,
+    ) -> Result<(), StorageError> {
+        let _one = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
+        let aside = format!("{}.save{ASIDE}", file_name(at));
+        let mut writer = self.begin(at, &aside)?;
+        for chunk in chunks {
+            self.append(&aside, &mut writer, &chunk)?;
+        }
+        self.publish(at, &aside, writer)
+    }
+
+    /// Takes a chunk of a peer's snapshot. Number 0 starts over; with the last one the snapshot is durable.
+    ///
+    /// # Errors
+    /// `ChunkOutOfOrder`, `TooLarge`, or the disk's.
+    pub fn store_chunk(
+        &self,
+        at: LogPosition,
+        number: u64,
+        data: &[u8],
+        last: bool,
+    ) -> Result<(), StorageError> {
+        let mut receiving = self.inner().receiving.take();
+        if number == 0 {
+            if let Some(old) = receiving.take() {
+                remove_if_there(&*self.disk, &Self::received_name(old.at))?;
+            }
+            receiving = Some(Receiving { at, writer: self.begin(at, &Self::received_name(at))? });
+        }
+        let expected = receiving.as_ref().filter(|it| it.at == at).map_or(0, |it| it.writer.next_number());
+        let Some(mut current) = receiving.take_if(|it| it.at == at && number == expected) else {
+            self.inner().receiving = receiving;
+            return Err(StorageError::ChunkOutOfOrder { snapshot: format!("{at:?}"), number, expected });
+        };
+        let aside = Self::received_name(at);
+        self.append(&aside, &mut current.writer, data)?;
+        if last {
+            return self.publish(at, &aside, current.writer);
+        }
+        self.inner().receiving = Some(current);
+        Ok(())
+    }
+
+    fn received_name(at: LogPosition) -> String {
+        format!("{}.received{ASIDE}", file_name(at))
+    }
+
+    fn begin(&self, at: LogPosition, aside: &str) -> Result<FrameWriter, DiskError> {
+        let (writer, bytes) = FrameWriter::begin(&SnapshotHeader { identity: self.identity, at });
+        remove_if_there(&*self.disk, aside)?;
+        self.disk.create(aside)?;
+        self.disk.append(aside, &bytes)?;
+        Ok(writer)
+    }
+
+    fn append(&self, aside: &str, writer: &mut FrameWriter, chunk: &[u8]) -> Result<(), StorageError> {
+        let (size, limit) = (chunk.len(), limits::SNAPSHOT_CHUNK_BYTES);
+        let too_large = StorageError::TooLarge { what: "a chunk of a snapshot", size, limit };
+        let bytes = writer.chunk(chunk).ok_or(too_large)?;
+        Ok(self.disk.append(aside, &bytes)?)
+    }
+
+    /// Gives a snapshot that was written aside its name, then removes older ones.
+    fn publish(&self, at: LogPosition, aside: &str, writer: FrameWriter) -> Result<(), StorageError> {
+        self.disk.append(aside, &writer.finish())?;
+        self.disk.sync(aside)?;
+        self.disk.rename(aside, &file_name(at))?;
+        self.disk.sync_dir()?;
+        self.inner().places = None;
+        let found = self.list()?;
+        let old = found.len().saturating_sub(limits::SNAPSHOTS_KEPT);
+        for &at in &found[..old] {
+            remove_if_there(&*self.disk, &file_name(at))?;
+        }
+        Ok(self.disk.sync_dir()?)
+    }
+
+    /// A chunk, and whether it is the last. `None`: that snapshot is not there any more, or has no such chunk.
+    ///
+    /// # Errors
+    /// `Damaged`, or the disk's.
+    pub fn read_chunk(&self, at: LogPosition, number: u64) -> Result<Option<(Bytes, bool)>, StorageError> {
+        let file = file_name(at);
+        let read = |offset, length| self.disk.read(&file, offset, length);
+        let known =
+            self.inner().places.as_ref().filter(|known| known.0 == at).map(|known| Arc::clone(&known.1));
+        let places = match known {
+            Some(places) => places,
+            None => {
+                let mut places = Vec::new();
+                let Some(mut reader) = self.present(at, self.reader(at, &file, read))? else {
+                    return Ok(None);
+                };
+                while let Some(place) = reader.skip().map_err(|error| damaged(at, error))? {
+                    places.push(place);
+                }
+                let places = Arc::new(places);
+                self.inner().places = Some((at, Arc::clone(&places)));
+                places
+            }
+        };
+        let wanted = usize::try_from(number).unwrap_or(usize::MAX);
+        let Some(place) = places.get(wanted) else { return Ok(None) };
+        let chunk = self.present(at, read_chunk(read, place))?;
+        Ok(chunk.map(|chunk| (chunk, wanted + 1 == places.len())))
+    }
+
+    /// Begins to read a file, and makes sure that it is the one it should be.
+    fn reader<R>(&self, at: LogPosition, file: &str, read: R) -> Result<FrameReader<R>, FrameError>
+    where
+        R: FnMut(u64, usize) -> Result<Vec<u8>, DiskError>,
+    {
+        let (header, reader) = FrameReader::begin(read)?;
+        if header == (SnapshotHeader { identity: self.identity, at }) {
+            return Ok(reader);
+        }
+        let what = format!("it is snapshot {:?} of {:?}, not {file}", header.at, header.identity);
+        Err(super::record::Flaw::wrong(0, what).into())
+    }
+
+    /// `None` for a snapshot that is not there.
+    fn present<T>(&self, at: LogPosition, result: Result<T, FrameError>) -> Result<Option<T>, StorageError> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(FrameError::Disk(error)) if error.is_missing() => Ok(None),
+            Err(error) => Err(damaged(at, error)),
+        }
+    }
+
+    /// The state in a snapshot. `None`: that snapshot is not there any more.
+    ///
+    /// # Errors
+    /// `Damaged`, or the disk's.
+    pub fn load(&self, at: LogPosition) -> Result<Option<State>, StorageError> {
+        let decoded = self.load_chunks(at, |chunks| State::decode(chunks))?;
+        decoded.transpose().map_err(|error| StorageError::Damaged {
+            file: file_name(at),
+            offset: SNAPSHOT_HEADER_BYTES as u64,
+            what: format!("the state does not decode: {error}"),
+        })
+    }
+
+    /// Hands the chunks to `take`, one by one. What it makes of them counts only if all of them were right.
+    pub(crate) fn load_chunks<T>(
+        &self,
+        at: LogPosition,
+        take: impl FnOnce(&mut dyn Iterator<Item = Bytes>) -> T,
+    ) -> Result<Option<T>, StorageError> {
+        let file = file_name(at);
+        let read = |offset, length| self.disk.read(&file, offset, length);
+        let Some(mut reader) = self.present(at, self.reader(at, &file, read))? else { return Ok(None) };
+        let mut failed = None;
+        let mut chunks = std::iter::from_fn(|| match reader.chunk() {
+            Ok(chunk) => chunk,
+            Err(error) => {
+                failed.get_or_insert(error);
+                None
+            }
+        })
+        .fuse();
+        let taken = take(&mut chunks);
+        chunks.by_ref().for_each(drop);
+        self.present(at, failed.map_or(Ok(taken), Err))
+    }
+
+    /// Reads a whole snapshot and keeps nothing.
+    ///
+    /// # Errors
+    /// `Damaged`, or the disk's.
+    pub fn check(&self, at: LogPosition) -> Result<(), StorageError> {
+        self.load_chunks(at, |chunks| chunks.for_each(drop)).map(drop)
+    }
+
+    /// Removes what was being written aside when the process ended.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn clean(&self) -> Result<(), DiskError> {
+        for name in self.disk.list()?.iter().filter(|name| name.ends_with(ASIDE)) {
+            remove_if_there(&*self.disk, name)?;
+        }
+        Ok(())
+    }
+
+    /// What a failure to read a snapshot means when a directory is opened.
+    #[must_use]
+    pub fn open_error(&self, error: StorageError) -> OpenError {
+        let directory = self.location();
+        match error {
+            StorageError::Disk(error) => OpenError::Disk(error),
+            StorageError::Damaged { file, offset, what } => {
+                let begin = self.disk.read(&file, 0, SNAPSHOT_HEADER_BYTES).unwrap_or_default();
+                match snapshot_newer_format(&begin) {
+                    Some(found) => OpenError::NewerFormat { directory, file, found, known: FORMAT },
+                    None => OpenError::Corrupt { directory, file, offset, what },
+                }
+            }
+            StorageError::Refused(_)
+            | StorageError::ChunkOutOfOrder { .. }
+            | StorageError::TooLarge { .. } => {
+                let what = error.to_string();
+                OpenError::Corrupt { directory, file: PREFIX.to_owned(), offset: 0, what }
+            }
+        }
+    }
+}
+
+fn damaged(at: LogPosition, error: FrameError) -> StorageError {
+    match error {
+        FrameError::Disk(error) => StorageError::Disk(error),
+        FrameError::Flaw(flaw) => {
+            StorageError::Damaged { file: file_name(at), offset: flaw.offset, what: flaw.what }
+        }
+    }
+}

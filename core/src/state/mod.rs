@@ -34,7 +34,6 @@ use requests::{Admission, Requests};
 use std::collections::BTreeSet;
 use store::{Space, Store, keyvalue};
 
-
 /// The newest level of commands and records that this version knows.
 pub const FEATURE_LEVEL: u32 = 1;
 

@@ -1,0 +1,295 @@
+//! The settings of a master.
+
+use super::{
+    check_loopback, identity,
+    keys::{Key, Role},
+    layer::Layer,
+    logs::{self, Logs},
+    values::{
+        Members, format_duration, parse_address, parse_bool, parse_duration, parse_members, parse_number,
+    },
+};
+use crate::failure::Failure;
+use quorate_core::{
+    contract::{Config, ConfigError, LeaseTimes, Timing},
+    limits,
+    types::{NodeId, StorageId},
+};
+use std::{fmt::Write as _, path::PathBuf};
+
+/// `quorate server`.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerRole;
+
+const SNAPSHOT_ENTRIES: u64 = 10_000;
+
+const fn key(
+    name: &'static str,
+    flag: &'static str,
+    variable: &'static str,
+    value: &'static str,
+    help: &'static str,
+) -> Key {
+    Key { name, flag, variable, value, help }
+}
+
+impl Role for ServerRole {
+    const COMMAND: &'static str = "quorate server";
+    #[rustfmt::skip]
+    const KEYS: &'static [Key] = &[
+        key("node", "node", "QUORATE_NODE", "ID", "Id of this master; one of the members"),
+        key("members", "members", "QUORATE_MEMBERS", "LIST", "All masters: 1=host:peerport/host:clientport,2=..."),
+        key("cluster_token", "cluster-token", "QUORATE_CLUSTER_TOKEN", "TEXT", "Tells two clusters of the same members apart; no secret [default: empty]"),
+        key("data_dir", "data-dir", "QUORATE_DATA_DIR", "DIRECTORY", "Where the log and the snapshots are kept"),
+        key("listen.peer", "listen-peer", "QUORATE_LISTEN_PEER", "ADDRESS", "Where to listen for other masters [default: the peer address of this member]"),
+        key("listen.client", "listen-client", "QUORATE_LISTEN_CLIENT", "ADDRESS", "Where to listen for clients and executors [default: the client address of this member]"),
+        key("insecure", "insecure", "QUORATE_INSECURE", "", "Allow addresses that are not loopback, although there is no TLS yet"),
+        key("timing.heartbeat", "timing-heartbeat", "QUORATE_TIMING_HEARTBEAT", "DURATION", "Between two heartbeats of a leader [default: 50ms]"),
+        key("timing.election_min", "timing-election-min", "QUORATE_TIMING_ELECTION_MIN", "DURATION", "Shortest silence before a follower asks for votes [default: 250ms]"),
+        key("timing.election_max", "timing-election-max", "QUORATE_TIMING_ELECTION_MAX", "DURATION", "Longest silence before a follower asks for votes [default: 450ms]"),
+        key("timing.disk_stall", "timing-disk-stall", "QUORATE_TIMING_DISK_STALL", "DURATION", "A leader whose disk is silent so long steps down [default: 400ms]"),
+        key("timing.request_timeout", "timing-request-timeout", "QUORATE_TIMING_REQUEST_TIMEOUT", "DURATION", "How long a request waits for a leader [default: 5s]"),
+        key("executor.ttl", "executor-ttl", "QUORATE_EXECUTOR_TTL", "DURATION", "A silent executor has stopped its work after so long [default: 5s]"),
+        key("executor.grace", "executor-grace", "QUORATE_EXECUTOR_GRACE", "DURATION", "What the master waits in addition before it moves the work [default: 2s]"),
+        key("executor.check", "executor-check", "QUORATE_EXECUTOR_CHECK", "DURATION", "How often an executor looks at its deadline [default: 200ms]"),
+        key("executor.kill", "executor-kill", "QUORATE_EXECUTOR_KILL", "DURATION", "How long killing a task takes at most [default: 500ms]"),
+        key("executor.drift_ppm", "executor-drift-ppm", "QUORATE_EXECUTOR_DRIFT_PPM", "NUMBER", "How far two clocks may run apart, in parts of a million [default: 1000]"),
+        key("snapshot_entries", "snapshot-entries", "QUORATE_SNAPSHOT_ENTRIES", "NUMBER", "Applied entries between two snapshots [default: 10000]"),
+        logs::FORMAT,
+        logs::LEVEL,
+    ];
+}
+
+/// What a master runs with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ServerSettings {
+    pub(crate) node: NodeId,
+    pub(crate) members: Members,
+    pub(crate) token: String,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) listen_peer: String,
+    pub(crate) listen_client: String,
+    pub(crate) insecure: bool,
+    pub(crate) timing: Timing,
+    pub(crate) lease: LeaseTimes,
+    pub(crate) snapshot_entries: u64,
+    pub(crate) logs: Logs,
+}
+
+impl ServerSettings {
+    /// Reads and checks all settings.
+    ///
+    /// # Errors
+    /// Wrong use: the first setting that is missing, wrong or unsafe, and where it was given.
+    pub(crate) fn resolve(layer: &Layer) -> Result<Self, Failure> {
+        let text = |text: &str| Ok(text.to_owned());
+        let members = layer.read("members", Members::new(), parse_members)?;
+        if members.is_empty() {
+            return Err(Failure::usage("members is missing: a master must know all masters of its cluster")
+                .with_next("give --members 1=127.0.0.1:7702/127.0.0.1:7701, or [members] in the file"));
+        }
+        let node = NodeId(layer.read("node", 0, |text| parse_number(text, 1, u64::MAX))?);
+        if layer.get("node").is_none() {
+            return Err(Failure::usage("node is missing: a master must know which of the members it is")
+                .with_next("give --node with the id of one member"));
+        }
+        let Some(own) = members.get(&node) else {
+            let known: Vec<String> = members.keys().map(ToString::to_string).collect();
+            let blame = layer.blame("node");
+            return Err(Failure::usage(format!(
+                "{blame}node is {node}, but the members are {}",
+                known.join(", ")
+            ))
+            .with_next("add the node to the members, or correct its id"));
+        };
+        let data_dir = layer.read("data_dir", PathBuf::new(), |text| Ok(PathBuf::from(text)))?;
+        if data_dir.as_os_str().is_empty() {
+            return Err(Failure::usage("data_dir is missing: a master must know where to keep its log")
+                .with_next("give --data-dir with a directory on a local disk"));
+        }
+        let address = |text: &str| parse_address(text, false);
+        let settings = Self {
+            node,
+            token: layer.read("cluster_token", String::new(), text)?,
+            data_dir,
+            listen_peer: layer.read("listen.peer", own.peer.clone(), address)?,
+            listen_client: layer.read("listen.client", own.client.clone(), address)?,
+            insecure: layer.read("insecure", false, parse_bool)?,
+            timing: timing(layer)?,
+            lease: lease(layer)?,
+            snapshot_entries: layer
+                .read("snapshot_entries", SNAPSHOT_ENTRIES, |text| parse_number(text, 1, u64::MAX))?,
+            logs: Logs::resolve(layer)?,
+            members,
+        };
+        check_loopback(layer, "listen.peer", &settings.listen_peer, settings.insecure)?;
+        check_loopback(layer, "listen.client", &settings.listen_client, settings.insecure)?;
+        // The storage id comes from the data directory; any will do here.
+        settings.core(StorageId(1)).validate().map_err(|error| unsafe_setting(layer, &error))?;
+        Ok(settings)
+    }
+
+    /// The configuration of the core, for the data directory with this id.
+    pub(crate) fn core(&self, storage: StorageId) -> Config {
+        Config {
+            cluster: identity::cluster_id(&self.members, &self.token),
+            node: self.node,
+            storage,
+            members: self.members.clone(),
+            timing: self.timing,
+            executor_lease: self.lease,
+            snapshot_entries: self.snapshot_entries,
+            trailing_entries: limits::TRAILING_ENTRIES.min(self.snapshot_entries),
+        }
+    }
+
+    /// The settings as a file that gives the same ones.
+    pub(crate) fn to_toml(&self) -> String {
+        let mut out = String::new();
+        let quote = |text: &str| toml::Value::String(text.to_owned()).to_string();
+        let span = |duration| quote(&format_duration(duration));
+        let (Timing { heartbeat, election_min, election_max, disk_stall, request_timeout }, lease) =
+            (self.timing, self.lease);
+        let (format, level) = self.logs.names();
+        let mut line = |text: String| {
+            // Writing to a string cannot fail.
+            let _written = writeln!(out, "{text}");
+        };
+        line(format!("node = {}", self.node));
+        line(format!("cluster_token = {}", quote(&self.token)));
+        line(format!("data_dir = {}", quote(&self.data_dir.to_string_lossy())));
+        line(format!("insecure = {}", self.insecure));
+        line(format!("snapshot_entries = {}", self.snapshot_entries));
+        line("\n[members]".to_owned());
+        for (id, address) in &self.members {
+            line(format!(
+                "{id} = {{ peer = {}, client = {} }}",
+                quote(&address.peer),
+                quote(&address.client)
+            ));
+        }
+        line(format!(
+            "\n[listen]\npeer = {}\nclient = {}",
+            quote(&self.listen_peer),
+            quote(&self.listen_client)
+        ));
+        line(format!("\n[timing]\nheartbeat = {}\nelection_min = {}", span(heartbeat), span(election_min)));
+        line(format!("election_max = {}\ndisk_stall = {}", span(election_max), span(disk_stall)));
+        line(format!("request_timeout = {}", span(request_timeout)));
+        line(format!(
+            "\n[executor]\nttl = {}\ngrace = {}\ncheck = {}",
+            span(lease.ttl),
+            span(lease.grace),
+            span(lease.check)
+        ));
+        line(format!("kill = {}\ndrift_ppm = {}", span(lease.kill), lease.drift_ppm));
+        line(format!("\n[log]\nformat = {}\nlevel = {}", quote(format), quote(level)));
+        out
+    }
+}
+
+fn timing(layer: &Layer) -> Result<Timing, Failure> {
+    let default = Timing::default();
+    Ok(Timing {
+        heartbeat: layer.read("timing.heartbeat", default.heartbeat, parse_duration)?,
+        election_min: layer.read("timing.election_min", default.election_min, parse_duration)?,
+        election_max: layer.read("timing.election_max", default.election_max, parse_duration)?,
+        disk_stall: layer.read("timing.disk_stall", default.disk_stall, parse_duration)?,
+        request_timeout: layer.read("timing.request_timeout", default.request_timeout, parse_duration)?,
+    })
+}
+
+fn lease(layer: &Layer) -> Result<LeaseTimes, Failure> {
+    let default = LeaseTimes::default();
+    let drift = |text: &str| parse_number(text, 0, 100_000).map(|number| number as u32);
+    Ok(LeaseTimes {
+        ttl: layer.read("executor.ttl", default.ttl, parse_duration)?,
+        grace: layer.read("executor.grace", default.grace, parse_duration)?,
+        check: layer.read("executor.check", default.check, parse_duration)?,
+        kill: layer.read("executor.kill", default.kill, parse_duration)?,
+        drift_ppm: layer.read("executor.drift_ppm", default.drift_ppm, drift)?,
+    })
+}
+
+/// What the core refuses, with the place where the setting was given.
+fn unsafe_setting(layer: &Layer, error: &ConfigError) -> Failure {
+    let blame = match error {
+        ConfigError::Zero { field }
+        | ConfigError::TooShort { field, .. }
+        | ConfigError::OutOfRange { field, .. } => layer.blame(field),
+        ConfigError::NotAMember { .. } => layer.blame("node"),
+        ConfigError::MemberCount { .. } => layer.blame("members"),
+    };
+    Failure::usage(format!("{blame}{error}"))
+        .with_next("correct the setting; `quorate server --help` names the defaults")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{file, layer::Origin};
+    use std::{path::Path, time::Duration};
+
+    const LEAST: &str = "node = 1\ndata_dir = \"/tmp/x\"\n";
+    const MEMBERS: &str = "[members]\n1 = { peer = \"127.0.0.1:2\", client = \"127.0.0.1:1\" }\n";
+
+    fn layer(text: &str) -> Layer {
+        file::parse(text, Path::new("q.toml"), ServerRole::KEYS, ServerRole::COMMAND).unwrap()
+    }
+
+    fn refused(text: &str) -> Failure {
+        ServerSettings::resolve(&layer(text)).unwrap_err()
+    }
+
+    #[test]
+    fn the_least_file_gives_the_defaults() {
+        let settings = ServerSettings::resolve(&layer(&format!("{LEAST}{MEMBERS}"))).unwrap();
+        assert_eq!(settings.timing, Timing::default());
+        assert_eq!(settings.lease, LeaseTimes::default());
+        assert_eq!(settings.listen_peer, "127.0.0.1:2");
+        assert_eq!(settings.listen_client, "127.0.0.1:1");
+    }
+
+    #[test]
+    fn the_printed_configuration_gives_the_same_settings() {
+        let text = format!("{LEAST}cluster_token = \"a \\\"b\\\"\"\ntiming.heartbeat = \"61ms\"\n{MEMBERS}");
+        let settings = ServerSettings::resolve(&layer(&text)).unwrap();
+        assert_eq!(ServerSettings::resolve(&layer(&settings.to_toml())).unwrap(), settings);
+        assert_eq!(settings.timing.heartbeat, Duration::from_millis(61));
+    }
+
+    #[test]
+    fn every_key_is_in_the_printed_configuration() {
+        let settings = ServerSettings::resolve(&layer(&format!("{LEAST}{MEMBERS}"))).unwrap();
+        let printed = layer(&settings.to_toml());
+        for key in ServerRole::KEYS {
+            assert!(printed.get(key.name).is_some(), "{} is not printed", key.name);
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert!(refused("").message.starts_with("members is missing"));
+        assert!(refused(MEMBERS).message.starts_with("node is missing"));
+        assert!(refused(&format!("node = 1\n{MEMBERS}")).message.starts_with("data_dir is missing"));
+        let failure = refused(&format!("node = 7\ndata_dir = \"/tmp/x\"\n{MEMBERS}"));
+        assert_eq!(failure.message, "q.toml, line 1: node is 7, but the members are 1");
+    }
+
+    #[test]
+    fn a_grace_too_small_for_the_lease_is_refused_with_its_line() {
+        let failure = refused(&format!("{LEAST}executor.grace = \"600ms\"\n{MEMBERS}"));
+        assert!(failure.message.starts_with("q.toml, line 3: executor.grace"), "{failure}");
+        assert!(failure.message.contains("600ms"), "{failure}");
+    }
+
+    #[test]
+    fn a_listen_address_for_others_needs_insecure() {
+        let text = format!("{LEAST}listen.client = \"0.0.0.0:7701\"\n{MEMBERS}");
+        let failure = refused(&text);
+        assert!(failure.message.starts_with("q.toml, line 3: listen.client is 0.0.0.0:7701"), "{failure}");
+        let mut over = Layer::default();
+        over.set("insecure", "true".to_owned(), Origin::Flag("insecure"));
+        assert!(ServerSettings::resolve(&layer(&text).under(over)).unwrap().insecure);
+    }
+}

@@ -132,6 +132,29 @@ fn a_file_that_is_gone_is_noticed() {
 }
 
 #[test]
+fn a_sealed_segment_that_lost_whole_batches_is_refused() {
+    let disk = Arc::new(MemoryDisk::new());
+    let (mut storage, _) = open_sized(&disk, 500).unwrap();
+    storage.write(&[entries(1, 1, 1, 100)]).unwrap();
+    for term in 2..20 {
+        let hard_state = Some(HardState { term: Term(term), vote: None, commit: Index(0) });
+        storage.write(&[Write { hard_state, ..nothing() }]).unwrap();
+    }
+    let (_, recovered) = open(&disk).unwrap();
+    assert_eq!(recovered.hard_state.term, Term(19));
+    let sealed = segments(&disk).swap_remove(0);
+    let bytes = disk.read(&sealed, 0, 1 << 20).unwrap();
+    for batch in decode_segment(&bytes).unwrap().batches {
+        let copy = Arc::new(MemoryDisk::clone(&disk));
+        copy.remove(&sealed).unwrap();
+        copy.create(&sealed).unwrap();
+        copy.append(&sealed, &bytes[..usize::try_from(batch.end).unwrap()]).unwrap();
+        let counts = !is_unread(&disk, &sealed, batch.end);
+        assert_eq!(open(&copy).is_err(), counts, "cut at {}", batch.end);
+    }
+}
+
+#[test]
 fn any_sectors_of_the_batch_that_was_being_written_may_be_lost() {
     let disk = Arc::new(MemoryDisk::new());
     let (mut storage, _) = open(&disk).unwrap();

@@ -7,6 +7,9 @@ use crate::{
 use bytes::Bytes;
 use quorate_proto::v1 as pb;
 
+mod specification;
+mod validate;
+
 /// Names one change that a client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestId {
@@ -117,9 +120,32 @@ impl Command {
     /// # Errors
     /// A refusal that names the field, its value, and what would be right.
     pub fn from_request(
-        _request: &pb::ClientRequest,
-        _lease: &LeaseTimes,
+        request: &pb::ClientRequest,
+        lease: &LeaseTimes,
     ) -> Result<Option<(Option<RequestId>, Self)>, pb::Refusal> {
-        unimplemented!()
+        validate::request(request, lease)
+    }
+
+    /// Whether it is a change that a client asks for within a session, so that a retry of it must be known as one.
+    #[must_use]
+    pub const fn needs_request(&self) -> bool {
+        match self {
+            Self::Put { .. }
+            | Self::Delete { .. }
+            | Self::CompareAndSet { .. }
+            | Self::RegisterExecutor { .. }
+            | Self::DeregisterExecutor { .. }
+            | Self::RemoveExecutor { .. }
+            | Self::SubmitJob { .. }
+            | Self::CancelJob { .. }
+            | Self::DeleteJob { .. } => true,
+            Self::OpenSession { .. }
+            | Self::CloseSession { .. }
+            | Self::ExpireLeases { .. }
+            | Self::ReportAttempts { .. }
+            | Self::AttemptRefused { .. }
+            | Self::Place
+            | Self::ForceCancel { .. } => false,
+        }
     }
 }

@@ -105,7 +105,37 @@ pub const AGENT_RETRY_MAX_MS: u64 = 2_000;
 pub const AGENT_LEAVE_MS: u64 = 5_000;
 /// Former registrations that an agent remembers, to refuse calls to them for good.
 pub const PAST_INCARNATIONS: usize = 16;
-/// How long an attempt may take to end when its specification names no time, in milliseconds.
-pub const STOP_TIMEOUT_DEFAULT_MS: u64 = 5_000;
-/// How long an attempt may take to end at most, in milliseconds.
-pub const STOP_TIMEOUT_MAX_MS: u64 = 300_000;
+/// The value of a pair: a label's, a variable's, in bytes.
+pub const PAIR_VALUE_BYTES: usize = 32 * 1024;
+/// A path or an address, in bytes.
+pub const PATH_BYTES: usize = 4 * 1024;
+/// The name of an executor, in characters.
+pub const EXECUTOR_NAME_CHARACTERS: usize = 63;
+/// A session's time to live, in milliseconds: least, most, and what 0 stands for.
+pub const SESSION_TTL_MS: (u64, u64, u64) = (1_000, 3_600_000, 60_000);
+/// How long a cancel may take before it is forced, in milliseconds: most, and what 0 stands for.
+pub const CANCEL_TIMEOUT_MS: (u64, u64) = (3_600_000, 10_000);
+/// How long a task may take to end, in milliseconds: most, and what 0 stands for.
+pub const STOP_TIMEOUT_MS: (u64, u64) = (300_000, 5_000);
+/// Kept output of one attempt when the request names none, in bytes.
+pub const OUTPUT_BYTES_DEFAULT: u64 = 1024 * 1024;
+/// Failures that end a task: most, and what 0 stands for in a batch job.
+pub const RETRY_FAILURES: (u32, u32) = (1_000_000, 3);
+/// Wait after the first failure, in milliseconds: most, and what 0 stands for.
+pub const BACKOFF_INITIAL_MS: (u64, u64) = (3_600_000, 1_000);
+/// Longest wait after a failure, in milliseconds: most, and what 0 stands for.
+pub const BACKOFF_MAX_MS: (u64, u64) = (86_400_000, 60_000);
+/// Growth of the wait with each failure, in percent: least, most, and what 0 stands for.
+pub const BACKOFF_GROWTH_PERCENT: (u32, u32, u32) = (100, 1_000, 200);
+/// Online so long, a task starts anew with the first wait, in milliseconds: most, and what 0 stands for.
+pub const BACKOFF_RESET_MS: (u64, u64) = (31_536_000_000, 600_000);
+/// How long a task waits after an executor refused it, in milliseconds.
+pub const REFUSED_WAIT_MS: u64 = 1_000;
+/// Tasks of all jobs together, ended ones included.
+pub const TASKS: usize = 2_000_000;
+/// Equally loaded executors, of one number of free slots, that placement looks at for one task.
+pub const PLACEMENT_TIES: usize = 16;
+/// Names that are tried for a job that came without one.
+pub const JOB_ID_TRIES: u64 = 100;
+/// Jobs that one page of a filtered list looks at.
+pub const JOBS_SCANNED: usize = 10_000;

@@ -169,8 +169,8 @@ impl Attempts {
             }
         }
         let stop_ms = match specification.stop_timeout_ms {
-            0 => limits::STOP_TIMEOUT_DEFAULT_MS,
-            stated => stated.min(limits::STOP_TIMEOUT_MAX_MS),
+            0 => limits::STOP_TIMEOUT_MS.1,
+            stated => stated.min(limits::STOP_TIMEOUT_MS.0),
         };
         let attempt = Attempt {
             stand: Stand::Parked { until, confirmed: false },

@@ -1,0 +1,226 @@
+//! Quorate's own records, and the tables that are an index over them. The only way to change either.
+
+use super::{
+    fleet, jobs, lease,
+    store::{Item, Space, Store},
+};
+use crate::{
+    codec::CodecError,
+    types::{ExecutorId, JobId, LeaseId, Revision, TaskKey},
+};
+use bytes::Bytes;
+use prost::Message;
+use quorate_proto::v1 as pb;
+use std::sync::Arc;
+
+/// Names one record.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RecordKey {
+    /// `executors/<id>`
+    Executor(ExecutorId),
+    /// `jobs/<id>`
+    Job(JobId),
+    /// `leases/<id>`
+    Lease(LeaseId),
+    /// `tasks/<job>/<number>`
+    Task(TaskKey),
+}
+
+impl RecordKey {
+    /// The key in the records' space. Numbers are padded, so that keys sort as numbers do.
+    pub(crate) fn bytes(&self) -> Bytes {
+        Bytes::from(match self {
+            Self::Executor(id) => format!("executors/{:020}", id.0),
+            Self::Job(id) => format!("jobs/{id}"),
+            Self::Lease(id) => format!("leases/{:020}", id.0),
+            Self::Task(key) => format!("tasks/{}/{:010}", key.job, key.number),
+        })
+    }
+
+    /// The record that a key names.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        let text = core::str::from_utf8(bytes).ok()?;
+        let (kind, rest) = text.split_once('/')?;
+        let key = match kind {
+            "executors" => Self::Executor(ExecutorId(rest.parse().ok()?)),
+            "jobs" => Self::Job(JobId::parse(rest)?),
+            "leases" => Self::Lease(LeaseId(rest.parse().ok()?)),
+            "tasks" => {
+                let (job, number) = rest.split_once('/')?;
+                Self::Task(TaskKey { job: JobId::parse(job)?, number: number.parse().ok()? })
+            }
+            _ => return None,
+        };
+        (key.bytes() == bytes).then_some(key)
+    }
+}
+
+/// What is looked up in, kept by [`Records`] and made of nothing but the records.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Tables {
+    /// Leases by id.
+    pub(crate) leases: lease::Table,
+    /// Executors by id.
+    pub(crate) fleet: fleet::Table,
+    /// Jobs, tasks, and what follows from both.
+    pub(crate) jobs: jobs::Table,
+}
+
+impl Tables {
+    fn lease_changed(&mut self, id: LeaseId, new: Option<Arc<pb::Lease>>) {
+        self.leases.changed(id, new);
+    }
+
+    fn executor_changed(&mut self, id: ExecutorId, new: Option<Arc<pb::Executor>>) {
+        self.jobs.placement.executor_changed(id, new.as_deref());
+        self.fleet.changed(id, new);
+    }
+
+    fn job_changed(&mut self, id: &JobId, new: Option<Arc<pb::Job>>) {
+        self.jobs.job_changed(id, new);
+    }
+
+    fn task_changed(&mut self, key: &TaskKey, new: Option<Arc<pb::Task>>) {
+        self.jobs.task_changed(key, new);
+    }
+}
+
+/// The records and their tables.
+#[derive(Clone, Debug)]
+pub(crate) struct Records {
+    frame: Store,
+    tables: Tables,
+}
+
+impl Default for Records {
+    fn default() -> Self {
+        Self { frame: Store::new(Space::Frame), tables: Tables::default() }
+    }
+}
+
+impl Records {
+    /// None at all, at a revision; to be filled with [`restore`](Self::restore).
+    pub(crate) fn at(revision: Revision) -> Self {
+        Self { frame: Store::at(Space::Frame, revision), tables: Tables::default() }
+    }
+
+    /// The records as they are stored.
+    pub(crate) const fn frame(&self) -> &Store {
+        &self.frame
+    }
+
+    /// The index over them.
+    pub(crate) const fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// Sets a lease.
+    pub(crate) fn put_lease(&mut self, id: LeaseId, lease: pb::Lease) {
+        self.frame.put(RecordKey::Lease(id).bytes(), lease.encode_to_vec().into());
+        self.tables.lease_changed(id, Some(Arc::new(lease)));
+    }
+
+    /// Sets an executor.
+    pub(crate) fn put_executor(&mut self, id: ExecutorId, executor: pb::Executor) {
+        self.frame.put(RecordKey::Executor(id).bytes(), executor.encode_to_vec().into());
+        self.tables.executor_changed(id, Some(Arc::new(executor)));
+    }
+
+    /// Sets a job.
+    pub(crate) fn put_job(&mut self, id: &JobId, job: pb::Job) {
+        self.frame.put(RecordKey::Job(id.clone()).bytes(), job.encode_to_vec().into());
+        self.tables.job_changed(id, Some(Arc::new(job)));
+    }
+
+    /// Sets a task. Its job must be there.
+    pub(crate) fn put_task(&mut self, key: &TaskKey, task: pb::Task) {
+        self.frame.put(RecordKey::Task(key.clone()).bytes(), task.encode_to_vec().into());
+        self.tables.task_changed(key, Some(Arc::new(task)));
+    }
+
+    /// Takes a record out. A job goes after its tasks.
+    pub(crate) fn delete(&mut self, key: &RecordKey) {
+        self.frame.delete(&key.bytes());
+        match key {
+            RecordKey::Executor(id) => self.tables.executor_changed(*id, None),
+            RecordKey::Job(id) => self.tables.job_changed(id, None),
+            RecordKey::Lease(id) => self.tables.lease_changed(*id, None),
+            RecordKey::Task(key) => self.tables.task_changed(key, None),
+        }
+    }
+
+    /// Puts a record back as it was, out of a snapshot. Records come in the order of their keys.
+    pub(crate) fn restore(&mut self, key: Bytes, item: Item) -> Result<(), CodecError> {
+        fold(&mut self.tables, &key, &item.value)?;
+        let text = String::from_utf8_lossy(&key).into_owned();
+        if self.frame.restore(key, item) {
+            Ok(())
+        } else {
+            Err(CodecError(format!("record {text} cannot be there")))
+        }
+    }
+
+    /// The tables, made again of all records. Takes time.
+    pub(crate) fn rebuild(&self) -> Result<Tables, CodecError> {
+        let mut tables = Tables::default();
+        for (key, item) in self.frame.iter() {
+            fold(&mut tables, key, &item.value)?;
+        }
+        Ok(tables)
+    }
+
+    /// Whether a record and what its table holds of it are the same.
+    pub(crate) fn agree(&self, key: &RecordKey) -> Result<bool, CodecError> {
+        let bytes = self.frame.get(&key.bytes()).map(|item| &item.value);
+        Ok(match key {
+            RecordKey::Executor(id) => message(key, bytes)? == self.tables.fleet.get(*id).cloned(),
+            RecordKey::Job(id) => message(key, bytes)? == self.tables.jobs.job(id).cloned(),
+            RecordKey::Lease(id) => message(key, bytes)? == self.tables.leases.get(*id).cloned(),
+            RecordKey::Task(key_) => message(key, bytes)? == self.tables.jobs.task(key_).cloned(),
+        })
+    }
+}
+
+fn message<M: Message + Default>(key: &RecordKey, bytes: Option<&Bytes>) -> Result<Option<M>, CodecError> {
+    bytes
+        .map(|bytes| M::decode(bytes.clone()))
+        .transpose()
+        .map_err(|error| CodecError(format!("record {key:?}: {error}")))
+}
+
+// Takes one record into the tables.
+fn fold(tables: &mut Tables, key: &Bytes, value: &Bytes) -> Result<(), CodecError> {
+    let bad = |why: &str| CodecError(format!("record {}: {why}", String::from_utf8_lossy(key)));
+    let parsed = RecordKey::parse(key).ok_or_else(|| bad("no such kind of key"))?;
+    let value = Some(value);
+    let missing = || bad("another id is inside");
+    match &parsed {
+        RecordKey::Executor(id) => {
+            let executor =
+                message::<pb::Executor>(&parsed, value)?.filter(|it| it.id == id.0).ok_or_else(missing)?;
+            tables.executor_changed(*id, Some(Arc::new(executor)));
+        }
+        RecordKey::Job(id) => {
+            let job =
+                message::<pb::Job>(&parsed, value)?.filter(|it| it.id == id.as_str()).ok_or_else(missing)?;
+            if job.specification.is_none() {
+                return Err(bad("it has no specification"));
+            }
+            tables.job_changed(id, Some(Arc::new(job)));
+        }
+        RecordKey::Lease(id) => {
+            let lease =
+                message::<pb::Lease>(&parsed, value)?.filter(|it| it.id == id.0).ok_or_else(missing)?;
+            tables.lease_changed(*id, Some(Arc::new(lease)));
+        }
+        RecordKey::Task(key) => {
+            let own = |it: &pb::Task| it.job == key.job.as_str() && it.number == key.number;
+            let task = message::<pb::Task>(&parsed, value)?.filter(own).ok_or_else(missing)?;
+            if tables.jobs.job(&key.job).is_none() {
+                return Err(bad("there is no such job"));
+            }
+            tables.task_changed(key, Some(Arc::new(task)));
+        }
+    }
+    Ok(())
+}

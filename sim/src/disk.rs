@@ -1,0 +1,273 @@
+//! A master's disk at the level of records: what is durable, and the writes that are not yet. A crash leaves a prefix of
+//! those; a power loss may tear one of them.
+
+use bytes::Bytes;
+use quorate_core::{
+    contract::{Entry, HardState, LogPosition, Recovered, Snapshot, Voters, Write},
+    state::State,
+    types::{Index, Term, WriteId},
+};
+use std::collections::VecDeque;
+
+/// A snapshot as it is on the disk.
+#[derive(Clone, Debug)]
+pub struct StoredSnapshot {
+    /// The last entry that it covers.
+    pub at: LogPosition,
+    /// Its chunks.
+    pub chunks: Vec<Bytes>,
+}
+
+/// What is durable.
+#[derive(Clone, Debug, Default)]
+pub struct Image {
+    /// The newest.
+    pub hard_state: HardState,
+    /// The newest.
+    pub voters: Voters,
+    /// The place before the first entry.
+    pub start: LogPosition,
+    /// Without gaps.
+    pub entries: VecDeque<Entry>,
+    /// The newest whole one.
+    pub snapshot: Option<StoredSnapshot>,
+}
+
+impl Image {
+    /// The last entry, or the place before the first.
+    #[must_use]
+    pub fn last(&self) -> LogPosition {
+        self.entries.back().map_or(self.start, Entry::position)
+    }
+
+    /// The term of an entry, or of the place before the first.
+    #[must_use]
+    pub fn term_at(&self, index: Index) -> Option<Term> {
+        if index == self.start.index {
+            return Some(self.start.term);
+        }
+        let place = index.0.checked_sub(self.start.index.0 + 1)?;
+        self.entries.get(usize::try_from(place).ok()?).map(|entry| entry.term)
+    }
+
+    /// Whether this entry is in the log, or was covered by what the log begins with.
+    #[must_use]
+    pub fn holds(&self, at: LogPosition) -> bool {
+        at.index <= self.start.index || self.term_at(at.index) == Some(at.term)
+    }
+
+    /// Carries out a write.
+    ///
+    /// # Errors
+    /// Entries that do not follow on the log.
+    pub fn apply(&mut self, write: &Write) -> Result<(), String> {
+        self.apply_parts(write, usize::MAX)
+    }
+
+    /// Carries out the first parts of a write: its start, its entries one by one, and then the rest.
+    ///
+    /// # Errors
+    /// Entries that do not follow on the log.
+    pub fn apply_parts(&mut self, write: &Write, parts: usize) -> Result<(), String> {
+        if parts == 0 {
+            return Ok(());
+        }
+        if let Some(start) = write.start {
+            self.begin_at(start);
+        }
+        let most = parts - 1;
+        if let Some(first) = write.entries.first().filter(|_| most > 0) {
+            let keep = first.index.0.checked_sub(self.start.index.0 + 1);
+            let Some(keep) = keep.and_then(|keep| usize::try_from(keep).ok()).filter(|&keep| keep <= self.entries.len())
+            else {
+                return Err(format!(
+                    "write {} begins with entry {}, but the log holds {} to {}",
+                    write.io,
+                    first.index,
+                    self.start.index.next(),
+                    self.last().index
+                ));
+            };
+            self.entries.truncate(keep);
+            for entry in write.entries.iter().take(most) {
+                if entry.index != self.last().index.next() {
+                    return Err(format!("write {}: entry {} follows {}", write.io, entry.index, self.last().index));
+                }
+                self.entries.push_back(entry.clone());
+            }
+        }
+        if most > write.entries.len() {
+            if let Some(hard_state) = write.hard_state {
+                self.hard_state = hard_state;
+            }
+            if let Some(voters) = &write.voters {
+                self.voters.clone_from(voters);
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_at(&mut self, start: LogPosition) {
+        if start.index < self.start.index {
+            return;
+        }
+        if self.term_at(start.index) == Some(start.term) {
+            let gone = usize::try_from(start.index.0 - self.start.index.0).unwrap_or(usize::MAX);
+            self.entries.drain(..gone.min(self.entries.len()));
+        } else {
+            self.entries.clear();
+        }
+        self.start = start;
+    }
+
+    /// What a node finds when it starts.
+    ///
+    /// # Errors
+    /// A snapshot that does not decode.
+    pub fn recover(&self) -> Result<Recovered, String> {
+        let snapshot = match &self.snapshot {
+            Some(stored) => Some(Snapshot { at: stored.at, state: decode(&stored.chunks)? }),
+            None => None,
+        };
+        Ok(Recovered {
+            hard_state: self.hard_state,
+            voters: self.voters.clone(),
+            start: self.start,
+            entries: self.entries.iter().cloned().collect(),
+            snapshot,
+        })
+    }
+
+    /// Takes a whole snapshot, unless a newer one is there.
+    pub fn store(&mut self, snapshot: StoredSnapshot) {
+        if self.snapshot.as_ref().is_none_or(|stored| stored.at.index <= snapshot.at.index) {
+            self.snapshot = Some(snapshot);
+        }
+    }
+
+    /// The state of the snapshot at this place.
+    ///
+    /// # Errors
+    /// It is not there, or does not decode.
+    pub fn load(&self, at: LogPosition) -> Result<State, String> {
+        match &self.snapshot {
+            Some(stored) if stored.at == at => decode(&stored.chunks),
+            Some(stored) => Err(format!("the snapshot at {at:?} was asked for, the disk holds {:?}", stored.at)),
+            None => Err(format!("the snapshot at {at:?} was asked for, the disk holds none")),
+        }
+    }
+}
+
+fn decode(chunks: &[Bytes]) -> Result<State, String> {
+    State::decode(chunks.iter().cloned()).map_err(|error| error.to_string())
+}
+
+/// A disk: what is durable, what waits, what is written aside.
+#[derive(Clone, Debug, Default)]
+pub struct Disk {
+    /// What is durable.
+    pub image: Image,
+    /// In order.
+    pub waiting: VecDeque<Write>,
+    /// When the last write that waits is done.
+    pub busy_until: u64,
+    /// Chunks of a peer's snapshot that is not whole yet.
+    pub aside: Option<StoredSnapshot>,
+    /// The next sync fails.
+    pub failing: bool,
+    /// Writes so far: the counter of its draws.
+    pub writes: u64,
+}
+
+impl Disk {
+    /// The writes up to this one are on the disk. Gives each to `each` before it is carried out.
+    ///
+    /// # Errors
+    /// See [`Image::apply`].
+    pub fn done(&mut self, io: WriteId, mut each: impl FnMut(&Write)) -> Result<(), String> {
+        while self.waiting.front().is_some_and(|write| write.io <= io) {
+            let Some(write) = self.waiting.pop_front() else { break };
+            each(&write);
+            self.image.apply(&write)?;
+        }
+        Ok(())
+    }
+
+    /// The process ends. `survivors` writes are on the disk, and `parts` parts of the next.
+    ///
+    /// # Errors
+    /// See [`Image::apply`].
+    pub fn crash(&mut self, survivors: usize, parts: usize, mut each: impl FnMut(&Write)) -> Result<(), String> {
+        self.aside = None;
+        self.busy_until = 0;
+        self.failing = false;
+        for (number, write) in core::mem::take(&mut self.waiting).iter().enumerate() {
+            if number < survivors {
+                each(write);
+                self.image.apply(write)?;
+            } else {
+                self.image.apply_parts(write, parts)?;
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of parts of the write that would be torn.
+    #[must_use]
+    pub fn parts(&self, survivors: usize) -> usize {
+        self.waiting.get(survivors).map_or(0, |write| write.entries.len() + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(term: u64, from: u64, to: u64) -> Vec<Entry> {
+        (from..=to).map(|index| Entry { term: Term(term), index: Index(index), data: Bytes::new() }).collect()
+    }
+
+    fn write(io: u64, entries: Vec<Entry>) -> Write {
+        Write { io: WriteId(io), start: None, entries, hard_state: None, voters: None }
+    }
+
+    fn at(term: u64, index: u64) -> LogPosition {
+        LogPosition { term: Term(term), index: Index(index) }
+    }
+
+    #[test]
+    fn entries_replace_what_the_log_holds_from_their_first_index_on() {
+        let mut image = Image::default();
+        image.apply(&write(1, entries(1, 1, 5))).unwrap();
+        image.apply(&write(2, entries(2, 3, 4))).unwrap();
+        assert_eq!(image.last(), at(2, 4));
+        assert_eq!(image.term_at(Index(2)), Some(Term(1)));
+        assert!(image.apply(&write(3, entries(2, 6, 6))).unwrap_err().contains("begins with entry 6"));
+    }
+
+    #[test]
+    fn a_start_that_the_log_holds_forgets_and_another_drops_all() {
+        let mut image = Image::default();
+        image.apply(&write(1, entries(1, 1, 5))).unwrap();
+        image.apply(&Write { start: Some(at(1, 3)), ..write(2, Vec::new()) }).unwrap();
+        assert_eq!((image.start, image.last()), (at(1, 3), at(1, 5)));
+        image.apply(&Write { start: Some(at(2, 4)), ..write(3, entries(3, 5, 5)) }).unwrap();
+        assert_eq!((image.start, image.last(), image.entries.len()), (at(2, 4), at(3, 5), 1));
+    }
+
+    #[test]
+    fn a_crash_leaves_a_prefix_and_a_torn_write_no_hard_state() {
+        let mut disk = Disk::default();
+        let hard_state = HardState { term: Term(4), vote: None, commit: Index(0) };
+        disk.waiting.push_back(write(1, entries(1, 1, 2)));
+        disk.waiting.push_back(Write { hard_state: Some(hard_state), ..write(2, entries(4, 3, 6)) });
+        disk.waiting.push_back(write(3, entries(4, 7, 7)));
+        assert_eq!(disk.parts(1), 5);
+        let mut whole = disk.clone();
+        disk.crash(1, 3, |_| ()).unwrap();
+        assert_eq!((disk.image.last(), disk.image.hard_state), (at(4, 4), HardState::default()));
+        whole.done(WriteId(2), |_| ()).unwrap();
+        assert_eq!((whole.image.last(), whole.image.hard_state, whole.waiting.len()), (at(4, 6), hard_state, 1));
+    }
+}

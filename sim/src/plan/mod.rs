@@ -1,0 +1,182 @@
+//! A plan: everything that a run is made of. The seed only makes the plan; the plan is what runs, is saved and is replayed.
+
+mod fault;
+mod generate;
+mod operation;
+
+pub use fault::{Fault, FaultKind};
+pub use generate::{GENERATOR, Limits, generate};
+pub use operation::{Expectation, JobPlan, Operation, PlannedOperation};
+
+use quorate_core::contract::{LeaseTimes, Timing};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// A whole run. Readable JSON on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Which generator made it. A plan of any generator runs for ever; a bare seed only means the same with the same one.
+    pub generator: u32,
+    /// Feeds every draw of the run.
+    pub seed: u64,
+    /// Length of the safety phase, milliseconds: workload and faults.
+    pub duration_ms: u64,
+    /// How long the cluster may take to become whole after that, milliseconds.
+    pub settle_ms: u64,
+    /// The masters.
+    pub masters: MastersPlan,
+    /// The executors.
+    pub executors: ExecutorsPlan,
+    /// The network, when no fault is on.
+    pub network: NetworkPlan,
+    /// The disks, when no fault is on.
+    pub disk: DiskPlan,
+    /// One list of operations a client.
+    pub clients: Vec<ClientPlan>,
+    /// What breaks, in order of time.
+    pub faults: Vec<Fault>,
+    /// Masters that are stopped for good when the settle phase begins: what is broken stays broken.
+    pub left_out: Vec<u8>,
+}
+
+/// A machine's clock. Monotonic clocks run at 1 + drift.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClockPlan {
+    /// What its monotonic clock shows at the start, milliseconds.
+    pub offset_ms: u64,
+    /// Parts in a billion that it runs fast (or slow, if negative).
+    pub drift_ppb: i64,
+    /// Its wall clock's error, milliseconds.
+    pub wall_error_ms: i64,
+}
+
+/// The masters and their knobs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MastersPlan {
+    /// One a master.
+    pub clocks: Vec<ClockPlan>,
+    /// Milliseconds: heartbeat, least and most election timeout, disk stall, request timeout.
+    pub timing_ms: [u64; 5],
+    /// Applied entries between two snapshots.
+    pub snapshot_entries: u64,
+    /// Entries kept behind a snapshot.
+    pub trailing_entries: u64,
+}
+
+impl MastersPlan {
+    /// As the core takes them.
+    #[must_use]
+    pub fn timing(&self) -> Timing {
+        let [heartbeat, election_min, election_max, disk_stall, request_timeout] =
+            self.timing_ms.map(Duration::from_millis);
+        Timing { heartbeat, election_min, election_max, disk_stall, request_timeout }
+    }
+}
+
+/// The executors and their knobs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExecutorsPlan {
+    /// One an executor.
+    pub clocks: Vec<ClockPlan>,
+    /// Tasks at once, of each.
+    pub slots: u32,
+    /// Between two heartbeats, milliseconds.
+    pub heartbeat_ms: u64,
+    /// Milliseconds: ttl, grace, check, kill.
+    pub lease_ms: [u64; 4],
+    /// How far a clock may drift, parts in a million.
+    pub drift_ppm: u32,
+}
+
+impl ExecutorsPlan {
+    /// As the core takes them.
+    #[must_use]
+    pub fn lease(&self) -> LeaseTimes {
+        let [ttl, grace, check, kill] = self.lease_ms.map(Duration::from_millis);
+        LeaseTimes { ttl, grace, check, kill, drift_ppm: self.drift_ppm }
+    }
+}
+
+/// How messages travel. Chances in parts of a million.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkPlan {
+    /// Least latency, microseconds.
+    pub latency_min_us: u64,
+    /// Most latency without the tail, microseconds.
+    pub latency_max_us: u64,
+    /// Chance that a message is in the tail.
+    pub tail_ppm: u64,
+    /// Most that the tail adds, microseconds.
+    pub tail_us: u64,
+    /// Chance that a message is lost.
+    pub loss_ppm: u64,
+    /// Chance that it comes twice.
+    pub duplicate_ppm: u64,
+    /// Chance that it does not wait for those before it.
+    pub reorder_ppm: u64,
+}
+
+/// How long a write with its sync takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskPlan {
+    /// Least, microseconds.
+    pub sync_min_us: u64,
+    /// Most, microseconds.
+    pub sync_max_us: u64,
+}
+
+/// One client: its operations, one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientPlan {
+    /// What it asks for its session, milliseconds.
+    pub session_ttl_ms: u64,
+    /// How long it waits for one answer, milliseconds.
+    pub timeout_ms: u64,
+    /// How long it tries one operation, milliseconds; then the outcome is unknown to it.
+    pub give_up_ms: u64,
+    /// In order of time.
+    pub operations: Vec<PlannedOperation>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_survives_json_and_depends_on_the_seed_alone() {
+        for seed in 0..50 {
+            let plan = generate(seed, &Limits::default());
+            let text = serde_json::to_string_pretty(&plan).unwrap();
+            assert_eq!(plan, serde_json::from_str::<Plan>(&text).unwrap());
+            assert_eq!(plan, generate(seed, &Limits::default()));
+        }
+        assert_ne!(generate(1, &Limits::default()).faults, generate(2, &Limits::default()).faults);
+    }
+
+    #[test]
+    fn every_plan_is_safe_and_recoverable() {
+        for seed in 0..2_000 {
+            let plan = generate(seed, &Limits::default());
+            let lease = plan.executors.lease();
+            lease.validate().unwrap();
+            let masters = plan.masters.clocks.len();
+            assert!(masters == 3 || masters == 5);
+            let mut gone: Vec<u8> = plan.left_out.clone();
+            gone.extend(plan.faults.iter().filter_map(|fault| fault.kind.gone_for_good()));
+            gone.sort_unstable();
+            gone.dedup();
+            assert!(gone.len() <= (masters - 1) / 2, "seed {seed}: {gone:?} of {masters} are gone for good");
+            let drift = i64::from(plan.executors.drift_ppm) * 1_000;
+            for clock in plan.masters.clocks.iter().chain(&plan.executors.clocks) {
+                assert!(clock.drift_ppb.abs() <= drift, "seed {seed}: {clock:?}");
+            }
+        }
+    }
+}

@@ -38,7 +38,8 @@ pub(crate) fn create(turn: &mut Turn<'_>, key: &TaskKey) {
 pub(crate) fn assign(turn: &mut Turn<'_>, key: &TaskKey, executor: ExecutorId) {
     let Some(mut task) = find(turn, key) else { return };
     task.set_state(TaskState::Assigned);
-    task.epoch = task.epoch.saturating_add(1);
+    // The entry's index: so it grows even over the jobs that had this id before, and aliases none of their attempts.
+    task.epoch = turn.index.0;
     task.executor = executor.0;
     task.not_before_ms = 0;
     task.online_since_ms = 0;

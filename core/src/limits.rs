@@ -78,7 +78,7 @@ pub const NAME_BYTES: usize = 256;
 pub const MESSAGE_BYTES: usize = 1024;
 /// Tasks that one entry places; what is left waits for the next.
 pub const PLACEMENTS: usize = 1_024;
-/// Leases that one entry expires; what is left waits for the next.
+/// Leases that one entry expires, and cancels that it forces; what is left waits for the next.
 pub const EXPIRIES: usize = 1_024;
 /// Kept output of one attempt, in bytes.
 pub const OUTPUT_BYTES: u64 = 16 * 1024 * 1024;

@@ -26,6 +26,7 @@ pub use cli::{Cli, Output};
 pub use cluster::{Cluster, LEASE_MS, Options};
 pub use directory::Directory;
 pub use grpc::Api;
+pub use jobs::holders;
 pub use network::Network;
 pub use process::Process;
 pub use serial::Serial;

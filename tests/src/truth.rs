@@ -115,7 +115,7 @@ impl Truth {
     ) -> BTreeMap<u32, u64> {
         wait_until(within, &format!("{tasks} tasks of {job} run, after {before:?}"), || {
             let mut newest = self.newest(job);
-            newest.retain(|task, epoch| before.get(task).is_none_or(|old| epoch > old));
+            newest.retain(|task, epoch| before.get(task).is_none_or(|old| *epoch > *old));
             if newest.len() >= tasks as usize { Ok(newest) } else { Err(format!("{newest:?} run")) }
         })
     }

@@ -57,7 +57,7 @@ pub const EXECUTORS: usize = 10_000;
 pub const EXECUTOR_SLOTS: u32 = 1_000;
 /// Reports in one heartbeat: every slot, and as many that have ended.
 pub const HEARTBEAT_REPORTS: usize = 2 * EXECUTOR_SLOTS as usize;
-/// Specifications in one heartbeat's reply; the others come with the next.
+/// Specifications in one heartbeat's reply, of [`REQUEST_BYTES`] and one more in all; the others come with the next.
 pub const HEARTBEAT_SPECIFICATIONS: usize = 64;
 /// Calls to executors that wait for an answer.
 pub const CALLS_INFLIGHT: usize = 256;

@@ -144,7 +144,7 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 
 fn seconds(text: &str) -> Result<(u64, u64), String> {
     let range = match text.split_once("..") {
-        Some((least, most)) => (least.parse(), most.parse()),
+        Some((least, most)) => (least.parse::<u64>(), most.parse::<u64>()),
         None => (text.parse(), text.parse()),
     };
     match range {

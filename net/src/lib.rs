@@ -3,6 +3,8 @@
 //! It compiles twice: on tokio, and with `--cfg madsim` on a simulated runtime. [`rt`] is the only module that names
 //! primitives of either.
 
+#[cfg(not(madsim))]
+pub mod agent;
 pub mod client;
 pub mod errors;
 pub mod limits;
@@ -17,3 +19,5 @@ mod services;
 pub use client::{Client, ClientError, ClientOptions};
 pub use driver::{Change, Identity, LogWriter, NodeHandle, SnapshotFiles};
 pub use server::{NodeParts, RunningNode, ServerError, start_node};
+#[cfg(not(madsim))]
+pub use server::{ServerConfig, run_server, start_server};

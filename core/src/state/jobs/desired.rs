@@ -1,6 +1,5 @@
 //! What an executor is to hold.
 
-use super::job;
 use crate::{limits::HEARTBEAT_SPECIFICATIONS, state::records::Tables, types::ExecutorId};
 use pb::{AttemptPhase, JobState};
 use quorate_proto::v1 as pb;
@@ -23,7 +22,7 @@ pub(crate) fn set(
         desired.push(pb::DesiredAttempt {
             attempt: Some(pb::AttemptKey { job: task.job.clone(), number: task.number, epoch: task.epoch }),
             stop: job.state() == JobState::Canceling,
-            specification: if tell { job::specification_of(tables, &key.job) } else { None },
+            specification: if tell { job.specification.clone() } else { None },
         });
     }
     desired

@@ -52,7 +52,7 @@ pub struct Client {
 impl Client {
     /// A client that has done nothing yet.
     #[must_use]
-    pub fn new(place: u8, plan: &ClientPlan) -> Self {
+    pub fn new(place: u8, plan: &ClientPlan, masters: u8) -> Self {
         Self {
             place,
             plan: plan.clone(),
@@ -60,7 +60,7 @@ impl Client {
             urgent: VecDeque::new(),
             busy: None,
             attempt: 0,
-            target: place,
+            target: place % masters.max(1),
             history: Vec::new(),
             outcomes: BTreeMap::new(),
             session: None,

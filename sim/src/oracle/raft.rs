@@ -154,8 +154,10 @@ impl Consensus {
                     image.last()
                 )
             });
-            ledger.hold(Rule::AckDurable, image.hard_state.term >= term || image.last().term >= term, || {
-                format!("node {} acknowledges in term {term}; on its disk: {:?}", master.id, image.hard_state)
+            // Entries of older terms count for nothing in this one: only with an own one must its term be known for ever.
+            let own_term = on_disk == Some(term) && index > image.start.index;
+            ledger.hold(Rule::AckDurable, !own_term || image.hard_state.term >= term, || {
+                format!("node {} acknowledges {index} of term {term}; on its disk: {:?}", master.id, image.hard_state)
             });
         }
     }

@@ -245,6 +245,7 @@ impl World {
         self.line(Endpoint::Master(place), "stop", || reason.to_string());
         let expected = matches!(reason, StopReason::WriteFailed { .. });
         self.ledger.hold(Rule::Stopped, expected, || format!("node {} stops: {reason}", place + 1));
+        self.stop_master(place, false);
     }
 
     fn send_envelope(&mut self, at: usize, to: NodeId, lane: Lane, envelope: &pb::Envelope) {
@@ -295,14 +296,14 @@ impl World {
 
     /// What a node forwards must be what somebody asked of it directly, and it forwards that once.
     fn forwarded_out(&mut self, at: usize, forward: &pb::ForwardRequest) {
-        let master = &self.masters[at];
-        let direct = master
-            .requests
-            .values()
-            .any(|waiting| forward.request.as_ref().is_some_and(|request| *waiting.request == *request));
+        let Some(request) = &forward.request else { return };
+        let left = self.masters[at].direct.get_mut(&fingerprint(&request.encode_to_vec()));
+        let direct = left.is_some_and(|left| {
+            *left -= 1;
+            *left >= 0
+        });
         self.ledger.hold(Rule::ForwardedOnce, direct, || {
-            let request = forward.request.as_ref().map(answers::brief);
-            format!("node {} forwards {request:?}, which no client asks of it", master.id)
+            format!("node {} forwards {:?} more often than clients asked it", at + 1, answers::brief(request))
         });
     }
 
@@ -421,6 +422,7 @@ impl World {
         let master = &mut self.masters[at];
         let key = master.request_key();
         let request = Box::new(request);
+        *master.direct.entry(fingerprint(bytes)).or_default() += 1;
         master.requests.insert(key, Waiting { origin, request: request.clone(), quorum_term });
         self.step_master(at, Input::Request { key, request });
     }
@@ -489,6 +491,13 @@ impl World {
         self.line(Endpoint::Master(to), "call done", || format!("{key}: {reply:?}"));
         self.step_master(at, Input::CallDone { key, reply });
     }
+}
+
+fn fingerprint(bytes: &[u8]) -> u64 {
+    use core::hash::Hasher;
+    let mut hasher = siphasher::sip::SipHasher13::new();
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 fn tag(input: &Input) -> u64 {

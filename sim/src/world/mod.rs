@@ -184,11 +184,12 @@ impl World {
     #[must_use]
     pub fn new(plan: Plan, oracles: bool, log: Option<Sink>) -> Self {
         let count = |length: usize| 0..u8::try_from(length).unwrap_or(u8::MAX);
+        let masters_count = plan.masters.clocks.len() as u8;
         let masters = count(plan.masters.clocks.len()).map(|place| Master::new(place, &plan.masters)).collect();
         let executors =
             count(plan.executors.clocks.len()).map(|place| Executor::new(place, &plan.executors)).collect();
         let clients =
-            plan.clients.iter().zip(0..).map(|(client, place)| Client::new(place, client)).collect();
+            plan.clients.iter().zip(0..).map(|(client, place)| Client::new(place, client, masters_count)).collect();
         Self {
             network: Network::new(plan.seed, plan.network),
             time: 0,

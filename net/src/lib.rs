@@ -19,3 +19,5 @@ mod services;
 pub use client::{Client, ClientError, ClientOptions};
 pub use driver::{Change, Identity, LogWriter, NodeHandle, SnapshotFiles};
 pub use server::{NodeParts, RunningNode, ServerError, start_node};
+#[cfg(not(madsim))]
+pub use server::{ServerConfig, run_server, start_server};

@@ -10,7 +10,7 @@ use std::{
 
 pub use tokio::{
     select, spawn,
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit, broadcast, mpsc, oneshot},
     task::{JoinHandle, yield_now},
     time::{Duration, Instant, sleep, sleep_until},
 };

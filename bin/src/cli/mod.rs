@@ -84,7 +84,7 @@ impl Shared {
             (None, Err(_)) => (ENDPOINT_DEFAULT.to_owned(), "default"),
         };
         let endpoints = parse_endpoints(&text).map_err(|why| Failure::usage(format!("{origin}: {why}")))?;
-        Ok(Cluster::new(endpoints, self.timeout))
+        Cluster::new(&endpoints, self.timeout)
     }
 }
 

@@ -106,7 +106,7 @@ impl Story<'_> {
             "submitting job `{JOB}`: {TASKS} tasks of about {} s each, as processes",
             STEPS / 5
         ));
-        self.cluster.submit_job(JOB.to_owned(), specification(self.truth.path())).await?;
+        self.cluster.submit_job(JOB, specification(self.truth.path())).await?;
         self.until("all tasks to run", SOON, |view, truth| {
             view.online() == TASKS as usize && (0..TASKS).all(|task| truth.started_after(task, 0).is_some())
         })

@@ -32,14 +32,14 @@ fn write_fleet(node: NodeId, event: &TraceEvent) {
         TraceEvent::ExecutorGone { executor, lost: true } => warn!(%node, %executor, "an executor is lost"),
         TraceEvent::LeaseMissed { lease } => warn!(%node, %lease, "a lease ran out"),
         TraceEvent::TaskPlaced { attempt, executor } => {
-            info!(%node, %attempt, %executor, "a task was placed")
+            info!(%node, %attempt, %executor, "a task was placed");
         }
         TraceEvent::TaskMoved { attempt, executor } => {
-            warn!(%node, %attempt, %executor, "a task lost its executor")
+            warn!(%node, %attempt, %executor, "a task lost its executor");
         }
         TraceEvent::TaskOnline { attempt } => info!(%node, %attempt, "a task runs"),
         TraceEvent::TaskEnded { attempt, finished } => {
-            info!(%node, %attempt, finished, "a task's attempt ended")
+            info!(%node, %attempt, finished, "a task's attempt ended");
         }
         TraceEvent::JobSubmitted { job } => info!(%node, %job, "a job was accepted"),
         TraceEvent::JobEnded { job, state } => info!(%node, %job, state = state.as_str_name(), "a job ended"),

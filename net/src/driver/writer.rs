@@ -28,7 +28,8 @@ pub trait SnapshotFiles: Send + 'static {
     /// What the disk said. Final: the node stops.
     fn save(&mut self, snapshot: &Snapshot) -> impl Future<Output = Result<(), String>> + Send;
 
-    /// Writes a chunk of a peer's snapshot aside; number 0 drops what was there, the last one syncs and renames.
+    /// Writes a chunk of a peer's snapshot aside; number 0 drops what was there, the last one syncs and renames. False:
+    /// it does not follow the one before, and its sender has to start over.
     ///
     /// # Errors
     /// What the disk said. Final: the node stops.
@@ -38,7 +39,7 @@ pub trait SnapshotFiles: Send + 'static {
         number: u64,
         data: Bytes,
         last: bool,
-    ) -> impl Future<Output = Result<(), String>> + Send;
+    ) -> impl Future<Output = Result<bool, String>> + Send;
 
     /// A chunk of the snapshot at this place, and whether it is the last. `None`: that snapshot is not there.
     ///
@@ -101,8 +102,12 @@ pub(crate) async fn keep_snapshots(
                 files.save(&snapshot).await.map(|()| Input::SnapshotSaved { at })
             }
             SnapshotWork::Store { at, number, data, last } => {
-                let stored = files.store_chunk(at, number, data, last).await;
-                stored.map(|()| Input::SnapshotChunkStored { at, number, last })
+                match files.store_chunk(at, number, data, last).await {
+                    Ok(true) => Ok(Input::SnapshotChunkStored { at, number, last }),
+                    // Its sender notices that nothing comes back.
+                    Ok(false) => continue,
+                    Err(message) => Err(message),
+                }
             }
             SnapshotWork::Read { peer, at, number } => {
                 let chunk = files.read_chunk(at, number).await.unwrap_or_else(|message| {

@@ -10,6 +10,7 @@ mod sessions;
 mod watch;
 
 pub(crate) use peer::PeerService;
+pub(crate) use watch::is_terminal;
 
 use crate::{
     driver::{Channels, NodeHandle},

@@ -1,5 +1,12 @@
 //! Puts a node together: its driver, its threads, its links to peers and its two ports.
 
+mod disk;
+#[cfg(not(madsim))]
+mod run;
+
+#[cfg(not(madsim))]
+pub use run::{ServerConfig, run_server, start_server};
+
 use crate::{
     driver::{
         Channels, Clock, Driver, Identity, LogWriter, NodeHandle, Outlets, SnapshotFiles, keep_snapshots,
@@ -12,6 +19,7 @@ use crate::{
     peers::{Link, Outbox},
     rt::{self, Finished, JoinHandle, Listener, Tasks, broadcast, mpsc, timeout},
     services::{Api, PeerService},
+    storage::OpenError,
 };
 use quorate_core::{
     Config, Node,
@@ -51,12 +59,18 @@ pub enum ServerError {
         /// Where it would listen.
         address: SocketAddr,
     },
+    /// The data directory cannot be used: the text says what to do.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// The system has no thread left.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
     /// The node stopped for good.
     #[error("the node stopped: {0}")]
     Stopped(#[from] StopReason),
+    /// A bug: the log says where.
+    #[error("a task of the server panicked: this is a bug, the log above says where")]
+    Panicked,
 }
 
 /// What a node is made of. The same in production and in a simulation.

@@ -1,0 +1,59 @@
+//! The log and the snapshots on a [`Disk`](crate::storage::Disk), as the driver's threads use them.
+
+use crate::{
+    driver::{LogWriter, SnapshotFiles},
+    storage::{SnapshotStore, Storage, StorageError},
+};
+use bytes::Bytes;
+use quorate_core::{
+    contract::{LogPosition, Snapshot, Write},
+    state::State,
+};
+use std::future::{Ready, ready};
+
+fn text(error: &StorageError) -> String {
+    error.to_string()
+}
+
+impl LogWriter for Storage {
+    fn write(&mut self, batch: &[Write]) -> impl Future<Output = Result<(), String>> + Send {
+        ready(Self::write(self, batch).map_err(|error| text(&error)))
+    }
+}
+
+impl SnapshotFiles for SnapshotStore {
+    fn save(&mut self, snapshot: &Snapshot) -> impl Future<Output = Result<(), String>> + Send {
+        ready(Self::save(self, snapshot).map_err(|error| text(&error)))
+    }
+
+    fn store_chunk(
+        &mut self,
+        at: LogPosition,
+        number: u64,
+        data: Bytes,
+        last: bool,
+    ) -> impl Future<Output = Result<bool, String>> + Send {
+        let stored: Ready<Result<bool, String>> =
+            ready(match Self::store_chunk(self, at, number, &data, last) {
+                Ok(()) => Ok(true),
+                Err(error @ StorageError::Disk(_)) => Err(text(&error)),
+                Err(error) => {
+                    tracing::warn!(%error, ?at, number, "a chunk of a snapshot is dropped");
+                    Ok(false)
+                }
+            });
+        stored
+    }
+
+    fn read_chunk(
+        &mut self,
+        at: LogPosition,
+        number: u64,
+    ) -> impl Future<Output = Result<Option<(Bytes, bool)>, String>> + Send {
+        ready(Self::read_chunk(self, at, number).map_err(|error| text(&error)))
+    }
+
+    fn load(&mut self, at: LogPosition) -> impl Future<Output = Result<Option<State>, String>> + Send {
+        ready(Self::load(self, at).map_err(|error| text(&error)))
+    }
+}

@@ -1,0 +1,86 @@
+//! A master in production: its data directory, its ports, until it is told to end.
+
+use super::{NodeParts, RunningNode, ServerError, start_node};
+use crate::{
+    rt::{self, Listener, select},
+    storage::{FileDisk, Identity, OpenError, Storage, StorageOptions},
+};
+use quorate_core::{Config, contract::Recovered, types::StorageId};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// What a master is told when it starts.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// Who it is. The storage id is the data directory's own, whatever is given here.
+    pub core: Config,
+    /// Where its log and its snapshots are; made if it is not there.
+    pub data_dir: PathBuf,
+    /// `host:port` to listen at for peers; port 0 takes a free one.
+    pub peer_listen: String,
+    /// `host:port` to listen at for clients; port 0 takes a free one.
+    pub client_listen: String,
+    /// Listen at addresses that are not loopback, although connections are not protected.
+    pub insecure: bool,
+}
+
+/// Runs a master until `shutdown` resolves, or it stops for good.
+///
+/// # Errors
+/// Whatever keeps it from starting, before anything is changed; or why it stopped.
+pub async fn run_server(
+    config: ServerConfig,
+    shutdown: impl Future<Output = ()> + Send,
+) -> Result<(), ServerError> {
+    let mut node = start_server(config).await?;
+    select! {
+        biased;
+        () = shutdown => {
+            tracing::info!("ends as asked");
+            node.shutdown().await;
+            Ok(())
+        }
+        stopped = node.stopped() => Err(stopped.map_or(ServerError::Panicked, ServerError::Stopped)),
+    }
+}
+
+/// Starts a master on files.
+///
+/// # Errors
+/// Whatever keeps it from starting, before anything is changed.
+pub async fn start_server(config: ServerConfig) -> Result<RunningNode, ServerError> {
+    let ServerConfig { mut core, data_dir, peer_listen, client_listen, insecure } = config;
+    // The one of the directory is not known yet, and is never 0.
+    core.storage = StorageId(1);
+    core.validate()?;
+    let peer_listener = listen("listen.peer", &peer_listen, insecure).await?;
+    let client_listener = listen("listen.client", &client_listen, insecure).await?;
+    let identity = Identity::new(core.cluster, core.node, StorageId(rt::random().max(1)));
+    let opened = rt::blocking(move || open(&data_dir, identity)).await;
+    let (log, recovered) = opened.ok_or(ServerError::Panicked)??;
+    core.storage = log.identity().storage;
+    tracing::info!(
+        node = %core.node, cluster = %core.cluster, storage = %core.storage, peer = %peer_listen, client = %client_listen,
+        entries = recovered.entries.len(), term = %recovered.hard_state.term, "starts"
+    );
+    let snapshots = log.snapshots();
+    let seed = rt::random();
+    start_node(NodeParts { config: core, recovered, seed, log, snapshots, peer_listener, client_listener })
+}
+
+fn open(data_dir: &Path, identity: Identity) -> Result<(Storage, Recovered), OpenError> {
+    let disk = Arc::new(FileDisk::open(data_dir)?);
+    Storage::open(disk, identity, StorageOptions::default())
+}
+
+async fn listen(field: &'static str, address: &str, insecure: bool) -> Result<Listener, ServerError> {
+    let failed = |source| ServerError::Listen { field, address: address.to_owned(), source };
+    let listener = Listener::bind(address).await.map_err(failed)?;
+    let bound = listener.address().map_err(failed)?;
+    if !insecure && !bound.ip().is_loopback() {
+        return Err(ServerError::NotLoopback { field, address: bound });
+    }
+    Ok(listener)
+}

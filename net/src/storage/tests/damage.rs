@@ -162,9 +162,9 @@ fn nonsense_with_a_right_checksum_at_the_end_is_refused() {
     let file = "wal-0000000000000001";
     let last = decode_segment(&disk.read(file, 0, 1 << 20).unwrap()).unwrap().batches.remove(0);
     let place = Place { storage: IDENTITY.storage, sequence: 1 };
-    for watermark in [last.end, last.end + 8] {
+    for (watermark, index) in [(last.end, 9), (last.end - 8, 1)] {
         let mut batch = BatchWriter::new(watermark);
-        batch.entries(&[entry(1, 9 - u64::from(watermark != last.end) * 8, 3)]);
+        batch.entries(&[entry(1, index, 3)]);
         let copy = Arc::new(MemoryDisk::clone(&disk));
         copy.append(file, &batch.finish(place, last.end, last.checksum).0).unwrap();
         let error = open(&copy).unwrap_err();

@@ -152,7 +152,7 @@ impl World {
             }
             AgentOutput::Extend { deadline } => self.extend(at, deadline),
             AgentOutput::Trace(event) => {
-                self.line(Endpoint::Executor(place), "trace", || format!("{event:?}"))
+                self.line(Endpoint::Executor(place), "trace", || format!("{event:?}"));
             }
             AgentOutput::Stop => {
                 self.stop_agent(place);

@@ -151,7 +151,7 @@ impl World {
                 self.restart(master);
             }
             FaultKind::WallStep { master, by_ms } => {
-                self.masters[usize::from(master)].clock.step_wall(-by_ms)
+                self.masters[usize::from(master)].clock.step_wall(-by_ms);
             }
             FaultKind::AgentPause { executor } => self.unpause_agent(usize::from(executor)),
             FaultKind::AgentShutdown { executor } => {

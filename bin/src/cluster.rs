@@ -7,7 +7,7 @@ use crate::{
 use bytes::Bytes;
 use futures::{StreamExt as _, future::BoxFuture, stream::BoxStream};
 pub(crate) use quorate_net::client::Expected;
-use quorate_net::{Client, ClientError, ClientOptions, client::ClientStream};
+use quorate_net::{Client, ClientError, ClientOptions, ServerConfig, ServerError, client::ClientStream};
 use quorate_proto::v1 as pb;
 use std::{process::ExitCode, time::Duration};
 
@@ -167,13 +167,37 @@ impl From<ClientError> for Failure {
 }
 
 /// Runs a master until `stop` ends, or until it cannot go on.
-#[allow(unused)]
+///
+/// # Errors
+/// Wrong use for settings that cannot work; refused for everything that keeps it from running.
 pub(crate) async fn run_master(
     settings: &ServerSettings,
     stop: BoxFuture<'static, ()>,
 ) -> Result<(), Failure> {
-    stop.await;
-    Ok(())
+    let config = ServerConfig {
+        core: settings.core(),
+        data_dir: settings.data_dir.clone(),
+        peer_listen: settings.listen_peer.clone(),
+        client_listen: settings.listen_client.clone(),
+        insecure: settings.insecure,
+    };
+    quorate_net::run_server(config, stop).await.map_err(Failure::from)
+}
+
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Self {
+        let message = error.to_string();
+        match error {
+            ServerError::Config(_) | ServerError::NotLoopback { .. } => Self::usage(message),
+            ServerError::Listen { field, .. } => Self::refused(message).with_next(format!(
+                "end the process that listens there, or choose another address with {field}"
+            )),
+            ServerError::Open(_)
+            | ServerError::Thread(_)
+            | ServerError::Stopped(_)
+            | ServerError::Panicked => Self::refused(message),
+        }
+    }
 }
 
 /// Runs an executor until `stop` ends, or until it cannot go on.

@@ -180,7 +180,10 @@ fn block(command: impl Future<Output = Result<(), Failure>>, threads: bool) -> R
 /// Help and version go to stdout with 0; everything else is wrong use.
 fn wrong_arguments(error: &clap::Error) -> ExitCode {
     let shows_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-    if shows_help || output::wanted(std::env::args()) == Format::Table {
+    let json = std::env::var("QUORATE_OUTPUT").is_ok_and(|format| format == "json");
+    let default = if json { Format::Json } else { Format::Table };
+    let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+    if shows_help || output::wanted(arguments, default) == Format::Table {
         // Nobody is left to be told if the stream is gone.
         let _gone = error.print();
         return ExitCode::from(if shows_help { 0 } else { 2 });

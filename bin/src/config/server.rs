@@ -124,17 +124,16 @@ impl ServerSettings {
         };
         check_loopback(layer, "listen.peer", &settings.listen_peer, settings.insecure)?;
         check_loopback(layer, "listen.client", &settings.listen_client, settings.insecure)?;
-        // The storage id comes from the data directory; any will do here.
-        settings.core(StorageId(1)).validate().map_err(|error| unsafe_setting(layer, &error))?;
+        settings.core().validate().map_err(|error| unsafe_setting(layer, &error))?;
         Ok(settings)
     }
 
-    /// The configuration of the core, for the data directory with this id.
-    pub(crate) fn core(&self, storage: StorageId) -> Config {
+    /// The configuration of the core. The storage id is any: the data directory has its own.
+    pub(crate) fn core(&self) -> Config {
         Config {
             cluster: identity::cluster_id(&self.members, &self.token),
             node: self.node,
-            storage,
+            storage: StorageId(1),
             members: self.members.clone(),
             timing: self.timing,
             executor_lease: self.lease,

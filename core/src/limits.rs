@@ -139,3 +139,13 @@ pub const PLACEMENT_TIES: usize = 16;
 pub const JOB_ID_TRIES: u64 = 100;
 /// Jobs that one page of a filtered list looks at.
 pub const JOBS_SCANNED: usize = 10_000;
+/// Attempts that have ended whose output an agent keeps.
+pub const OUTPUT_ATTEMPTS: usize = 1_000;
+/// Kept output of all attempts of an agent, in bytes; what ended first goes first.
+pub const OUTPUT_TOTAL_BYTES: usize = 256 * 1024 * 1024;
+/// One chunk of an attempt's output, in bytes.
+pub const OUTPUT_CHUNK_BYTES: usize = 64 * 1024;
+/// One report of a guard, in bytes.
+pub const GUARD_REPORT_BYTES: usize = 4 * 1024;
+/// Inputs that wait for an agent's loop.
+pub const AGENT_INPUTS: usize = 4 * 1024;

@@ -82,7 +82,10 @@ impl Attempt {
     }
 
     fn end(&mut self, end: pb::AttemptEnd, code: i32, message: &str) {
-        let cut = message.floor_char_boundary(limits::MESSAGE_BYTES);
+        let mut cut = message.len().min(limits::MESSAGE_BYTES);
+        while !message.is_char_boundary(cut) {
+            cut -= 1;
+        }
         self.stand = Stand::Ended { end, code, message: message[..cut].to_owned() };
     }
 }
@@ -317,10 +320,9 @@ impl Attempts {
         if self.due().is_none_or(|due| due > now) {
             return;
         }
-        self.all.retain(|_, attempt| match attempt.stand {
-            Stand::Parked { until, confirmed: false } => now < until,
-            _ => true,
-        });
+        self.all.retain(
+            |_, attempt| !matches!(attempt.stand, Stand::Parked { until, confirmed: false } if until <= now),
+        );
         let late: Vec<AttemptId> = self
             .all
             .iter()

@@ -82,19 +82,19 @@ impl Agent {
                 format!("this is {here}, and incarnation {} ended its work", called.1),
             ));
         }
-        match &self.stage {
-            Stage::Serving(serving) if (serving.executor, serving.incarnation) == called => {
-                if now < serving.deadline {
-                    Ok(())
-                } else {
-                    precondition("this executor has no lease".into())
-                }
-            }
-            _ => precondition(format!(
-                "the call is for incarnation {} of executor {}: this is {here}",
-                called.1, called.0
-            )),
+        if let Stage::Serving(serving) = &self.stage
+            && (serving.executor, serving.incarnation) == called
+        {
+            return if now < serving.deadline {
+                Ok(())
+            } else {
+                precondition("this executor has no lease".into())
+            };
         }
+        precondition(format!(
+            "the call is for incarnation {} of executor {}: this is {here}",
+            called.1, called.0
+        ))
     }
 
     fn check_term(&mut self, header: &pb::CallHeader) -> Result<(), pb::Refusal> {

@@ -26,7 +26,7 @@ enum Answer {
     /// Not for this errand, or it will be asked again.
     Nothing,
     Refused(pb::Refusal),
-    Body(client_reply::Body),
+    Body(Box<client_reply::Body>),
 }
 
 impl Errand {
@@ -94,7 +94,7 @@ impl Errand {
                 Answer::Nothing
             }
             Some(body) if self.session.is_some() && !matches!(body, client_reply::Body::Refusal(_)) => {
-                Answer::Body(body)
+                Answer::Body(Box::new(body))
             }
             Some(_) | None => {
                 self.later(now, jitter);
@@ -172,12 +172,15 @@ impl Agent {
                     self.trace(AgentTrace::Refused { code, message: refusal.message });
                 }
             }
-            Answer::Body(client_reply::Body::RegisterExecutor(reply))
-                if reply.executor != 0 && reply.ttl_ms != 0 =>
-            {
-                self.registered(now, &reply);
+            Answer::Body(body) => {
+                if let client_reply::Body::RegisterExecutor(reply) = *body
+                    && reply.executor != 0
+                    && reply.ttl_ms != 0
+                {
+                    return self.registered(now, &reply);
+                }
+                joining.errand.later(now, &mut self.jitter);
             }
-            Answer::Body(_) => joining.errand.later(now, &mut self.jitter),
         }
     }
 
@@ -241,18 +244,19 @@ impl Agent {
         let Stage::Leaving(leaving) = &mut self.stage else { return };
         match leaving.errand.take(now, key, reply, &mut self.jitter) {
             Answer::Nothing => {}
-            Answer::Body(client_reply::Body::DeregisterExecutor(_)) => self.stop(),
+            Answer::Body(body) if matches!(*body, client_reply::Body::DeregisterExecutor(_)) => self.stop(),
             Answer::Body(_) => leaving.errand.later(now, &mut self.jitter),
-            Answer::Refused(refusal) => match refusal.code() {
+            Answer::Refused(refusal) => {
+                let code = refusal.code();
                 // The cluster does not know it: it is out.
-                pb::RefusalCode::NotFound | pb::RefusalCode::Stale => self.stop(),
-                code => {
-                    leaving.errand.restart(now, &mut self.jitter);
-                    if code != pb::RefusalCode::SessionExpired {
-                        self.trace(AgentTrace::Refused { code, message: refusal.message });
-                    }
+                if matches!(code, pb::RefusalCode::NotFound | pb::RefusalCode::Stale) {
+                    return self.stop();
                 }
-            },
+                leaving.errand.restart(now, &mut self.jitter);
+                if code != pb::RefusalCode::SessionExpired {
+                    self.trace(AgentTrace::Refused { code, message: refusal.message });
+                }
+            }
         }
     }
 }

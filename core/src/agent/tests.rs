@@ -122,7 +122,9 @@ impl World {
     /// Runs every deadline up to a time from now.
     fn pass(&mut self, duration: Duration) {
         let until = self.now + duration;
-        while let Some(next) = self.agent.next_deadline().filter(|next| *next <= until) {
+        for turn in 0.. {
+            let Some(next) = self.agent.next_deadline().filter(|next| *next <= until) else { break };
+            assert!(turn < 10_000, "it spins");
             self.now = self.now.max(next);
             self.step(AgentInput::Deadline);
         }

@@ -10,7 +10,7 @@ fn a_parked_attempt_starts_once_however_often_it_is_confirmed() {
     assert_eq!(world.pre_dispatch(&id, 5), Ok(()));
     assert!(world.starts().is_empty());
     assert_eq!(world.confirm(&id, 5), Ok(()));
-    assert_eq!(world.starts(), [id.clone()]);
+    assert_eq!(world.starts(), std::slice::from_ref(&id));
     assert_eq!(world.confirm(&id, 5), Ok(()));
     assert_eq!(world.pre_dispatch(&id, 5), Ok(()));
     world.process(&id, ended(0));
@@ -98,10 +98,10 @@ fn a_newer_attempt_waits_until_the_older_has_ended() {
     world.pre_dispatch(&old, 5).unwrap();
     world.confirm(&old, 5).unwrap();
     world.process(&old, ProcessEvent::Started);
-    assert_eq!(world.starts(), [old.clone()]);
+    assert_eq!(world.starts(), std::slice::from_ref(&old));
     world.pre_dispatch(&new, 7).unwrap();
     world.confirm(&new, 7).unwrap();
-    assert_eq!(world.kills(), [old.clone()]);
+    assert_eq!(world.kills(), std::slice::from_ref(&old));
     assert!(world.starts().is_empty());
     assert_eq!(world.confirm(&old, 5), Err(pb::RefusalCode::Stale));
     world.process(&old, ended(0));

@@ -149,7 +149,7 @@ fn without_acknowledgements_everything_is_killed_at_the_deadline_and_not_before(
     assert!(world.kills().is_empty());
     world.pass(Duration::from_nanos(1));
     assert!(world.fenced());
-    assert_eq!(world.kills(), [id.clone()]);
+    assert_eq!(world.kills(), std::slice::from_ref(&id));
     assert_eq!(world.agent.executor(), None);
     world.requests();
     world.pass(ms(10_000));
@@ -182,7 +182,7 @@ fn a_cluster_that_does_not_know_the_executor_fences_it() {
         let (key, _) = world.heartbeat();
         world.answer(key, Some(refused(code)));
         assert!(world.fenced());
-        assert_eq!(world.kills(), [id.clone()]);
+        assert_eq!(world.kills(), std::slice::from_ref(&id));
         assert_eq!(world.confirm(&id, 2), Err(pb::RefusalCode::Precondition));
         world.process(&id, ended(0));
         world.register(10);
@@ -223,12 +223,12 @@ fn shutdown_stops_the_work_reports_it_and_leaves() {
     world.set(1, vec![wanted(&id)]);
     world.process(&id, ProcessEvent::Started);
     world.step(AgentInput::Shutdown);
-    assert_eq!(world.terminates(), [id.clone()]);
+    assert_eq!(world.terminates(), std::slice::from_ref(&id));
     assert_eq!(world.pre_dispatch(&attempt(1, 1), 2), Err(pb::RefusalCode::Precondition));
     world.set(1, vec![wanted(&id), wanted(&attempt(1, 1))]);
-    assert_eq!(world.starts(), [id.clone()]);
+    assert_eq!(world.starts(), std::slice::from_ref(&id));
     world.pass(ms(1_000));
-    assert_eq!(world.kills(), [id.clone()]);
+    assert_eq!(world.kills(), std::slice::from_ref(&id));
     world.process(&id, ended(0));
     world.requests();
     world.pass(ms(600));
@@ -263,7 +263,7 @@ fn a_lease_lost_during_shutdown_kills_and_stops() {
     world.step(AgentInput::Shutdown);
     world.now = world.agent.deadline().unwrap();
     world.step(AgentInput::Deadline);
-    assert_eq!(world.kills(), [id.clone()]);
+    assert_eq!(world.kills(), std::slice::from_ref(&id));
     assert!(!world.stopped());
     world.process(&id, ended(0));
     assert!(world.stopped());

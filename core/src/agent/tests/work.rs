@@ -60,7 +60,7 @@ fn what_is_not_named_is_killed_and_forgotten_when_it_has_ended() {
     world.set(1, vec![wanted(&id)]);
     world.process(&id, ProcessEvent::Started);
     world.set(2, vec![]);
-    assert_eq!(world.kills(), [id.clone()]);
+    assert_eq!(world.kills(), std::slice::from_ref(&id));
     assert_eq!(world.phases(), [(id.clone(), Stopping)]);
     world.set(2, vec![]);
     assert!(world.kills().is_empty());
@@ -87,13 +87,13 @@ fn stop_asks_once_then_kills_after_its_timeout() {
     world.process(&id, ProcessEvent::Started);
     world.set(2, vec![unwanted(&id)]);
     let asked = world.now;
-    assert_eq!(world.terminates(), [id.clone()]);
+    assert_eq!(world.terminates(), std::slice::from_ref(&id));
     world.set(2, vec![unwanted(&id)]);
     assert!(world.terminates().is_empty());
     world.pass((asked + ms(999)).since(world.now));
     assert!(world.kills().is_empty());
     world.pass(ms(1));
-    assert_eq!(world.kills(), [id.clone()]);
+    assert_eq!(world.kills(), std::slice::from_ref(&id));
     world.process(
         &id,
         ProcessEvent::Ended { end: pb::AttemptEnd::Signaled, code: 9, message: "killed".into() },
@@ -119,7 +119,7 @@ fn what_does_not_fit_starts_when_there_is_room() {
     let mut world = World::serving_with(1);
     let ids = [attempt(0, 1), attempt(1, 1)];
     world.set(1, ids.iter().map(wanted).collect());
-    assert_eq!(world.starts(), [ids[0].clone()]);
+    assert_eq!(world.starts(), std::slice::from_ref(&ids[0]));
     world.process(&ids[0], ended(0));
     world.set(1, ids.iter().map(wanted).collect());
     assert_eq!(world.starts(), [ids[1].clone()]);

@@ -149,3 +149,6 @@ impl Command {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,7 +57,7 @@ pub const EXECUTORS: usize = 10_000;
 pub const EXECUTOR_SLOTS: u32 = 1_000;
 /// Reports in one heartbeat: every slot, and as many that have ended.
 pub const HEARTBEAT_REPORTS: usize = 2 * EXECUTOR_SLOTS as usize;
-/// Specifications in one heartbeat's reply; the others come with the next.
+/// Specifications in one heartbeat's reply, of [`REQUEST_BYTES`] and one more in all; the others come with the next.
 pub const HEARTBEAT_SPECIFICATIONS: usize = 64;
 /// Calls to executors that wait for an answer.
 pub const CALLS_INFLIGHT: usize = 256;
@@ -78,7 +78,7 @@ pub const NAME_BYTES: usize = 256;
 pub const MESSAGE_BYTES: usize = 1024;
 /// Tasks that one entry places; what is left waits for the next.
 pub const PLACEMENTS: usize = 1_024;
-/// Leases that one entry expires; what is left waits for the next.
+/// Leases that one entry expires, and cancels that it forces; what is left waits for the next.
 pub const EXPIRIES: usize = 1_024;
 /// Kept output of one attempt, in bytes.
 pub const OUTPUT_BYTES: u64 = 16 * 1024 * 1024;

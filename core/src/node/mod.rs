@@ -7,6 +7,8 @@ mod apply;
 mod peers;
 mod requests;
 mod snapshots;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     contract::{Config, Input, LogPosition, Output, Reason, Recovered, StopReason},

@@ -112,7 +112,10 @@ fn a_vote_leaves_only_after_it_is_durable() {
     let mut bench = Bench::new(3, 1, &[(1, 1)]);
     let sent = bench.hear(2, 2, Message::Vote { last: place(1, 1) });
     assert!(!granted(&sent));
-    assert_eq!(bench.writes[0].hard_state.map(|state| (state.term, state.vote)), Some((Term(2), Some(id(2)))));
+    assert_eq!(
+        bench.writes[0].hard_state.map(|state| (state.term, state.vote)),
+        Some((Term(2), Some(id(2))))
+    );
     assert!(granted(&bench.sync()));
 }
 
@@ -122,7 +125,10 @@ fn a_node_votes_once_a_term_and_again_only_for_the_same_candidate() {
     bench.hear(2, 2, Message::Vote { last: place(0, 0) });
     assert!(granted(&bench.sync()));
     assert!(!granted(&bench.hear(3, 2, Message::Vote { last: place(0, 0) })));
-    assert!(granted(&bench.hear(2, 2, Message::Vote { last: place(0, 0) })), "a lost answer is repeated (R10)");
+    assert!(
+        granted(&bench.hear(2, 2, Message::Vote { last: place(0, 0) })),
+        "a lost answer is repeated (R10)"
+    );
 }
 
 #[test]

@@ -158,12 +158,13 @@ impl Storage {
         storage.hard_state = content.hard_state;
         storage.voters = content.voters.clone();
         storage.segments = segments;
+        // The file `identity` may have its name only since a run that did not end its first opening.
+        storage.disk.sync_dir()?;
         let from = unsure.unwrap_or(Index(u64::MAX));
         let certain = content.entries.partition_point(|entry| entry.index < from);
         storage.begin_segment(highest + 1, durable, &content.entries.make_contiguous()[certain..])?;
         for sequence in dead {
             storage.disk.remove(&file_name(sequence))?;
-            storage.disk.sync_dir()?;
         }
         storage.trim()?;
         Ok((storage, content))
@@ -277,7 +278,8 @@ impl Storage {
         Ok(())
     }
 
-    /// Removes segments that hold no entry of the log, oldest first and one by one, so that no gap can be left.
+    /// Removes segments that hold no entry of the log. If a loss of power brings any of them back, nobody minds: what
+    /// they say is read again and overruled, or, behind a gap, not read.
     fn trim(&mut self) -> Result<(), super::error::DiskError> {
         let first = self.shape.start.index.next();
         let empty = self.shape.last().index < first;
@@ -286,7 +288,6 @@ impl Storage {
         let needed = if empty { current } else { self.segments.iter().rposition(holds_first).unwrap_or(0) };
         for kept in self.segments.drain(..needed) {
             self.disk.remove(&file_name(kept.sequence))?;
-            self.disk.sync_dir()?;
         }
         Ok(())
     }

@@ -1,0 +1,169 @@
+//! Records, batches, segments and snapshot frames as bytes.
+
+use super::*;
+use crate::storage::{
+    frames::{FrameWriter, SnapshotHeader, decode_snapshot},
+    record::{self, Kind, Place},
+    segment::{
+        BatchWriter, Checkpoint, Point, Record, SEGMENT_HEADER_BYTES, SegmentHeader, decode_segment,
+        read_batch,
+    },
+};
+use proptest::prelude::*;
+
+const PLACE: Place = Place { storage: IDENTITY.storage, sequence: 9 };
+
+fn segment() -> (SegmentHeader, Vec<u8>) {
+    let previous = Point { sequence: 8, offset: 4096, checksum: 7 };
+    let header = SegmentHeader { identity: IDENTITY, sequence: 9, first: Index(5), previous };
+    let (mut bytes, checksum) = header.encode();
+    let mut first = BatchWriter::new(0);
+    let voters = [(NodeId(1), StorageId(11)), (NodeId(2), StorageId(12))].into();
+    first.checkpoint(&Checkpoint {
+        start: position(1, 2),
+        end: position(2, 4),
+        voters,
+        ..Default::default()
+    });
+    let (batch, checksum) = first.finish(header.place(), bytes.len() as u64, checksum);
+    bytes.extend(batch);
+    let mut second = BatchWriter::new(bytes.len() as u64);
+    second.log_start(position(2, 3), false);
+    second.entries(&[entry(2, 5, 0), entry(2, 6, 13), entry(3, 7, 600)]);
+    second.hard_state(&HardState { term: Term(3), vote: None, commit: Index(6) });
+    second.voters(&[(NodeId(1), StorageId(11))].into());
+    let (batch, _) = second.finish(header.place(), bytes.len() as u64, checksum);
+    bytes.extend(batch);
+    (header, bytes)
+}
+
+#[test]
+fn a_segment_says_what_was_written() {
+    let (header, bytes) = segment();
+    let segment = decode_segment(&bytes).unwrap();
+    assert_eq!(segment.header, header);
+    assert_eq!(segment.tail, None);
+    let records = &segment.batches[1].records;
+    assert_eq!(records[0], Record::LogStart { at: position(2, 3), dropped: false });
+    assert_eq!(records[1], Record::Entries(vec![entry(2, 5, 0), entry(2, 6, 13), entry(3, 7, 600)]));
+    assert_eq!(records.len(), 4);
+    assert_eq!(segment.batches[1].end, bytes.len() as u64);
+    assert!(segment.batches.iter().all(|batch| batch.offset % 8 == 0));
+}
+
+#[test]
+fn no_bit_of_a_segment_can_change_unseen() {
+    let (_, bytes) = segment();
+    let whole = decode_segment(&bytes).unwrap();
+    for bit in 0..bytes.len() * 8 {
+        let mut damaged = bytes.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        if let Ok(read) = decode_segment(&damaged) {
+            assert!(read.tail.is_some() && read.batches.len() == 1, "bit {bit}");
+            assert_eq!(read.batches[0], whole.batches[0], "bit {bit}");
+        }
+    }
+}
+
+#[test]
+fn a_record_at_another_place_does_not_verify() {
+    let mut bytes = vec![0; 64];
+    let mut payload = Vec::new();
+    record::push(&mut payload, Kind::HardState, |buffer| buffer.extend_from_slice(&[5; 24]));
+    record::seal(PLACE, &mut payload, 64, 1234);
+    bytes.extend_from_slice(&payload);
+    assert_eq!(record::read(PLACE, &bytes, 64).unwrap().previous, 1234);
+    for place in [Place { sequence: 10, ..PLACE }, Place { storage: StorageId(1), ..PLACE }] {
+        assert!(record::read(place, &bytes, 64).is_err(), "{place:?}");
+    }
+    assert!(record::read(PLACE, &bytes[8..], 56).is_err(), "moved by 8 bytes");
+    assert!(record::read(PLACE, &[0; 4096], 0).is_err(), "zeros");
+}
+
+#[test]
+fn a_batch_behind_another_record_is_refused() {
+    let batch = |previous| {
+        let mut writer = BatchWriter::new(0);
+        writer.hard_state(&HardState::default());
+        writer.finish(PLACE, 0, previous).0
+    };
+    assert!(read_batch(PLACE, &batch(5), 0, 5).is_ok());
+    assert!(read_batch(PLACE, &batch(5), 0, 6).unwrap_err().torn);
+}
+
+#[test]
+fn a_length_over_the_limit_is_refused_before_anything_is_allocated() {
+    let mut bytes = segment().1;
+    bytes[SEGMENT_HEADER_BYTES..SEGMENT_HEADER_BYTES + 4].copy_from_slice(&u32::MAX.to_le_bytes());
+    let flaw = decode_segment(&bytes).unwrap_err();
+    assert!(flaw.what.contains("over the limit"), "{flaw}");
+}
+
+#[test]
+fn many_entries_are_split_into_records_that_fit() {
+    let all: Vec<_> = (1..=9).map(|index| entry(1, index, 500_000)).collect();
+    let mut writer = BatchWriter::new(0);
+    writer.entries(&all);
+    let (bytes, _) = writer.finish(PLACE, 0, 0);
+    let batch = read_batch(PLACE, &bytes, 0, 0).unwrap();
+    assert!(batch.records.len() > 1);
+    let read: Vec<_> = batch
+        .records
+        .into_iter()
+        .flat_map(|record| if let Record::Entries(entries) = record { entries } else { vec![] })
+        .collect();
+    assert_eq!(read, all);
+}
+
+fn snapshot() -> Vec<u8> {
+    let at = position(4, 5);
+    let (mut writer, mut bytes) = FrameWriter::begin(&SnapshotHeader { identity: IDENTITY, at });
+    for chunk in chunks(at) {
+        bytes.extend(writer.chunk(&chunk).unwrap());
+    }
+    bytes.extend(writer.finish());
+    bytes
+}
+
+#[test]
+fn no_bit_of_a_snapshot_can_change_unseen() {
+    let bytes = snapshot();
+    assert_eq!(decode_snapshot(&bytes).unwrap().1, chunks(position(4, 5)));
+    for bit in 0..bytes.len() * 8 {
+        let mut damaged = bytes.clone();
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        assert!(decode_snapshot(&damaged).is_err(), "bit {bit}");
+    }
+    for length in 0..bytes.len() {
+        assert!(decode_snapshot(&bytes[..length]).is_err(), "cut at {length}");
+    }
+    let longer = [&bytes[..], &[0]].concat();
+    assert!(decode_snapshot(&longer).is_err(), "one byte more");
+}
+
+proptest! {
+    #[test]
+    fn decoders_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        let _ = decode_segment(&bytes);
+        let _ = decode_snapshot(&bytes);
+        let _ = Identity::decode(&bytes);
+        let _ = read_batch(PLACE, &bytes, 8, 0);
+    }
+
+    #[test]
+    fn contents_with_right_checksums_never_panic(
+        kind in 0_u32..8,
+        payload in proptest::collection::vec(prop_oneof![Just(0_u8), Just(1), Just(255), any::<u8>()], 0..80),
+    ) {
+        let mut writer = BatchWriter::new(0);
+        writer.hard_state(&HardState::default());
+        let (mut bytes, _) = writer.finish(PLACE, 0, 0);
+        let begin = bytes.len();
+        record::push(&mut bytes, Kind::Entries, |buffer| buffer.extend_from_slice(&payload));
+        bytes[begin + 4] = u8::try_from(kind).unwrap();
+        let length = (bytes.len() - 32) as u64;
+        bytes[24..32].copy_from_slice(&length.to_le_bytes());
+        record::seal(PLACE, &mut bytes, 0, 0);
+        let _ = read_batch(PLACE, &bytes, 0, 0);
+    }
+}

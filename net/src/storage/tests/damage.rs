@@ -1,0 +1,202 @@
+//! Damage to what was durable is refused; what a write that was cut off can leave is not.
+
+use super::*;
+use crate::storage::{
+    Disk,
+    recovery::verify,
+    segment::{decode_segment, parse_file_name},
+};
+use quorate_core::random::Draws;
+
+/// Three runs, several segments, a snapshot, a trimmed beginning. The last run wrote `batches` batches.
+fn directory(batches: u64) -> Arc<MemoryDisk> {
+    let disk = Arc::new(MemoryDisk::new());
+    let (mut storage, _) = open_sized(&disk, 1000).unwrap();
+    for index in 1..=12 {
+        storage.write(&[entries(1, index, index, 150)]).unwrap();
+    }
+    let store = storage.snapshots();
+    store.save_chunks(position(1, 3), chunks(position(1, 3)).into_iter()).unwrap();
+    store.save_chunks(position(1, 5), chunks(position(1, 5)).into_iter()).unwrap();
+    storage.write(&[Write { start: Some(position(1, 3)), ..nothing() }]).unwrap();
+    let (mut storage, _) = open_sized(&disk, 1000).unwrap();
+    storage.write(&[entries(2, 11, 14, 90)]).unwrap();
+    let (mut storage, _) = open(&disk).unwrap();
+    for number in 0..batches {
+        storage.write(&[entries(3, 15 + number, 15 + number, 90)]).unwrap();
+    }
+    disk
+}
+
+fn segments(disk: &MemoryDisk) -> Vec<String> {
+    disk.list().unwrap().into_iter().filter(|name| parse_file_name(name).is_some()).collect()
+}
+
+fn last_index(recovered: &Recovered) -> u64 {
+    recovered.entries.last().unwrap().index.0
+}
+
+#[test]
+fn a_bit_that_changed_is_refused_everywhere_but_in_the_last_batch() {
+    let disk = directory(3);
+    let files = segments(&disk);
+    assert!(files.len() >= 4, "{files:?}");
+    let mut draws = Draws::new(7, 7);
+    for file in disk.list().unwrap().iter().filter(|name| name.starts_with("wal-")) {
+        let bytes = disk.read(file, 0, 1 << 20).unwrap();
+        let last = Some(file) == files.last();
+        let last_batch = decode_segment(&bytes).unwrap().batches.pop().unwrap().offset;
+        let used = decode_segment(&bytes).unwrap().batches.last().unwrap().end;
+        assert!(last || used == bytes.len() as u64);
+        for byte in 0..bytes.len() as u64 {
+            let copy = Arc::new(MemoryDisk::clone(&disk));
+            assert!(copy.flip_bit(file, byte * 8 + draws.range(0, 7)));
+            match open(&copy) {
+                Ok((_, recovered)) => {
+                    let beyond = last && byte >= last_batch || is_unread(&disk, file, byte);
+                    assert!(beyond, "{file} byte {byte} was not noticed");
+                    assert!(last_index(&recovered) >= 16, "{file} byte {byte}");
+                }
+                Err(error) => {
+                    assert!(!(last && byte >= last_batch), "{file} byte {byte}: {error}");
+                    assert!(error.to_string().contains(file.as_str()), "{error}");
+                    assert!(
+                        matches!(error, OpenError::Corrupt { .. } | OpenError::NewerFormat { .. }),
+                        "{error}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Whether a successor says that this byte does not count: a later run repeated it.
+fn is_unread(disk: &MemoryDisk, file: &str, byte: u64) -> bool {
+    let sequence = parse_file_name(file);
+    segments(disk).iter().any(|name| {
+        let previous = decode_segment(&disk.read(name, 0, 1 << 20).unwrap()).unwrap().header.previous;
+        Some(previous.sequence) == sequence && byte >= previous.offset
+    })
+}
+
+#[test]
+fn a_bit_that_changed_in_the_only_batch_of_a_run_loses_nothing() {
+    let disk = directory(0);
+    let file = segments(&disk).pop().unwrap();
+    for byte in 0..disk.size(&file).unwrap() {
+        let copy = Arc::new(MemoryDisk::clone(&disk));
+        copy.flip_bit(&file, byte * 8 + 1);
+        match open(&copy) {
+            Ok((_, recovered)) => assert_eq!(last_index(&recovered), 14, "byte {byte}"),
+            Err(error) => assert!(matches!(error, OpenError::NewerFormat { .. }), "{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_damaged_snapshot_is_refused_and_the_hint_says_what_to_do() {
+    let disk = directory(1);
+    let newest = "snapshot-0000000000000001-0000000000000005";
+    for byte in (0..disk.size(newest).unwrap()).step_by(11) {
+        let copy = Arc::new(MemoryDisk::clone(&disk));
+        copy.flip_bit(newest, byte * 8);
+        let error = open(&copy).unwrap_err().to_string();
+        assert!(error.contains(newest), "{error}");
+        assert_eq!(copy.list().unwrap(), disk.list().unwrap(), "a refused directory is left as it was");
+    }
+    let copy = Arc::new(MemoryDisk::clone(&disk));
+    copy.flip_bit(newest, 8 * 100);
+    assert!(open(&copy).unwrap_err().to_string().contains("replace the member"));
+    for gone in ["snapshot-0000000000000001-0000000000000003", newest] {
+        copy.remove(gone).unwrap();
+    }
+    assert!(open(&copy).unwrap_err().to_string().contains("newest snapshot"), "the log was trimmed");
+}
+
+#[test]
+fn a_file_that_is_gone_is_noticed() {
+    let disk = directory(2);
+    let files = segments(&disk);
+    for file in &files[..files.len() - 1] {
+        let copy = Arc::new(MemoryDisk::clone(&disk));
+        copy.remove(file).unwrap();
+        assert!(matches!(open(&copy), Err(OpenError::Corrupt { .. })), "{file}");
+    }
+    let copy = Arc::new(MemoryDisk::clone(&disk));
+    for file in &files {
+        copy.remove(file).unwrap();
+    }
+    assert!(open(&copy).unwrap_err().to_string().contains("the log is gone"));
+    copy.remove("identity").unwrap();
+    assert!(matches!(open(&copy), Err(OpenError::NoIdentity { .. })));
+}
+
+#[test]
+fn a_sealed_segment_that_lost_whole_batches_is_refused() {
+    let disk = Arc::new(MemoryDisk::new());
+    let (mut storage, _) = open_sized(&disk, 500).unwrap();
+    storage.write(&[entries(1, 1, 1, 100)]).unwrap();
+    for term in 2..20 {
+        let hard_state = Some(HardState { term: Term(term), vote: None, commit: Index(0) });
+        storage.write(&[Write { hard_state, ..nothing() }]).unwrap();
+    }
+    let (_, recovered) = open(&disk).unwrap();
+    assert_eq!(recovered.hard_state.term, Term(19));
+    let sealed = segments(&disk).swap_remove(0);
+    let bytes = disk.read(&sealed, 0, 1 << 20).unwrap();
+    for batch in decode_segment(&bytes).unwrap().batches {
+        let copy = Arc::new(MemoryDisk::clone(&disk));
+        copy.remove(&sealed).unwrap();
+        copy.create(&sealed).unwrap();
+        copy.append(&sealed, &bytes[..usize::try_from(batch.end).unwrap()]).unwrap();
+        let counts = !is_unread(&disk, &sealed, batch.end);
+        assert_eq!(open(&copy).is_err(), counts, "cut at {}", batch.end);
+    }
+}
+
+#[test]
+fn any_sectors_of_the_batch_that_was_being_written_may_be_lost() {
+    let disk = Arc::new(MemoryDisk::new());
+    let (mut storage, _) = open(&disk).unwrap();
+    storage.write(&[entries(1, 1, 3, 200)]).unwrap();
+    let file = segments(&disk).pop().unwrap();
+    let durable = disk.size(&file).unwrap();
+    storage.write(&[entries(1, 4, 6, 900)]).unwrap();
+    let bytes = disk.read(&file, 0, 1 << 20).unwrap();
+    let sectors = (bytes.len() as u64).div_ceil(512) - durable / 512;
+    assert!((5..10).contains(&sectors));
+    for lost in 0_u64..1 << sectors {
+        let mut left = bytes.clone();
+        for (at, byte) in left.iter_mut().enumerate().skip(usize::try_from(durable).unwrap()) {
+            let sector = at as u64 / 512 - durable / 512;
+            *byte *= u8::from(lost >> sector & 1 == 0);
+        }
+        let copy = Arc::new(MemoryDisk::clone(&disk));
+        copy.remove(&file).unwrap();
+        copy.create(&file).unwrap();
+        copy.append(&file, &left).unwrap();
+        let (_, recovered) = open(&copy).unwrap();
+        assert_eq!(last_index(&recovered), if lost == 0 { 6 } else { 3 }, "lost {lost:b}");
+    }
+}
+
+#[test]
+fn a_log_that_ends_before_what_was_committed_is_refused() {
+    let disk = Arc::new(MemoryDisk::new());
+    let (mut storage, _) = open(&disk).unwrap();
+    storage.write(&[entries(1, 1, 3, 10)]).unwrap();
+    let hard_state = Some(HardState { term: Term(1), vote: None, commit: Index(4) });
+    let error = storage.write(&[Write { hard_state, ..nothing() }]).unwrap_err();
+    assert!(error.to_string().contains("commit is 4, but the log ends at 3"), "{error}");
+}
+
+#[test]
+fn verify_reports_and_changes_nothing() {
+    let disk = directory(2);
+    let before = disk.operations();
+    let report = verify(Arc::<MemoryDisk>::clone(&disk)).unwrap();
+    assert_eq!((report.log.0, report.log.1), (position(1, 3), position(3, 16)));
+    assert_eq!(report.segments, segments(&disk));
+    assert_eq!(report.snapshots, [position(1, 3), position(1, 5)]);
+    assert_eq!(disk.operations(), before);
+}

@@ -1,0 +1,263 @@
+//! One client: a session, and one operation after the other, retried with the same request id at any master.
+
+use crate::{
+    oracle::register::Recorded,
+    plan::{ClientPlan, Expectation, JobPlan, Operation},
+};
+use bytes::Bytes;
+use quorate_core::types::Index;
+use quorate_proto::v1::{self as pb, client_reply::Body, client_request::Body as Ask, compare_and_set_request::Expected};
+use std::collections::{BTreeMap, VecDeque};
+
+/// What a client is waiting for.
+#[derive(Clone, Debug)]
+pub struct Busy {
+    /// What it asks, the same at each attempt.
+    pub request: Box<pb::ClientRequest>,
+    /// What had been answered before it was asked first.
+    pub floor: Index,
+    /// When it was asked first, nanoseconds.
+    pub call: u64,
+    /// When it gives up, nanoseconds.
+    pub until: u64,
+}
+
+/// One client.
+pub struct Client {
+    /// From 0 on.
+    pub place: u8,
+    /// What it is to do.
+    pub plan: ClientPlan,
+    /// The next planned operation.
+    pub next: usize,
+    /// Operations that come before the planned ones.
+    pub urgent: VecDeque<Operation>,
+    /// What it waits for.
+    pub busy: Option<Busy>,
+    /// Attempts so far: an answer to an earlier one is ignored.
+    pub attempt: u64,
+    /// The master that it asks.
+    pub target: u8,
+    /// Everything that it did to keys.
+    pub history: Vec<Recorded>,
+    /// Operations by what came of them.
+    pub outcomes: BTreeMap<&'static str, u64>,
+    session: Option<u64>,
+    sequence: u64,
+    values: u64,
+    seen: BTreeMap<String, (Bytes, u64)>,
+    executors: Vec<u64>,
+}
+
+impl Client {
+    /// A client that has done nothing yet.
+    #[must_use]
+    pub fn new(place: u8, plan: &ClientPlan, masters: u8) -> Self {
+        Self {
+            place,
+            plan: plan.clone(),
+            next: 0,
+            urgent: VecDeque::new(),
+            busy: None,
+            attempt: 0,
+            target: place % masters.max(1),
+            history: Vec::new(),
+            outcomes: BTreeMap::new(),
+            session: None,
+            sequence: 0,
+            values: 0,
+            seen: BTreeMap::new(),
+            executors: Vec::new(),
+        }
+    }
+
+    /// The next request, if there is one at this time; else the time of the next one, in milliseconds.
+    ///
+    /// # Errors
+    /// When to ask again; `None` = never.
+    pub fn take(&mut self, now_ms: u64) -> Result<pb::ClientRequest, Option<u64>> {
+        loop {
+            let operation = if let Some(operation) = self.urgent.front() {
+                operation.clone()
+            } else {
+                let planned = self.plan.operations.get(self.next).ok_or(None)?;
+                if planned.at_ms > now_ms {
+                    return Err(Some(planned.at_ms));
+                }
+                planned.operation.clone()
+            };
+            if self.session.is_none() && changes(&operation) {
+                let ttl_ms = self.plan.session_ttl_ms;
+                return Ok(wrap(Ask::OpenSession(pb::OpenSessionRequest { ttl_ms })));
+            }
+            if self.urgent.pop_front().is_none() {
+                self.next += 1;
+            }
+            if let Some(ask) = self.request(&operation) {
+                return Ok(wrap(ask));
+            }
+        }
+    }
+
+    fn id(&mut self) -> Option<pb::RequestId> {
+        self.sequence += 1;
+        let session = self.session?;
+        Some(pb::RequestId { session, sequence: self.sequence, lowest_open: self.sequence })
+    }
+
+    fn value(&mut self) -> Bytes {
+        self.values += 1;
+        Bytes::from(format!("c{}v{}", self.place, self.values))
+    }
+
+    fn request(&mut self, operation: &Operation) -> Option<Ask> {
+        Some(match operation {
+            Operation::Put { key } => {
+                Ask::Put(pb::PutRequest { request_id: self.id(), key: key.clone().into(), value: self.value() })
+            }
+            Operation::Get { key, stale } => Ask::Get(pb::GetRequest { key: key.clone().into(), stale: *stale }),
+            Operation::Delete { key } => {
+                Ask::Delete(pb::DeleteRequest { request_id: self.id(), key: key.clone().into() })
+            }
+            Operation::CompareAndSet { key, expect } => {
+                let seen = self.seen.get(key);
+                let expected = match (expect, seen) {
+                    (Expectation::LastValue, Some((value, _))) => Expected::Value(value.clone()),
+                    (Expectation::LastRevision, Some((_, revision))) => Expected::ModRevision(*revision),
+                    _ => Expected::Absent(true),
+                };
+                Ask::CompareAndSet(pb::CompareAndSetRequest {
+                    request_id: self.id(),
+                    key: key.clone().into(),
+                    new_value: self.value(),
+                    expected: Some(expected),
+                })
+            }
+            Operation::List { stale } => Ask::List(pb::ListRequest { stale: *stale, ..pb::ListRequest::default() }),
+            Operation::Submit { job } => Ask::SubmitJob(pb::SubmitJobRequest {
+                request_id: self.id(),
+                id: job.id.clone(),
+                specification: Some(specification(job)),
+            }),
+            Operation::Cancel { id, timeout_ms } => Ask::CancelJob(pb::CancelJobRequest {
+                request_id: self.id(),
+                id: id.clone(),
+                timeout_ms: *timeout_ms,
+            }),
+            Operation::GetJob { id } => {
+                Ask::GetJob(pb::GetJobRequest { id: id.clone(), tasks: true, ..pb::GetJobRequest::default() })
+            }
+            Operation::ListJobs {} => Ask::ListJobs(pb::ListJobsRequest::default()),
+            Operation::DeleteJob { id } => {
+                Ask::DeleteJob(pb::DeleteJobRequest { request_id: self.id(), id: id.clone() })
+            }
+            Operation::RemoveExecutor { which } => {
+                if self.executors.is_empty() {
+                    self.urgent.push_front(Operation::RemoveExecutor { which: *which });
+                    return Some(Ask::ListExecutors(pb::ListExecutorsRequest::default()));
+                }
+                let executor = self.executors[usize::from(*which) % self.executors.len()];
+                self.executors.clear();
+                Ask::RemoveExecutor(pb::RemoveExecutorRequest { request_id: self.id(), executor })
+            }
+            Operation::KeepSession {} => Ask::KeepSession(pb::KeepSessionRequest { session: self.session? }),
+            Operation::CloseSession {} => {
+                Ask::CloseSession(pb::CloseSessionRequest { session: self.session.take()? })
+            }
+        })
+    }
+
+    /// What came of the operation that it waits for: an answer, or `None` when it gave up.
+    pub fn finish(&mut self, now: u64, reply: Option<&pb::ClientReply>) {
+        let Some(busy) = self.busy.take() else { return };
+        self.attempt += 1;
+        let outcome = match reply.and_then(|reply| reply.body.as_ref()) {
+            None => "unknown",
+            Some(Body::Refusal(refusal)) => {
+                if refusal.code() == pb::RefusalCode::SessionExpired {
+                    self.session = None;
+                }
+                refusal.code().as_str_name()
+            }
+            Some(body) => {
+                self.learn(&busy.request, body);
+                "done"
+            }
+        };
+        // A removal that found no executor is dropped.
+        if matches!(busy.request.body, Some(Ask::ListExecutors(_))) && self.executors.is_empty() {
+            self.urgent.pop_front();
+        }
+        *self.outcomes.entry(outcome).or_default() += 1;
+        let answer = reply.map(|reply| (now, reply.clone()));
+        self.history.push(Recorded { request: *busy.request, call: busy.call, answer });
+    }
+
+    fn learn(&mut self, request: &pb::ClientRequest, body: &Body) {
+        let key = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+        match (&request.body, body) {
+            (_, Body::OpenSession(open)) => {
+                self.session = Some(open.session);
+                self.sequence = 0;
+            }
+            (_, Body::ListExecutors(list)) => {
+                self.executors = list
+                    .executors
+                    .iter()
+                    .filter_map(|status| status.executor.as_ref().map(|executor| executor.id))
+                    .collect();
+            }
+            (Some(Ask::Put(put)), Body::Put(reply)) => {
+                self.seen.insert(key(&put.key), (put.value.clone(), reply.revision));
+            }
+            (Some(Ask::Get(get)), Body::Get(reply)) => match &reply.item {
+                Some(item) => {
+                    self.seen.insert(key(&get.key), (item.value.clone(), item.mod_revision));
+                }
+                None => {
+                    self.seen.remove(&key(&get.key));
+                }
+            },
+            (Some(Ask::CompareAndSet(set)), Body::CompareAndSet(reply)) => {
+                if let Some(item) = &reply.current {
+                    self.seen.insert(key(&set.key), (item.value.clone(), item.mod_revision));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+const fn changes(operation: &Operation) -> bool {
+    !matches!(
+        operation,
+        Operation::Get { .. }
+            | Operation::List { .. }
+            | Operation::GetJob { .. }
+            | Operation::ListJobs {}
+            | Operation::KeepSession {}
+            | Operation::CloseSession {}
+    )
+}
+
+const fn wrap(ask: Ask) -> pb::ClientRequest {
+    pb::ClientRequest { body: Some(ask) }
+}
+
+fn specification(job: &JobPlan) -> pb::JobSpecification {
+    let kind = if job.service { pb::JobType::Service } else { pb::JobType::Batch };
+    pb::JobSpecification {
+        r#type: kind.into(),
+        argv: job.argv(),
+        tasks: job.tasks,
+        slots_per_task: job.slots,
+        retry: Some(pb::RetryPolicy {
+            max_failures: job.max_failures,
+            backoff_initial_ms: 50,
+            backoff_max_ms: 800,
+            ..pb::RetryPolicy::default()
+        }),
+        stop_timeout_ms: job.stop_timeout_ms,
+        ..pb::JobSpecification::default()
+    }
+}

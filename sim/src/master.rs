@@ -1,0 +1,172 @@
+//! One master's machine: the node, its disk, its clock, and whom it still owes an answer.
+
+use crate::{
+    clock::Clock,
+    disk::Disk,
+    plan::{MastersPlan, Plan},
+    world::Origin,
+};
+use quorate_core::{
+    Input, Node,
+    contract::{Config, MemberAddress},
+    types::{CallKey, ClusterId, NodeId, RequestKey, StorageId, Term},
+};
+use quorate_proto::v1 as pb;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The cluster that is simulated.
+pub const CLUSTER: ClusterId = ClusterId(0xC1);
+/// Storage ids of wiped directories are those of the first ones and this.
+pub const WIPED_STORAGE: u64 = 1_000;
+
+/// A request that waits for its answer.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// Whose it is.
+    pub origin: Origin,
+    /// What was asked.
+    pub request: Box<pb::ClientRequest>,
+    /// The highest term that a quorum had when it arrived.
+    pub quorum_term: Term,
+}
+
+/// One master.
+pub struct Master {
+    /// From 0 on.
+    pub place: u8,
+    /// From 1 on.
+    pub id: NodeId,
+    /// Of its data directory.
+    pub storage: StorageId,
+    /// `None`: no process.
+    pub node: Option<Node>,
+    /// How often it was started.
+    pub run: u64,
+    /// Pauses that are on.
+    pub pauses: u32,
+    /// Never starts again.
+    pub gone: bool,
+    /// Its directory was emptied.
+    pub wiped: bool,
+    /// The term that its emptied directory had.
+    pub term_lost: Term,
+    /// What came while it was paused.
+    pub held: Vec<Input>,
+    /// Its disk.
+    pub disk: Disk,
+    /// Its clock.
+    pub clock: Clock,
+    /// The true time of the next planned deadline event; `u64::MAX` = none.
+    pub wake: u64,
+    /// Requests that wait for their answers.
+    pub requests: BTreeMap<RequestKey, Waiting>,
+    /// Requests whose client has left: an answer may still come.
+    pub left: BTreeSet<RequestKey>,
+    /// How often each request came from clients and was not forwarded yet, by its fingerprint.
+    pub direct: BTreeMap<u64, i64>,
+    /// Forwarded requests that came from peers: what they ask for and the term that a quorum had. By peer and id.
+    pub forwarded: BTreeMap<(u64, u64), (bool, Term)>,
+    /// Calls that wait for their answers.
+    pub calls: BTreeSet<CallKey>,
+    /// Sync time in microseconds while the disk is slow, by fault.
+    pub slow: Vec<(usize, u64)>,
+    next_request: u64,
+}
+
+impl Master {
+    /// A machine with an empty disk, switched off.
+    #[must_use]
+    pub fn new(place: u8, plan: &MastersPlan) -> Self {
+        let id = u64::from(place) + 1;
+        Self {
+            place,
+            id: NodeId(id),
+            storage: StorageId(100 + id),
+            node: None,
+            run: 0,
+            pauses: 0,
+            gone: false,
+            wiped: false,
+            term_lost: Term(0),
+            held: Vec::new(),
+            disk: Disk::default(),
+            clock: Clock::new(&plan.clocks[usize::from(place)]),
+            wake: u64::MAX,
+            requests: BTreeMap::new(),
+            left: BTreeSet::new(),
+            direct: BTreeMap::new(),
+            forwarded: BTreeMap::new(),
+            calls: BTreeSet::new(),
+            slow: Vec::new(),
+            next_request: 0,
+        }
+    }
+
+    /// What it is told when it starts.
+    #[must_use]
+    pub fn config(&self, plan: &Plan) -> Config {
+        let member = |place: usize| {
+            let address = MemberAddress { peer: format!("m{place}:1"), client: format!("m{place}:2") };
+            (NodeId(place as u64 + 1), address)
+        };
+        Config {
+            cluster: CLUSTER,
+            node: self.id,
+            storage: self.storage,
+            members: (0..plan.masters.clocks.len()).map(member).collect(),
+            timing: plan.masters.timing(),
+            executor_lease: plan.executors.lease(),
+            snapshot_entries: plan.masters.snapshot_entries,
+            trailing_entries: plan.masters.trailing_entries,
+        }
+    }
+
+    /// No message of a lower term can be acknowledged by it.
+    #[must_use]
+    pub fn term_floor(&self) -> Term {
+        self.disk.image.hard_state.term.max(self.term_lost)
+    }
+
+    /// A key for a request.
+    pub fn request_key(&mut self) -> RequestKey {
+        self.next_request += 1;
+        RequestKey(self.next_request)
+    }
+
+    /// Forgets everything that was only in memory. Gives back the requests that will never be answered.
+    pub fn stop(&mut self) -> BTreeMap<RequestKey, Waiting> {
+        self.node = None;
+        self.held.clear();
+        self.wake = u64::MAX;
+        self.forwarded.clear();
+        self.calls.clear();
+        self.left.clear();
+        self.direct.clear();
+        core::mem::take(&mut self.requests)
+    }
+
+    /// One line for reports.
+    #[must_use]
+    pub fn line(&self) -> String {
+        let disk = &self.disk.image;
+        let on_disk = format!("disk: {:?} log {:?}..{:?}", disk.hard_state, disk.start, disk.last());
+        let Some(node) = &self.node else {
+            return format!("node {}: down{}; {on_disk}", self.id, if self.gone { " for good" } else { "" });
+        };
+        let raft = node.raft();
+        format!(
+            "node {}: {:?} term {} leader {:?} commit {} applied {} durable {} last {} vote {}{}{}; {on_disk}",
+            self.id,
+            raft.role(),
+            raft.term(),
+            raft.leader(),
+            raft.commit(),
+            node.state().index(),
+            raft.durable_index(),
+            raft.last_index(),
+            raft.has_vote(),
+            if self.pauses > 0 { " paused" } else { "" },
+            if self.wiped { " wiped" } else { "" },
+        )
+    }
+}

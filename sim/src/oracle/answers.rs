@@ -1,0 +1,166 @@
+//! What clients and executors were told, against the committed log: the log as witness (one pass, no search).
+
+use super::{Consensus, Ledger, Reference, Rule, reference::refusal};
+use bytes::Bytes;
+use quorate_core::types::{ExecutorId, Index};
+use quorate_proto::v1::{self as pb, client_reply::Body, client_request::Body as Ask};
+use std::collections::BTreeSet;
+
+/// The rules' memory.
+#[derive(Default)]
+pub struct Answers {
+    /// The highest index that any answer was as of.
+    floor: Index,
+}
+
+/// The request id of a request that changes something.
+#[must_use]
+pub fn request_id(request: &pb::ClientRequest) -> Option<&pb::RequestId> {
+    match request.body.as_ref()? {
+        Ask::Put(ask) => ask.request_id.as_ref(),
+        Ask::Delete(ask) => ask.request_id.as_ref(),
+        Ask::CompareAndSet(ask) => ask.request_id.as_ref(),
+        Ask::RegisterExecutor(ask) => ask.request_id.as_ref(),
+        Ask::DeregisterExecutor(ask) => ask.request_id.as_ref(),
+        Ask::RemoveExecutor(ask) => ask.request_id.as_ref(),
+        Ask::SubmitJob(ask) => ask.request_id.as_ref(),
+        Ask::CancelJob(ask) => ask.request_id.as_ref(),
+        Ask::DeleteJob(ask) => ask.request_id.as_ref(),
+        _ => None,
+    }
+}
+
+/// Whether a right answer needs a leader that knows, by a quorum, that it leads.
+#[must_use]
+pub fn confirmed(request: &pb::ClientRequest) -> bool {
+    match &request.body {
+        Some(Ask::Get(ask)) => !ask.stale,
+        Some(Ask::List(ask)) => !ask.stale,
+        Some(Ask::GetJob(ask)) => !ask.stale,
+        Some(
+            Ask::KeepSession(_) | Ask::Heartbeat(_) | Ask::ListExecutors(_) | Ask::GetExecutor(_) | Ask::ListJobs(_),
+        ) => true,
+        _ => false,
+    }
+}
+
+impl Answers {
+    /// What an operation that is asked for from here on must at least know.
+    #[must_use]
+    pub const fn floor(&self) -> Index {
+        self.floor
+    }
+
+    /// Somebody got an answer. `floor`: as it was when the request was asked for the first time.
+    pub fn answered(
+        &mut self,
+        ledger: &mut Ledger,
+        consensus: &Consensus,
+        reference: &Reference,
+        request: &pb::ClientRequest,
+        floor: Index,
+        reply: &pb::ClientReply,
+    ) {
+        let index = Index(reply.index);
+        if index == Index(0) {
+            return;
+        }
+        let told = || format!("{} is answered as of {index}", brief(request));
+        ledger.hold(Rule::AnswerCommitted, index <= consensus.frontier(), || {
+            format!("{}; committed is {}", told(), consensus.frontier())
+        });
+        let id = request_id(request);
+        let stale = matches!(&request.body, Some(Ask::Get(pb::GetRequest { stale: true, .. })))
+            || matches!(&request.body, Some(Ask::List(pb::ListRequest { stale: true, .. })))
+            || matches!(&request.body, Some(Ask::GetJob(pb::GetJobRequest { stale: true, .. })));
+        if !stale {
+            let holds = index > floor || (index == floor && id.is_none());
+            ledger.hold(Rule::RealTime, holds, || format!("{}; when it was asked, {floor} had been answered", told()));
+            self.floor = self.floor.max(index);
+        }
+        if let Some(id) = id.filter(|id| id.session != 0) {
+            let effect = reference.requests.get(&(id.session, id.sequence));
+            let expired = refusal(reply).is_some_and(|refusal| refusal.code() == pb::RefusalCode::SessionExpired);
+            let holds = expired || effect.is_some_and(|effect| effect.reply.body == reply.body && effect.index == index);
+            ledger.hold(Rule::AnswerCommitted, holds, || {
+                format!("{}: {:?}; the log says {effect:?}", told(), reply.body)
+            });
+        }
+        self.value(ledger, reference, request, reply);
+    }
+
+    #[allow(clippy::unused_self, reason = "it belongs to the rules of answers")]
+    fn value(&self, ledger: &mut Ledger, reference: &Reference, request: &pb::ClientRequest, reply: &pb::ClientReply) {
+        let index = Index(reply.index);
+        let told = || format!("{} is answered {:?}", brief(request), reply);
+        match (&request.body, &reply.body) {
+            (Some(Ask::Get(ask)), Some(Body::Get(got))) => {
+                let said = got.item.as_ref().map(|item| (item.value.clone(), item.mod_revision));
+                let known = reference.key_at(&ask.key, index);
+                ledger.hold(Rule::AnswerValue, said.as_ref() == known, || format!("{}; the log says {known:?}", told()));
+            }
+            (Some(Ask::List(_)), Some(Body::List(list))) => {
+                let said: Vec<(Bytes, Bytes)> =
+                    list.items.iter().map(|item| (item.key.clone(), item.value.clone())).collect();
+                let at = |key: &Bytes| reference.key_at(key, index).map(|item| (key.clone(), item.0.clone()));
+                let known: Vec<_> = reference.keys.keys().filter_map(at).collect();
+                ledger.hold(Rule::AnswerValue, said == known, || format!("{}; the log says {known:?}", told()));
+            }
+            (Some(Ask::GetJob(_)), Some(Body::Job(status))) => self.job(ledger, reference, status, index),
+            (Some(Ask::GetJob(ask)), Some(Body::Refusal(refusal))) if refusal.code() == pb::RefusalCode::NotFound => {
+                let known = reference.jobs.job_at(&ask.id, index);
+                ledger.hold(Rule::JobKept, known.is_none(), || format!("{}; the log says {known:?}", told()));
+            }
+            (Some(Ask::ListJobs(ask)), Some(Body::ListJobs(list))) if ask.after.is_empty() && !list.more => {
+                for status in &list.jobs {
+                    self.job(ledger, reference, status, index);
+                }
+                let said: BTreeSet<&str> =
+                    list.jobs.iter().filter_map(|status| Some(status.job.as_ref()?.id.as_str())).collect();
+                let there = |id: &&str| reference.jobs.job_at(id, index).is_some();
+                let known: BTreeSet<&str> = reference.jobs.history.keys().map(String::as_str).filter(there).collect();
+                ledger.hold(Rule::JobKept, said == known, || format!("{}; the log says {known:?}", told()));
+            }
+            (Some(Ask::Heartbeat(ask)), Some(Body::Heartbeat(beat))) => {
+                let known = reference.jobs.executor_at(ExecutorId(ask.executor), Index(beat.index));
+                ledger.hold(Rule::ExecutorFresh, known, || {
+                    format!("a heartbeat of executor {} is acknowledged as of {}, where it is not", ask.executor, beat.index)
+                });
+            }
+            _ => {}
+        }
+    }
+
+    #[allow(clippy::unused_self, reason = "it belongs to the rules of answers")]
+    fn job(&self, ledger: &mut Ledger, reference: &Reference, status: &pb::JobStatus, index: Index) {
+        let Some(job) = &status.job else { return };
+        let known = reference.jobs.job_at(&job.id, index);
+        ledger.hold(Rule::AnswerValue, known == Some(job.state()), || {
+            format!("job {} is said to be {:?} as of {index}; the log says {known:?}", job.id, job.state())
+        });
+    }
+}
+
+/// A request in a few words.
+#[must_use]
+pub fn brief(request: &pb::ClientRequest) -> String {
+    let id = request_id(request).map_or_else(String::new, |id| format!(" {}/{}", id.session, id.sequence));
+    let what = match &request.body {
+        Some(Ask::Put(ask)) => format!("put {:?}={:?}", ask.key, ask.value),
+        Some(Ask::Get(ask)) => format!("get {:?}{}", ask.key, if ask.stale { " stale" } else { "" }),
+        Some(Ask::Delete(ask)) => format!("delete {:?}", ask.key),
+        Some(Ask::CompareAndSet(ask)) => format!("cas {:?} {:?}->{:?}", ask.key, ask.expected, ask.new_value),
+        Some(Ask::List(_)) => "list".to_owned(),
+        Some(Ask::SubmitJob(ask)) => format!("submit {:?}", ask.id),
+        Some(Ask::CancelJob(ask)) => format!("cancel {:?}", ask.id),
+        Some(Ask::GetJob(ask)) => format!("job {:?}", ask.id),
+        Some(Ask::ListJobs(_)) => "jobs".to_owned(),
+        Some(Ask::DeleteJob(ask)) => format!("delete job {:?}", ask.id),
+        Some(Ask::Heartbeat(ask)) => format!("heartbeat {}.{}", ask.executor, ask.sequence),
+        Some(Ask::RegisterExecutor(ask)) => format!("register {}", ask.name),
+        Some(Ask::OpenSession(_)) => "open session".to_owned(),
+        Some(other) => format!("{other:?}"),
+        None => "nothing".to_owned(),
+    };
+    format!("{what}{id}")
+}

@@ -1,0 +1,151 @@
+//! Rules that must hold after every step, each under its name in the reference documents. An oracle looks at ground truth:
+//! at what is on disks, in messages, in the committed log, and at what really runs; not at what a master believes.
+//!
+//! A new rule is a line in [`Rule`] and a call of [`Ledger::hold`].
+
+pub mod answers;
+pub mod jobs;
+pub mod raft;
+pub mod reference;
+pub mod register;
+pub mod truth;
+
+pub use answers::Answers;
+pub use jobs::Jobs;
+pub use raft::Consensus;
+pub use reference::Reference;
+pub use register::Register;
+pub use truth::Truth;
+
+use std::collections::BTreeMap;
+
+macro_rules! rules {
+    ($($name:ident = $text:literal,)*) => {
+        /// What must hold.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        #[allow(missing_docs, reason = "the name that is printed says it")]
+        pub enum Rule { $($name,)* }
+
+        impl Rule {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// Its name in reports: the rule of the reference documents, and what it says.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+rules! {
+    OneLeader = "G1 one leader a term",
+    OneVote = "G1 one vote a term",
+    VoteDurable = "G1 a vote is durable before it is given",
+    LeaderQuorum = "G1 a leader has a quorum of durable votes",
+    AckDurable = "G1 what is acknowledged is durable",
+    NoVoteWiped = "G1 a wiped node takes no part in votes",
+    LogMatching = "G2 log matching",
+    StateMachineSafety = "G2 state machine safety",
+    LeaderCompleteness = "G2 leader completeness",
+    CommitGrows = "G3 commit only grows and is in the log",
+    CommitOwnTerm = "G3 commit by count only for the own term",
+    CommitDurable = "G3 what is committed is durable on a quorum",
+    TermGrows = "G4 terms only grow",
+    TermObserved = "G4 a term is taken over or begun",
+    RealTime = "G5 an answer is no older than what was answered before it was asked",
+    AnswerValue = "G5 an answer is what the committed log says",
+    AnswerCommitted = "G5 what is answered is committed",
+    AppliedOnce = "G5 a request is applied once",
+    Linearizable = "G5 keys are linearizable",
+    SameState = "G6 equal state at equal index",
+    CompactionCovered = "G6 the log is cut only up to a durable snapshot",
+    ForwardedOnce = "G8 a request is forwarded at most once",
+    Deposed = "L2 no confirmed answer from a deposed leader",
+    OneAttemptRuns = "ES2 at most one attempt of a task runs",
+    TaskEdges = "ES4 a task moves only along its edges",
+    TerminalStays = "ES5 terminal states stay",
+    JobForward = "ES6 a job moves only forward",
+    JobKept = "ES7 an accepted job is kept until it is deleted",
+    CancelKept = "ES8 a canceled job only ends",
+    DeleteTerminal = "ES9 only ended jobs are deleted",
+    OneCreate = "ES10 one of two creates succeeds",
+    ExecutorFresh = "ES11 executor ids are never used again",
+    DeadlineKept = "ES12 nothing runs past its executor's deadline",
+    DeathLast = "ES12 an executor is declared dead after its work has ended",
+    StartedOnce = "ES13 an attempt starts at most once",
+    Backoff = "ES17 a failed task waits its backoff",
+    Tables = "D1 rebuild(records) == tables",
+    Liveness = "EL every accepted job ends and all replicas agree once faults stop",
+    Storm = "no message storm",
+    DiskContract = "contract: writes follow on each other",
+    Contract = "contract: what comes out fits what went in",
+    Stopped = "a node stops only when its disk failed",
+    Panic = "no panic",
+}
+
+/// A rule that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which.
+    pub rule: Rule,
+    /// The entities and both values.
+    pub message: String,
+    /// True time, nanoseconds.
+    pub time: u64,
+    /// Steps of masters and agents before it.
+    pub step: u64,
+}
+
+/// What the oracles found, and how often each looked.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    /// The first violation.
+    pub violation: Option<Violation>,
+    /// True time, nanoseconds.
+    pub time: u64,
+    /// Steps so far.
+    pub step: u64,
+    counts: Vec<u64>,
+}
+
+impl Ledger {
+    /// A rule was looked at. The message is made only if it does not hold.
+    pub fn hold(&mut self, rule: Rule, holds: bool, message: impl FnOnce() -> String) -> bool {
+        let place = rule as usize;
+        if self.counts.len() <= place {
+            self.counts.resize(Rule::ALL.len(), 0);
+        }
+        self.counts[place] += 1;
+        if !holds && self.violation.is_none() {
+            self.violation = Some(Violation { rule, message: message(), time: self.time, step: self.step });
+        }
+        holds
+    }
+
+    /// A rule does not hold.
+    pub fn fail(&mut self, rule: Rule, message: String) {
+        self.hold(rule, false, || message);
+    }
+
+    /// How many states each rule looked at, by name.
+    #[must_use]
+    pub fn looked(&self) -> BTreeMap<&'static str, u64> {
+        let count = |rule: &Rule| self.counts.get(*rule as usize).copied().unwrap_or(0);
+        Rule::ALL.iter().map(|rule| (rule.name(), count(rule))).collect()
+    }
+}
+
+/// All oracles of a run.
+#[derive(Default)]
+pub struct Oracles {
+    /// Elections, logs, commits.
+    pub consensus: Consensus,
+    /// The committed log, carried out once more.
+    pub reference: Reference,
+    /// What masters and clients were told.
+    pub answers: Answers,
+    /// What really runs.
+    pub truth: Truth,
+}

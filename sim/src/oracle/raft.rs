@@ -1,0 +1,301 @@
+//! Elections, logs and commits: rules G1 to G4, after Raft (Ongaro and Ousterhout), figure 3, with durability.
+
+use super::{Ledger, Reference, Rule};
+use crate::master::Master;
+use quorate_core::{
+    contract::{Entry, LogPosition, Write},
+    raft::Role,
+    types::{Index, NodeId, Term},
+};
+use quorate_proto::v1::{self as pb, envelope::Body};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What was seen of a node last.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    run: u64,
+    term: Term,
+    leads: bool,
+    commit: Index,
+    applied: Index,
+}
+
+/// An entry that is committed.
+#[derive(Clone, Debug)]
+struct Committed {
+    entry: Entry,
+    /// The highest term in which it is known to have been committed when it was first seen.
+    in_term: Term,
+}
+
+/// The rules' memory.
+#[derive(Default)]
+pub struct Consensus {
+    seen: Vec<Seen>,
+    leaders: BTreeMap<Term, NodeId>,
+    votes_given: BTreeMap<(u64, u64), u64>,
+    votes_durable: BTreeMap<(Term, NodeId), BTreeSet<usize>>,
+    written: BTreeMap<(Index, Term), (u64, Term)>,
+    committed: Vec<Committed>,
+    term_max: Term,
+}
+
+fn digest(data: &[u8]) -> u64 {
+    use core::hash::Hasher;
+    let mut hasher = siphasher::sip::SipHasher13::new();
+    hasher.write(data);
+    hasher.finish()
+}
+
+impl Consensus {
+    /// The last entry known to be committed.
+    #[must_use]
+    pub fn frontier(&self) -> Index {
+        Index(self.committed.len() as u64)
+    }
+
+    /// A committed entry.
+    #[must_use]
+    pub fn entry(&self, index: Index) -> Option<&Entry> {
+        let place = usize::try_from(index.0.checked_sub(1)?).ok()?;
+        self.committed.get(place).map(|committed| &committed.entry)
+    }
+
+    fn seen(&mut self, place: usize) -> &mut Seen {
+        if self.seen.len() <= place {
+            self.seen.resize(place + 1, Seen::default());
+        }
+        &mut self.seen[place]
+    }
+
+    /// A write came onto a disk.
+    pub fn durable(&mut self, place: usize, write: &Write) {
+        if let Some(hard_state) = write.hard_state
+            && let Some(vote) = hard_state.vote
+        {
+            self.votes_durable.entry((hard_state.term, vote)).or_default().insert(place);
+        }
+    }
+
+    /// A node gave a write out: its entries must be those that others have at their places.
+    pub fn write(&mut self, ledger: &mut Ledger, master: &Master, write: &Write) {
+        let Some(first) = write.entries.first() else { return self.compaction(ledger, master, write) };
+        let before = Index(first.index.0.saturating_sub(1));
+        let node = master.node.as_ref();
+        let mut previous = node.and_then(|node| node.raft().term_at(before)).unwrap_or(Term(0));
+        for entry in &write.entries {
+            let known = *self
+                .written
+                .entry((entry.index, entry.term))
+                .or_insert_with(|| (digest(&entry.data), previous));
+            let this = (digest(&entry.data), previous);
+            ledger.hold(Rule::LogMatching, known == this, || {
+                format!(
+                    "node {}: entry {:?} has data {:x} behind term {}, elsewhere {:x} behind term {}",
+                    master.id,
+                    entry.position(),
+                    this.0,
+                    this.1,
+                    known.0,
+                    known.1
+                )
+            });
+            previous = entry.term;
+        }
+        self.compaction(ledger, master, write);
+    }
+
+    #[allow(clippy::unused_self, reason = "it belongs to the rules of the log")]
+    fn compaction(&self, ledger: &mut Ledger, master: &Master, write: &Write) {
+        let Some(start) = write.start else { return };
+        let covered = master.disk.image.snapshot.as_ref().map_or(Index(0), |snapshot| snapshot.at.index);
+        ledger.hold(Rule::CompactionCovered, start.index <= covered, || {
+            format!("node {} cuts its log at {}, its snapshot covers {covered}", master.id, start.index)
+        });
+    }
+
+    /// A node sends a message: what it acknowledges must be on its disk.
+    pub fn send(&mut self, ledger: &mut Ledger, master: &Master, envelope: &pb::Envelope) {
+        let image = &master.disk.image;
+        let term = Term(envelope.term);
+        let Some(body) = &envelope.body else { return };
+        if let Body::VoteReply(reply) = body
+            && reply.granted
+        {
+            let hard_state = image.hard_state;
+            let durable = hard_state.term > term
+                || (hard_state.term == term && hard_state.vote == Some(NodeId(envelope.to)));
+            ledger.hold(Rule::VoteDurable, durable, || {
+                format!("node {} grants term {term} to {}; on its disk: {hard_state:?}", master.id, envelope.to)
+            });
+            let first = *self.votes_given.entry((master.id.0, envelope.term)).or_insert(envelope.to);
+            ledger.hold(Rule::OneVote, first == envelope.to, || {
+                format!("node {} votes in term {term} for {first} and for {}", master.id, envelope.to)
+            });
+            ledger.hold(Rule::NoVoteWiped, !master.wiped, || {
+                format!("node {} was wiped and grants term {term} to {}", master.id, envelope.to)
+            });
+        }
+        let acknowledged = match body {
+            Body::AppendReply(reply) if reply.accepted => Some(reply.index),
+            Body::HeartbeatAnswer(answer) => Some(answer.verified_index),
+            _ => None,
+        };
+        if let Some(index) = acknowledged.map(Index) {
+            let own = master.node.as_ref().and_then(|node| node.raft().term_at(index));
+            let on_disk = image.term_at(index);
+            let holds = index <= image.start.index || (on_disk.is_some() && (own.is_none() || own == on_disk));
+            ledger.hold(Rule::AckDurable, holds, || {
+                format!(
+                    "node {} acknowledges {index} (term {own:?}) to {}; on its disk: {:?} to {:?}, there {on_disk:?}",
+                    master.id,
+                    envelope.to,
+                    image.start,
+                    image.last()
+                )
+            });
+            // Entries of older terms count for nothing in this one: only with an own one must its term be known for ever.
+            let own_term = on_disk == Some(term) && index > image.start.index;
+            ledger.hold(Rule::AckDurable, !own_term || image.hard_state.term >= term, || {
+                format!("node {} acknowledges {index} of term {term}; on its disk: {:?}", master.id, image.hard_state)
+            });
+        }
+    }
+
+    /// After each step of a node.
+    pub fn stepped(&mut self, ledger: &mut Ledger, reference: &mut Reference, masters: &[Master], place: usize) {
+        let master = &masters[place];
+        let Some(node) = &master.node else { return };
+        let raft = node.raft();
+        let (term, commit, applied) = (raft.term(), raft.commit(), node.state().index());
+        let leads = raft.role() == Role::Leader;
+        let mut before = *self.seen(place);
+        if before.run != master.run {
+            before = Seen { run: master.run, term: before.term, ..Seen::default() };
+            let durable = master.disk.image.hard_state.term;
+            ledger.hold(Rule::TermGrows, term >= durable, || {
+                format!("node {} starts in term {term}, its disk says {durable}", master.id)
+            });
+        } else {
+            ledger.hold(Rule::TermGrows, term >= before.term, || {
+                format!("node {} goes from term {} to {term}", master.id, before.term)
+            });
+        }
+        *self.seen(place) = Seen { run: master.run, term, leads, commit, applied };
+        if term > self.term_max {
+            let begun = raft.role() == Role::Candidate || leads;
+            let most = if begun { self.term_max.next() } else { self.term_max };
+            ledger.hold(Rule::TermObserved, term <= most, || {
+                format!("node {} is {:?} in term {term}; the highest so far is {}", master.id, raft.role(), self.term_max)
+            });
+            self.term_max = term;
+        }
+        if master.wiped {
+            ledger.hold(Rule::NoVoteWiped, !raft.has_vote() && raft.role() == Role::Follower, || {
+                format!("node {} was wiped, and is {:?} with a vote: {}", master.id, raft.role(), raft.has_vote())
+            });
+        }
+        if leads && !(before.leads && before.term == term) {
+            self.elected(ledger, masters, place, term);
+        }
+        if commit != before.commit {
+            let led = leads && before.leads && before.term == term;
+            self.committed(ledger, reference, masters, place, (before.commit, commit), led);
+        }
+        if applied != before.applied {
+            ledger.hold(Rule::CommitGrows, applied >= before.applied && applied <= commit, || {
+                format!("node {} applied {} and then {applied}; committed is {commit}", master.id, before.applied)
+            });
+            reference.same_state(ledger, master);
+        }
+    }
+
+    fn elected(&mut self, ledger: &mut Ledger, masters: &[Master], place: usize, term: Term) {
+        let master = &masters[place];
+        let Some(node) = &master.node else { return };
+        let first = *self.leaders.entry(term).or_insert(master.id);
+        ledger.hold(Rule::OneLeader, first == master.id, || {
+            format!("nodes {first} and {} lead in term {term}", master.id)
+        });
+        let quorum = masters.len() / 2 + 1;
+        let votes = self.votes_durable.get(&(term, master.id)).cloned().unwrap_or_default();
+        ledger.hold(Rule::LeaderQuorum, votes.len() >= quorum, || {
+            format!("node {} leads in term {term} with durable votes of places {votes:?} of {}", master.id, masters.len())
+        });
+        // By log matching, the last entry that was committed in a lower term stands for all before it.
+        let last = self.committed.iter().rposition(|committed| committed.in_term < term);
+        if let Some(entry) = last.map(|at| self.committed[at].entry.position()) {
+            let raft = node.raft();
+            let has = raft.term_at(entry.index);
+            ledger.hold(
+                Rule::LeaderCompleteness,
+                has == Some(entry.term) || entry.index < raft.first_index(),
+                || format!("node {} leads in term {term}; it lacks {entry:?}, there it has {has:?}", master.id),
+            );
+        }
+    }
+
+    fn committed(
+        &mut self,
+        ledger: &mut Ledger,
+        reference: &mut Reference,
+        masters: &[Master],
+        place: usize,
+        (from, to): (Index, Index),
+        by_count: bool,
+    ) {
+        let master = &masters[place];
+        let Some(node) = &master.node else { return };
+        let raft = node.raft();
+        ledger.hold(Rule::CommitGrows, to >= from && to <= raft.last_index(), || {
+            format!("node {} had committed {from}, and then {to}; its log ends at {}", master.id, raft.last_index())
+        });
+        if by_count {
+            let there = raft.term_at(to);
+            ledger.hold(Rule::CommitOwnTerm, there == Some(raft.term()), || {
+                format!("leader {} of term {} commits {to} of term {there:?}", master.id, raft.term())
+            });
+        }
+        for index in (from.0 + 1..=to.0).map(Index) {
+            let Some(entry) = raft.entry(index) else {
+                ledger.hold(Rule::StateMachineSafety, index <= self.frontier(), || {
+                    format!("node {} has {index} in a snapshot; committed is {}", master.id, self.frontier())
+                });
+                continue;
+            };
+            if let Some(known) = self.entry(index) {
+                ledger.hold(Rule::StateMachineSafety, known == entry, || {
+                    format!(
+                        "node {} commits {:?} (data {:x}); before, {:?} (data {:x}) was committed there",
+                        master.id,
+                        entry.position(),
+                        digest(&entry.data),
+                        known.position(),
+                        digest(&known.data)
+                    )
+                });
+                continue;
+            }
+            let entry = entry.clone();
+            self.on_a_quorum(ledger, masters, master, entry.position());
+            reference.apply(ledger, &entry);
+            self.committed.push(Committed { entry, in_term: raft.term() });
+        }
+    }
+
+    #[allow(clippy::unused_self, reason = "it belongs to the rules of commits")]
+    fn on_a_quorum(&self, ledger: &mut Ledger, masters: &[Master], master: &Master, at: LogPosition) {
+        let holders = masters.iter().filter(|master| master.wiped || master.disk.image.holds(at)).count();
+        ledger.hold(Rule::CommitDurable, holders > masters.len() / 2, || {
+            format!("node {} commits {at:?}; it is on the disks of {holders} of {}", master.id, masters.len())
+        });
+    }
+}
+
+/// The highest term that a quorum has on its disks: what was confirmed in a lower one is void.
+#[must_use]
+pub fn quorum_term(masters: &[Master]) -> Term {
+    let mut terms: Vec<Term> = masters.iter().map(|master| master.term_floor()).collect();
+    terms.sort_unstable();
+    terms[terms.len() - (terms.len() / 2 + 1)]
+}

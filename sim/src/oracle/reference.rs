@@ -1,0 +1,168 @@
+//! The committed log, carried out once more beside the nodes: what the state must be at each index, what each entry was
+//! answered, and, independently of the state's own code, what the keys hold.
+
+use super::{Jobs, Ledger, Rule};
+use crate::master::Master;
+use bytes::Bytes;
+use quorate_core::{
+    codec,
+    command::{Command, Expected, Proposal},
+    contract::Entry,
+    state::{ApplyContext, State, StateHash},
+    types::Index,
+};
+use quorate_proto::v1::{self as pb, client_reply::Body};
+use std::collections::BTreeMap;
+
+/// Every so many entries everything is checked, and not only what was touched.
+const WHOLE_CHECK_ENTRIES: u64 = 512;
+
+/// A value and the revision that it came with.
+pub type Item = (Bytes, u64);
+
+/// What a client's request did.
+#[derive(Clone, Debug)]
+pub struct Effect {
+    /// Its entry.
+    pub index: Index,
+    /// Its answer.
+    pub reply: pb::ClientReply,
+}
+
+/// The state at the end of the committed log, and what led to it.
+pub struct Reference {
+    /// As of the last committed entry.
+    pub state: State,
+    hashes: Vec<StateHash>,
+    /// By session and sequence: the first time that it was applied.
+    pub requests: BTreeMap<(u64, u64), Effect>,
+    /// By index: the request that the entry carries.
+    pub asked: BTreeMap<Index, (u64, u64)>,
+    /// What each key held from each index on.
+    pub keys: BTreeMap<Bytes, Vec<(Index, Option<Item>)>>,
+    /// Jobs, tasks, executors.
+    pub jobs: Jobs,
+}
+
+impl Default for Reference {
+    fn default() -> Self {
+        let state = State::default();
+        let hashes = vec![state.hash()];
+        let (requests, asked, keys, jobs) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), Jobs::default());
+        Self { state, hashes, requests, asked, keys, jobs }
+    }
+}
+
+/// Whether a reply is a refusal.
+#[must_use]
+pub const fn refusal(reply: &pb::ClientReply) -> Option<&pb::Refusal> {
+    if let Some(Body::Refusal(refusal)) = &reply.body { Some(refusal) } else { None }
+}
+
+impl Reference {
+    /// The next committed entry.
+    pub fn apply(&mut self, ledger: &mut Ledger, entry: &Entry) {
+        if entry.data.is_empty() {
+            self.state.skip(entry.index);
+            self.hashes.push(self.state.hash());
+            return;
+        }
+        let proposal = match codec::decode(&entry.data) {
+            Ok(proposal) => proposal,
+            Err(error) => {
+                return ledger.fail(Rule::Contract, format!("committed entry {} does not decode: {error}", entry.index));
+            }
+        };
+        let applied = self.state.apply(&ApplyContext { index: entry.index }, proposal.clone());
+        self.hashes.push(self.state.hash());
+        if let Err(error) = self.state.check_touched(&applied.touched) {
+            ledger.fail(Rule::Tables, format!("after entry {}: {error}", entry.index));
+        }
+        let whole = entry.index.0.is_multiple_of(WHOLE_CHECK_ENTRIES);
+        let checked = if whole { self.state.check() } else { Ok(()) };
+        ledger.hold(Rule::Tables, checked.is_ok(), || format!("after entry {}: {checked:?}", entry.index));
+        let first = self.request(ledger, entry.index, &proposal, &applied.reply);
+        if first {
+            self.key(ledger, entry.index, &proposal, &applied.reply);
+        }
+        self.jobs.applied(ledger, &self.state, entry.index, &proposal, &applied, first);
+    }
+
+    /// Whether the entry's request takes effect here: it is not refused, and not a repetition.
+    fn request(&mut self, ledger: &mut Ledger, index: Index, proposal: &Proposal, reply: &pb::ClientReply) -> bool {
+        let Some(id) = proposal.request else { return refusal(reply).is_none() };
+        let key = (id.session.0, id.sequence);
+        self.asked.insert(index, key);
+        let expired = refusal(reply)
+            .is_some_and(|refusal| refusal.code == i32::from(pb::RefusalCode::SessionExpired));
+        if expired {
+            return false;
+        }
+        if let Some(before) = self.requests.get(&key) {
+            ledger.hold(Rule::AppliedOnce, before.reply.body == reply.body, || {
+                format!(
+                    "request {}/{} at {index} is answered {reply:?}; at {} it was answered {:?}",
+                    key.0, key.1, before.index, before.reply
+                )
+            });
+            return false;
+        }
+        self.requests.insert(key, Effect { index, reply: reply.clone() });
+        refusal(reply).is_none()
+    }
+
+    /// What a key holds at an index.
+    #[must_use]
+    pub fn key_at(&self, key: &[u8], index: Index) -> Option<&Item> {
+        let history = self.keys.get(key)?;
+        let place = history.partition_point(|(from, _)| *from <= index);
+        history.get(place.checked_sub(1)?)?.1.as_ref()
+    }
+
+    fn key(&mut self, ledger: &mut Ledger, index: Index, proposal: &Proposal, reply: &pb::ClientReply) {
+        let (key, change, fits) = match (&proposal.command, &reply.body) {
+            (Command::Put { key, value }, Some(Body::Put(put))) => {
+                (key, Some(Some((value.clone(), put.revision))), true)
+            }
+            (Command::Delete { key }, Some(Body::Delete(delete))) => {
+                let there = self.key_at(key, index).is_some();
+                (key, there.then_some(None), delete.deleted == there)
+            }
+            (Command::CompareAndSet { key, expected, value }, Some(Body::CompareAndSet(set))) => {
+                let now = self.key_at(key, index);
+                let matches = match expected {
+                    Expected::Absent => now.is_none(),
+                    Expected::Value(value) => now.is_some_and(|item| item.0 == *value),
+                    Expected::ModRevision(revision) => now.is_some_and(|item| item.1 == *revision),
+                };
+                let after = if matches { Some((value.clone(), set.revision)) } else { now.cloned() };
+                let said = set.current.as_ref().map(|item| (item.value.clone(), item.mod_revision));
+                let fits = set.succeeded == matches && said == after;
+                (key, matches.then_some(after), fits)
+            }
+            _ => return,
+        };
+        ledger.hold(Rule::AnswerValue, fits, || {
+            format!("entry {index}, {:?}, is answered {:?}; the key held {:?}", proposal.command, reply.body, self.key_at(key, index))
+        });
+        if let Some(change) = change {
+            self.keys.entry(key.clone()).or_default().push((index, change));
+        }
+    }
+
+    /// The last index that was carried out.
+    #[must_use]
+    pub fn index(&self) -> Index {
+        Index(self.hashes.len() as u64 - 1)
+    }
+
+    /// The node's state must be that of the log up to its index.
+    pub fn same_state(&self, ledger: &mut Ledger, master: &Master) {
+        let Some(node) = &master.node else { return };
+        let (index, hash) = (node.state().index(), node.state().hash());
+        let known = usize::try_from(index.0).ok().and_then(|place| self.hashes.get(place).copied());
+        ledger.hold(Rule::SameState, known == Some(hash), || {
+            format!("node {} at {index} has state {hash:x?}; the committed log gives {known:x?}", master.id)
+        });
+    }
+}

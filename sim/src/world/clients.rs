@@ -1,0 +1,136 @@
+//! What happens at clients: they ask, wait, try again elsewhere, and give up.
+
+use super::{Event, MILLISECOND, Origin, World, describe};
+use crate::{
+    client::Busy,
+    draw::{Purpose, draw, within},
+    network::Endpoint,
+    oracle::{Rule, answers},
+};
+use bytes::Bytes;
+use prost::Message;
+use quorate_core::types::Index;
+use quorate_proto::v1::{self as pb, RefusalCode, client_reply::Body};
+
+impl World {
+    pub(super) fn client_next(&mut self, place: u8) {
+        let now_ms = self.time / MILLISECOND;
+        let floor = self.oracles.as_ref().map_or(Index(0), |oracles| oracles.answers.floor());
+        let client = &mut self.clients[usize::from(place)];
+        if client.busy.is_some() {
+            return;
+        }
+        match client.take(now_ms) {
+            Ok(request) => {
+                let until = self.time + client.plan.give_up_ms * MILLISECOND;
+                client.busy = Some(Busy { request: Box::new(request), floor, call: self.time, until });
+                self.client_asks(place);
+            }
+            Err(Some(at_ms)) => self.queue.push(at_ms * MILLISECOND, Event::ClientNext { client: place }),
+            Err(None) => {}
+        }
+    }
+
+    fn client_asks(&mut self, place: u8) {
+        let client = &mut self.clients[usize::from(place)];
+        let Some(busy) = &client.busy else { return };
+        client.attempt += 1;
+        let (attempt, to) = (client.attempt, client.target);
+        let bytes = Bytes::from(busy.request.encode_to_vec());
+        let text = self.log.is_some().then(|| answers::brief(&busy.request));
+        let limit = self.time + client.plan.timeout_ms * MILLISECOND;
+        self.mark(40, place, attempt, &bytes);
+        self.line(Endpoint::Client(place), "ask", || format!("-> {} {}", to + 1, text.unwrap_or_default()));
+        let origin = Origin::Client { client: place, attempt };
+        let times = self.network.send(self.time, Endpoint::Client(place), Endpoint::Master(to), 1);
+        if let Some(time) = times[0] {
+            self.queue.push(time, Event::Request { to, origin, bytes });
+        }
+        self.queue.push(limit, Event::ClientTimeout { client: place, attempt });
+    }
+
+    pub(super) fn client_timeout(&mut self, place: u8, attempt: u64) {
+        let client = &self.clients[usize::from(place)];
+        if client.attempt != attempt || client.busy.is_none() {
+            return;
+        }
+        let to = client.target;
+        let origin = Origin::Client { client: place, attempt };
+        if let Some(time) = self.network.send(self.time, Endpoint::Client(place), Endpoint::Master(to), 1)[0] {
+            self.queue.push(time, Event::RequestGone { to, origin });
+        }
+        self.client_failed(place, None);
+    }
+
+    pub(super) fn client_retry(&mut self, place: u8, attempt: u64) {
+        if self.clients[usize::from(place)].attempt == attempt {
+            self.client_asks(place);
+        }
+    }
+
+    /// An attempt failed in a way that may be tried again: at the leader, if it is known, else at the next master.
+    fn client_failed(&mut self, place: u8, leader: Option<u64>) {
+        let masters = self.plan.masters.clocks.len() as u64;
+        let client = &mut self.clients[usize::from(place)];
+        let Some(busy) = &client.busy else { return };
+        let next = leader.filter(|leader| *leader > 0).map_or(u64::from(client.target) + 1, |leader| leader - 1);
+        client.target = (next % masters) as u8;
+        client.attempt += 1;
+        let attempt = client.attempt;
+        let luck = draw(self.plan.seed, Purpose::Client, &[u64::from(place), attempt]);
+        if self.time >= busy.until {
+            self.line(Endpoint::Client(place), "gives up", String::new);
+            self.clients[usize::from(place)].finish(self.time, None);
+            self.client_rests(place, luck);
+        } else {
+            let wait = within(luck, 5, 120) * MILLISECOND;
+            self.queue.push(self.time + wait, Event::ClientRetry { client: place, attempt });
+        }
+    }
+
+    fn client_rests(&mut self, place: u8, luck: u64) {
+        self.queue.push(self.time + within(luck, 1, 10) * MILLISECOND, Event::ClientNext { client: place });
+    }
+
+    pub(super) fn answer_arrives(&mut self, origin: Origin, from: u8, reply: Option<Bytes>) {
+        if !self.network.open(Endpoint::Master(from), origin.endpoint()) {
+            return;
+        }
+        match origin {
+            Origin::Agent { executor, run, key } => self.agent_answered(executor, run, key, reply),
+            Origin::Client { client, attempt } => self.client_answered(client, attempt, reply),
+        }
+    }
+
+    fn client_answered(&mut self, place: u8, attempt: u64, reply: Option<Bytes>) {
+        let client = &mut self.clients[usize::from(place)];
+        if client.attempt != attempt {
+            return;
+        }
+        let Some(busy) = &client.busy else { return };
+        let Ok(reply) = reply.map(pb::ClientReply::decode).transpose() else {
+            return self.ledger.fail(Rule::Contract, "an answer does not decode".to_owned());
+        };
+        let Some(reply) = reply else { return self.client_failed(place, None) };
+        if let Some(oracles) = &mut self.oracles {
+            oracles.answers.answered(
+                &mut self.ledger,
+                &oracles.consensus,
+                &oracles.reference,
+                &busy.request,
+                busy.floor,
+                &reply,
+            );
+        }
+        self.mark(41, place, attempt, &[]);
+        self.line(Endpoint::Client(place), "answered", || describe::reply(&reply));
+        if let Some(Body::Refusal(refusal)) = &reply.body
+            && matches!(refusal.code(), RefusalCode::Unavailable | RefusalCode::Exhausted)
+        {
+            return self.client_failed(place, Some(refusal.leader));
+        }
+        self.clients[usize::from(place)].finish(self.time, Some(&reply));
+        let luck = draw(self.plan.seed, Purpose::Client, &[u64::from(place), attempt, 1]);
+        self.client_rests(place, luck);
+    }
+}

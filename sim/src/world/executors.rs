@@ -1,0 +1,417 @@
+//! What happens at executors: agents step, guards look at their deadlines, processes run and end.
+
+use super::{Event, MILLISECOND, Origin, World, describe};
+use crate::{
+    draw::{Purpose, again, chance, draw, within},
+    executor::{Asked, Executor, Process},
+    network::Endpoint,
+    oracle::{Rule, answers},
+};
+use bytes::Bytes;
+use prost::Message;
+use quorate_core::{
+    agent::{Agent, AgentInput, AgentOutput, ProcessEvent},
+    types::{AttemptId, CallKey, ExecutorId, Index, RequestKey, Time},
+};
+use quorate_proto::v1::{self as pb, client_reply::Body, client_request::Body as Ask};
+use std::time::Duration;
+
+const SIGTERM: i32 = 15;
+const SIGKILL: i32 = 9;
+const HELD_INPUTS: usize = 20_000;
+
+fn stopped(code: i32) -> ProcessEvent {
+    ProcessEvent::Ended { end: pb::AttemptEnd::Stopped, code, message: String::new() }
+}
+
+impl World {
+    pub(super) fn start_agent(&mut self, place: u8, run: u64) {
+        let executor = &mut self.executors[usize::from(place)];
+        if executor.agent.is_some() || executor.run != run {
+            return;
+        }
+        executor.run += 1;
+        let seed = draw(self.plan.seed, Purpose::AgentSeed, &[u64::from(place), executor.run]);
+        executor.target = (seed % self.plan.masters.clocks.len() as u64) as u8;
+        let now = executor.clock.now(self.time);
+        executor.agent = Some(Agent::new(executor.config(&self.plan.executors), seed, now));
+        let run = executor.run;
+        self.mark(20, place, run, &[]);
+        self.line(Endpoint::Executor(place), "start", || format!("run {run}"));
+        self.agent_stepped(usize::from(place));
+    }
+
+    /// The agent's process ends: its guards see the pipe close, and kill.
+    pub(super) fn stop_agent(&mut self, place: u8) -> bool {
+        let executor = &mut self.executors[usize::from(place)];
+        if executor.agent.is_none() {
+            return false;
+        }
+        executor.stop();
+        let serials: Vec<u64> = executor.processes.keys().copied().collect();
+        self.mark(21, place, 0, &[]);
+        self.line(Endpoint::Executor(place), "stop", || format!("{} processes die with it", serials.len()));
+        for serial in serials {
+            self.kill(place, serial, SIGKILL);
+        }
+        true
+    }
+
+    pub(super) fn step_agent(&mut self, at: usize, input: AgentInput) {
+        let executor = &mut self.executors[at];
+        let Some(agent) = &mut executor.agent else { return };
+        if executor.pauses > 0 {
+            if executor.held.len() < HELD_INPUTS {
+                executor.held.push(input);
+            }
+            return;
+        }
+        agent.step(executor.clock.now(self.time), input);
+        self.agent_stepped(at);
+    }
+
+    fn agent_stepped(&mut self, at: usize) {
+        self.ledger.step += 1;
+        while let Some(output) = self.executors[at].agent.as_mut().and_then(Agent::poll_output) {
+            self.agent_output(at, output);
+        }
+        self.arm_agent(at);
+    }
+
+    fn arm_agent(&mut self, at: usize) {
+        let executor = &mut self.executors[at];
+        let Some(deadline) = executor.agent.as_ref().and_then(Agent::next_deadline) else { return };
+        let wake = executor.clock.true_time(deadline).max(self.time);
+        if wake < executor.wake {
+            executor.wake = wake;
+            self.queue.push(wake, Event::AgentWake { executor: at as u8 });
+        }
+    }
+
+    pub(super) fn agent_wakes(&mut self, place: u8) {
+        let at = usize::from(place);
+        let executor = &mut self.executors[at];
+        if executor.wake > self.time {
+            return;
+        }
+        executor.wake = u64::MAX;
+        let Some(agent) = executor.agent.as_ref().filter(|_| executor.pauses == 0) else { return };
+        if agent.next_deadline().is_some_and(|time| time <= executor.clock.local(self.time)) {
+            self.mark(22, place, 0, &[]);
+            self.step_agent(at, AgentInput::Deadline);
+        } else {
+            self.arm_agent(at);
+        }
+    }
+
+    /// A stopped agent goes on.
+    pub(super) fn resume_agent(&mut self, at: usize) {
+        for input in core::mem::take(&mut self.executors[at].held) {
+            self.step_agent(at, input);
+        }
+        self.step_agent(at, AgentInput::Deadline);
+    }
+
+    fn agent_output(&mut self, at: usize, output: AgentOutput) {
+        let place = at as u8;
+        match output {
+            AgentOutput::Request { key, request, timeout } => self.agent_asks(at, key, request, timeout),
+            AgentOutput::CallReply { key, reply } => {
+                let Some((to, run, key)) = self.executors[at].calls.remove(&key) else {
+                    return self.ledger.fail(Rule::Contract, format!("machine {at}: call {key} is answered twice"));
+                };
+                let bytes = Bytes::from(reply.encode_to_vec());
+                self.mark(23, place, key.0, &bytes);
+                let times = self.network.send(self.time, Endpoint::Executor(place), Endpoint::Master(to), 1);
+                if let Some(time) = times[0] {
+                    self.queue.push(time, Event::CallAnswer { to, run, key, reply: Some(bytes) });
+                }
+            }
+            AgentOutput::Start { attempt, specification, deadline } => {
+                self.start_process(at, attempt, &specification, deadline);
+            }
+            AgentOutput::Terminate { attempt } => {
+                self.line(Endpoint::Executor(place), "terminate", || attempt.to_string());
+                for serial in self.serials_of(at, &attempt) {
+                    self.terminate(place, serial);
+                }
+            }
+            AgentOutput::Kill { attempt } => {
+                self.line(Endpoint::Executor(place), "kill", || attempt.to_string());
+                for serial in self.serials_of(at, &attempt) {
+                    self.kill(place, serial, SIGKILL);
+                }
+            }
+            AgentOutput::Forget { attempt } => {
+                let left = self.serials_of(at, &attempt);
+                self.ledger.hold(Rule::Contract, left.is_empty(), || {
+                    format!("machine {at} forgets {attempt}, which still runs")
+                });
+            }
+            AgentOutput::Extend { deadline } => self.extend(at, deadline),
+            AgentOutput::Trace(event) => self.line(Endpoint::Executor(place), "trace", || format!("{event:?}")),
+            AgentOutput::Stop => {
+                self.stop_agent(place);
+            }
+        }
+    }
+
+    fn serials_of(&self, at: usize, attempt: &AttemptId) -> Vec<u64> {
+        let executor = &self.executors[at];
+        let own = |process: &Process| process.run == executor.run && process.attempt == *attempt;
+        executor.processes.iter().filter(|(_, process)| own(process)).map(|(serial, _)| *serial).collect()
+    }
+
+    fn agent_asks(&mut self, at: usize, key: RequestKey, request: Box<pb::ClientRequest>, timeout: Duration) {
+        let place = at as u8;
+        let executor = &mut self.executors[at];
+        let (run, to) = (executor.run, executor.target);
+        let bytes = Bytes::from(request.encode_to_vec());
+        let sent = executor.clock.local(self.time);
+        let limit = executor.clock.true_time(sent + timeout).max(self.time + 1);
+        self.mark(24, place, key.0, &bytes);
+        self.line(Endpoint::Executor(place), "ask", || format!("-> {} {}", to + 1, answers::brief(&request)));
+        self.executors[at].asked.insert(key, Asked { request, sent });
+        let origin = Origin::Agent { executor: place, run, key };
+        let times = self.network.send(self.time, Endpoint::Executor(place), Endpoint::Master(to), 1);
+        if let Some(time) = times[0] {
+            self.queue.push(time, Event::Request { to, origin, bytes });
+        }
+        self.queue.push(limit, Event::AgentTimeout { executor: place, run, key });
+    }
+
+    /// An answer, or none: then the next request goes to another master.
+    pub(super) fn agent_answered(&mut self, place: u8, run: u64, key: RequestKey, reply: Option<Bytes>) {
+        let at = usize::from(place);
+        let executor = &mut self.executors[at];
+        if executor.run != run {
+            return;
+        }
+        let Some(asked) = executor.asked.remove(&key) else { return };
+        let Ok(reply) = reply.map(pb::ClientReply::decode).transpose() else {
+            return self.ledger.fail(Rule::Contract, "an answer does not decode".to_owned());
+        };
+        let masters = self.plan.masters.clocks.len() as u64;
+        match reply.as_ref().map(|reply| &reply.body) {
+            None => executor.target = (u64::from(executor.target) + 1).wrapping_rem(masters) as u8,
+            Some(Some(Body::Refusal(refusal))) if refusal.code() == pb::RefusalCode::Unavailable => {
+                let next = if refusal.leader > 0 { refusal.leader - 1 } else { u64::from(executor.target) + 1 };
+                executor.target = (next % masters) as u8;
+            }
+            Some(_) => {}
+        }
+        if let Some(reply) = &reply {
+            executor.learn(&asked, reply);
+        }
+        self.mark(25, place, key.0, &[u8::from(reply.is_some())]);
+        if let (Some(oracles), Some(reply)) = (&mut self.oracles, &reply) {
+            // Agents keep no floor: their requests overlap.
+            oracles.answers.answered(
+                &mut self.ledger,
+                &oracles.consensus,
+                &oracles.reference,
+                &asked.request,
+                Index(0),
+                reply,
+            );
+        }
+        self.line(Endpoint::Executor(place), "answered", || {
+            reply.as_ref().map_or_else(|| "nothing".to_owned(), describe::reply)
+        });
+        self.step_agent(at, AgentInput::Reply { key, reply: reply.map(Box::new) });
+    }
+
+    pub(super) fn call_arrives(&mut self, to: u8, from: u8, run: u64, key: CallKey, bytes: &Bytes) {
+        let at = usize::from(to);
+        let executor = &mut self.executors[at];
+        if executor.agent.is_none() {
+            let times = self.network.send(self.time, Endpoint::Executor(to), Endpoint::Master(from), 1);
+            if let Some(time) = times[0] {
+                self.queue.push(time, Event::CallAnswer { to: from, run, key, reply: None });
+            }
+            return;
+        }
+        let Ok(call) = pb::ExecutorCall::decode(bytes.clone()) else {
+            return self.ledger.fail(Rule::Contract, "a call does not decode".to_owned());
+        };
+        let own = executor.call_key();
+        executor.calls.insert(own, (from, run, key));
+        self.mark(26, to, own.0, bytes);
+        self.line(Endpoint::Executor(to), "called", || describe::call(&call));
+        self.step_agent(at, AgentInput::Call { key: own, call: Box::new(call) });
+    }
+
+    fn start_process(&mut self, at: usize, attempt: AttemptId, specification: &pb::JobSpecification, deadline: Time) {
+        let place = at as u8;
+        self.serial += 1;
+        let serial = self.serial;
+        if let Some(oracles) = &mut self.oracles {
+            oracles.truth.start(&mut self.ledger, place, &attempt);
+            oracles.truth.deadline(&mut self.ledger, place, deadline, self.executors[at].lease_until);
+        }
+        self.mark(27, place, serial, attempt.to_string().as_bytes());
+        self.line(Endpoint::Executor(place), "spawn", || format!("{attempt} until {deadline:?}"));
+        let job = attempt.task.job.as_str().bytes().fold(0, |hash, byte| again(hash, u64::from(byte)));
+        let luck =
+            draw(self.plan.seed, Purpose::Process, &[job, u64::from(attempt.task.number), attempt.epoch.0]);
+        let numbers: Vec<u64> = specification.argv.iter().skip(1).filter_map(|text| text.parse().ok()).collect();
+        let number = |place: usize| numbers.get(place).copied().unwrap_or(0);
+        let process = Process {
+            attempt,
+            run: self.executors[at].run,
+            up: false,
+            killed: false,
+            asked: false,
+            stubborn: chance(again(luck, 1), number(3)),
+            deadline,
+            runs_for: within(again(luck, 2), number(0), number(1)) * MILLISECOND,
+            code: i32::from(chance(again(luck, 3), number(2))),
+        };
+        let executor = &mut self.executors[at];
+        executor.processes.insert(serial, process);
+        let guard = executor.clock.true_time(deadline).max(self.time);
+        let starts = self.time + within(again(luck, 4), 1, 20) * MILLISECOND;
+        self.queue.push(starts, Event::ProcessUp { executor: place, serial });
+        self.queue.push(guard, Event::Guard { executor: place, serial });
+    }
+
+    fn extend(&mut self, at: usize, deadline: Time) {
+        let executor = &mut self.executors[at];
+        if let Some(oracles) = &mut self.oracles {
+            oracles.truth.deadline(&mut self.ledger, at as u8, deadline, executor.lease_until);
+        }
+        for process in executor.processes.values_mut().filter(|process| process.run == executor.run) {
+            process.deadline = deadline;
+        }
+    }
+
+    pub(super) fn process_up(&mut self, place: u8, serial: u64) {
+        let executor = &mut self.executors[usize::from(place)];
+        let Some(process) = executor.processes.get_mut(&serial).filter(|process| !process.killed) else { return };
+        process.up = true;
+        let (attempt, ends, code) = (process.attempt.clone(), self.time + process.runs_for, process.code);
+        let id = executor.agent.as_ref().and_then(Agent::executor);
+        self.mark(28, place, serial, &[]);
+        self.line(Endpoint::Executor(place), "up", || attempt.to_string());
+        self.count("process started");
+        if let Some(oracles) = &mut self.oracles {
+            oracles.truth.up(&mut self.ledger, serial, place, id, &attempt);
+        }
+        let event = ProcessEvent::Ended { end: pb::AttemptEnd::Exited, code, message: String::new() };
+        self.queue.push(ends, Event::ProcessEnd { executor: place, serial, event });
+        self.tell_process(place, serial, ProcessEvent::Started);
+    }
+
+    fn tell_process(&mut self, place: u8, serial: u64, event: ProcessEvent) {
+        let at = usize::from(place);
+        let executor = &self.executors[at];
+        let Some(process) = executor.processes.get(&serial).filter(|process| process.run == executor.run) else {
+            return;
+        };
+        let attempt = process.attempt.clone();
+        self.step_agent(at, AgentInput::Process { attempt, event });
+    }
+
+    pub(super) fn process_end(&mut self, place: u8, serial: u64, event: ProcessEvent) {
+        let at = usize::from(place);
+        let Some(process) = self.executors[at].processes.remove(&serial) else { return };
+        self.mark(29, place, serial, &[]);
+        self.line(Endpoint::Executor(place), "down", || format!("{} {event:?}", process.attempt));
+        if let Some(oracles) = &mut self.oracles {
+            oracles.truth.down(serial);
+        }
+        if process.run == self.executors[at].run {
+            self.step_agent(at, AgentInput::Process { attempt: process.attempt, event });
+        }
+    }
+
+    fn terminate(&mut self, place: u8, serial: u64) {
+        let Some(process) = self.executors[usize::from(place)].processes.get_mut(&serial) else { return };
+        if process.asked || process.stubborn {
+            return;
+        }
+        process.asked = true;
+        let wait = within(draw(self.plan.seed, Purpose::KillTime, &[serial, 1]), 1, 100) * MILLISECOND;
+        let event = stopped(SIGTERM);
+        self.queue.push(self.time + wait, Event::ProcessEnd { executor: place, serial, event });
+    }
+
+    /// Kills all below a guard, which takes its time, but no more than was promised.
+    fn kill(&mut self, place: u8, serial: u64, signal: i32) {
+        let executor = &mut self.executors[usize::from(place)];
+        let Some(process) = executor.processes.get_mut(&serial).filter(|process| !process.killed) else { return };
+        process.killed = true;
+        let most = self.plan.executors.lease_ms[3] * MILLISECOND;
+        let wait = within(draw(self.plan.seed, Purpose::KillTime, &[serial, 2]), 1, most * 9 / 10);
+        let event = stopped(signal);
+        self.queue.push(self.time + wait, Event::ProcessEnd { executor: place, serial, event });
+    }
+
+    pub(super) fn guard_looks(&mut self, place: u8, serial: u64) {
+        let executor = &self.executors[usize::from(place)];
+        let Some(process) = executor.processes.get(&serial) else { return };
+        if process.deadline <= executor.clock.local(self.time) {
+            self.mark(30, place, serial, &[]);
+            self.count("killed by its guard");
+            self.line(Endpoint::Executor(place), "guard", || format!("kills process {serial}"));
+            self.kill(place, serial, SIGKILL);
+        } else {
+            let again = executor.clock.true_time(process.deadline);
+            self.queue.push(again.max(self.time + 1), Event::Guard { executor: place, serial });
+        }
+    }
+
+    pub(super) fn freeze(&mut self, place: u8) {
+        self.executors[usize::from(place)].freezes += 1;
+        if let Some(oracles) = &mut self.oracles {
+            oracles.truth.freeze(place);
+        }
+    }
+
+    /// A machine goes on. The guards whose deadline has passed act before anything else is counted as running.
+    pub(super) fn thaw(&mut self, place: u8) {
+        let at = usize::from(place);
+        self.executors[at].freezes = self.executors[at].freezes.saturating_sub(1);
+        if self.executors[at].freezes > 0 {
+            return;
+        }
+        let local = self.executors[at].clock.local(self.time);
+        let late = |process: &Process| process.killed || process.deadline <= local;
+        let ended: Vec<u64> =
+            self.executors[at].processes.iter().filter(|(_, process)| late(process)).map(|(serial, _)| *serial).collect();
+        // Their ends are told after what waited; they run no more from here on.
+        for serial in ended {
+            if let Some(oracles) = &mut self.oracles {
+                oracles.truth.down(serial);
+            }
+            self.queue.push(self.time, Event::ProcessEnd { executor: place, serial, event: stopped(SIGKILL) });
+            if let Some(process) = self.executors[at].processes.get_mut(&serial) {
+                process.killed = true;
+            }
+        }
+        if let Some(oracles) = &mut self.oracles {
+            oracles.truth.thaw(&mut self.ledger, place);
+        }
+        for event in core::mem::take(&mut self.executors[at].frozen) {
+            self.queue.push(self.time, event);
+        }
+    }
+}
+
+impl Executor {
+    /// Follows the lease as the masters' answers give it.
+    fn learn(&mut self, asked: &Asked, reply: &pb::ClientReply) {
+        let ttl = match (&asked.request.body, &reply.body) {
+            (Some(Ask::RegisterExecutor(_)), Some(Body::RegisterExecutor(registered))) => {
+                self.id = Some(ExecutorId(registered.executor));
+                self.lease_until = Time(0);
+                registered.ttl_ms
+            }
+            (Some(Ask::Heartbeat(beat)), Some(Body::Heartbeat(answer))) if Some(ExecutorId(beat.executor)) == self.id => {
+                answer.ttl_ms
+            }
+            _ => return,
+        };
+        self.lease_until = self.lease_until.max(asked.sent + Duration::from_millis(ttl));
+    }
+}

@@ -1,0 +1,527 @@
+//! What happens at masters: they start, step, write, send, answer and crash.
+
+use super::{DiskEvent, Event, MILLISECOND, Origin, World, describe};
+use crate::{
+    disk::StoredSnapshot,
+    draw::{Purpose, again, draw, within},
+    executor::place_of,
+    master::Waiting,
+    network::Endpoint,
+    oracle::{Rule, answers, raft::quorum_term},
+};
+use bytes::Bytes;
+use prost::Message;
+use quorate_core::{
+    Input, Node, Output,
+    contract::{Lane, LogPosition, StopReason, Write},
+    raft::Role,
+    trace::TraceEvent,
+    types::{CallKey, NodeId, Term},
+};
+use quorate_proto::v1::{self as pb, client_reply::Body, envelope::Body as Peer};
+
+/// A call that is not answered so long has no answer.
+const CALL_TIMEOUT: u64 = 1_000 * MILLISECOND;
+/// Inputs that a paused process finds when it goes on; what is over was dropped by the system.
+const HELD_INPUTS: usize = 20_000;
+const MICROSECOND: u64 = 1_000;
+
+fn lane_number(lane: Lane) -> u8 {
+    match lane {
+        Lane::Control => 0,
+        Lane::Data => 1,
+        Lane::Bulk => 2,
+    }
+}
+
+impl World {
+    pub(super) fn start_master(&mut self, place: u8, run: u64) {
+        let at = usize::from(place);
+        let master = &mut self.masters[at];
+        if master.node.is_some() || master.run != run || master.gone {
+            return;
+        }
+        let recovered = match master.disk.image.recover() {
+            Ok(recovered) => recovered,
+            Err(error) => return self.ledger.fail(Rule::Contract, format!("node {}: {error}", master.id)),
+        };
+        master.run += 1;
+        let seed = draw(self.plan.seed, Purpose::NodeSeed, &[u64::from(place), master.run]);
+        let config = master.config(&self.plan);
+        if let Err(error) = config.validate() {
+            return self.ledger.fail(Rule::Contract, format!("the plan's configuration is refused: {error}"));
+        }
+        let now = master.clock.now(self.time);
+        master.node = Some(Node::new(config, recovered, seed, now));
+        let run = master.run;
+        self.mark(1, place, run, &[]);
+        self.line(Endpoint::Master(place), "start", || format!("run {run}"));
+        self.stepped(at);
+        for peer in (0..self.masters.len() as u8).filter(|&peer| peer != place) {
+            if self.masters[usize::from(peer)].node.is_some() {
+                self.connect(place, peer);
+            }
+        }
+    }
+
+    /// Both ends hear that they are connected, if they are.
+    pub(super) fn connect(&mut self, one: u8, other: u8) {
+        let (a, b) = (Endpoint::Master(one), Endpoint::Master(other));
+        if self.network.open(a, b) && self.network.open(b, a) {
+            let at = self.time + 2 * MILLISECOND;
+            self.queue.push(at, Event::Link { at: one, peer: other, up: true });
+            self.queue.push(at, Event::Link { at: other, peer: one, up: true });
+        }
+    }
+
+    pub(super) fn link_changes(&mut self, at: u8, peer: u8, up: bool) {
+        if !self.network.open(Endpoint::Master(peer), Endpoint::Master(at)) {
+            return;
+        }
+        let node = NodeId(u64::from(peer) + 1);
+        self.mark(2, at, u64::from(peer) << 1 | u64::from(up), &[]);
+        self.line(Endpoint::Master(at), if up { "connected" } else { "reset" }, || format!("node {node}"));
+        self.step_master(usize::from(at), if up { Input::PeerConnected(node) } else { Input::PeerLost(node) });
+    }
+
+    /// The process ends. `power`: with its machine.
+    pub(super) fn stop_master(&mut self, place: u8, power: bool) -> bool {
+        let at = usize::from(place);
+        if self.masters[at].node.is_none() {
+            return false;
+        }
+        let master = &mut self.masters[at];
+        let waiting = master.stop();
+        let luck = draw(self.plan.seed, Purpose::Survivors, &[u64::from(place), master.run]);
+        let writes = master.disk.waiting.len();
+        let survivors = within(again(luck, 1), 0, writes as u64) as usize;
+        let parts = if power { within(again(luck, 2), 0, master.disk.parts(survivors) as u64) as usize } else { 0 };
+        let oracles = &mut self.oracles;
+        let result = master.disk.crash(survivors, parts, |write| {
+            if let Some(oracles) = oracles {
+                oracles.consensus.durable(at, write);
+            }
+        });
+        if let Err(error) = result {
+            self.ledger.fail(Rule::DiskContract, format!("node {}: {error}", self.masters[at].id));
+        }
+        self.mark(3, place, survivors as u64, &[parts as u8]);
+        self.line(Endpoint::Master(place), if power { "power" } else { "crash" }, || {
+            format!("{survivors} of {writes} waiting writes are on the disk, and {parts} parts of the next")
+        });
+        if power {
+            return true;
+        }
+        // The system resets its connections.
+        for peer in (0..self.masters.len() as u8).filter(|&peer| peer != place) {
+            self.queue.push(self.time + MILLISECOND, Event::Link { at: peer, peer: place, up: false });
+        }
+        for waiting in waiting.into_values() {
+            self.answer(place, waiting.origin, None);
+        }
+        true
+    }
+
+    pub(super) fn step_master(&mut self, at: usize, input: Input) {
+        let master = &mut self.masters[at];
+        let Some(node) = &mut master.node else { return };
+        if master.pauses > 0 {
+            if master.held.len() < HELD_INPUTS {
+                master.held.push(input);
+            }
+            return;
+        }
+        let now = master.clock.now(self.time);
+        node.step(now, input);
+        self.stepped(at);
+    }
+
+    /// A paused process goes on: what came is taken as drivers do, writes and control messages first.
+    pub(super) fn resume_master(&mut self, at: usize) {
+        let mut held = core::mem::take(&mut self.masters[at].held);
+        held.sort_by_key(lane_of);
+        for input in held {
+            self.step_master(at, input);
+        }
+        self.step_master(at, Input::Deadline);
+    }
+
+    pub(super) fn master_wakes(&mut self, place: u8) {
+        let at = usize::from(place);
+        let master = &mut self.masters[at];
+        if master.wake > self.time {
+            return;
+        }
+        master.wake = u64::MAX;
+        let Some(node) = master.node.as_ref().filter(|_| master.pauses == 0) else { return };
+        // Deadlines move while their event waits.
+        let due = node.next_deadline().is_some_and(|(time, _)| time <= master.clock.local(self.time));
+        if due {
+            self.mark(4, place, 0, &[]);
+            self.step_master(at, Input::Deadline);
+        } else {
+            self.arm_master(at);
+        }
+    }
+
+    fn arm_master(&mut self, at: usize) {
+        let master = &mut self.masters[at];
+        let Some((deadline, _)) = master.node.as_ref().and_then(Node::next_deadline) else { return };
+        let wake = master.clock.true_time(deadline).max(self.time);
+        if wake < master.wake {
+            master.wake = wake;
+            self.queue.push(wake, Event::Wake { master: at as u8 });
+        }
+    }
+
+    /// Takes a node's outputs, and lets the oracles look.
+    fn stepped(&mut self, at: usize) {
+        self.ledger.step += 1;
+        while let Some(output) = self.masters[at].node.as_mut().and_then(Node::poll_output) {
+            self.output(at, output);
+        }
+        if let Some(oracles) = &mut self.oracles {
+            oracles.consensus.stepped(&mut self.ledger, &mut oracles.reference, &self.masters, at);
+            for executor in core::mem::take(&mut oracles.reference.jobs.departed) {
+                oracles.truth.departed(&mut self.ledger, executor);
+            }
+        }
+        self.arm_master(at);
+    }
+
+    fn output(&mut self, at: usize, output: Output) {
+        let place = at as u8;
+        match output {
+            Output::Send { to, lane, envelope } => self.send_envelope(at, to, lane, &envelope),
+            Output::Write(write) => self.write(at, write),
+            Output::SaveSnapshot(snapshot) => self.disk_later(at, 20, DiskEvent::Saved(Box::new(snapshot))),
+            Output::StoreSnapshotChunk { at: position, number, data, last } => {
+                let disk = &mut self.masters[at].disk;
+                if number == 0 {
+                    disk.aside = Some(StoredSnapshot { at: position, chunks: Vec::new() });
+                }
+                if let Some(aside) = disk.aside.as_mut().filter(|aside| aside.chunks.len() as u64 == number) {
+                    aside.chunks.push(data);
+                }
+                self.disk_later(at, 10, DiskEvent::ChunkStored(position, number, last));
+            }
+            Output::ReadSnapshotChunk { peer, at: position, number } => {
+                self.disk_later(at, 5, DiskEvent::ChunkRead(peer, position, number));
+            }
+            Output::LoadSnapshot { at: position } => self.disk_later(at, 20, DiskEvent::Loaded(position)),
+            Output::Reply { key, reply } => match self.masters[at].requests.remove(&key) {
+                Some(waiting) => self.reply(at, &waiting, &reply),
+                None => {
+                    let left = self.masters[at].left.remove(&key);
+                    self.ledger.hold(Rule::Contract, left, || format!("node {}: request {key} is answered twice", at + 1));
+                }
+            },
+            Output::Call { key, address, call } => self.call(at, key, &address, &call),
+            Output::Changed { .. } => {}
+            Output::Trace(event) => self.trace(place, &event),
+            Output::Stop(reason) => self.stop_output(place, &reason),
+        }
+    }
+
+    fn trace(&mut self, place: u8, event: &TraceEvent) {
+        self.line(Endpoint::Master(place), "trace", || format!("{event:?}"));
+        match event {
+            TraceEvent::LeaderElected { .. } => self.count("leader elected"),
+            TraceEvent::SteppedDown { .. } => self.count("stepped down"),
+            TraceEvent::SnapshotInstalled { .. } => self.count("snapshot installed"),
+            TraceEvent::Compacted { .. } => self.count("log compacted"),
+            TraceEvent::TaskMoved { .. } => self.count("task moved"),
+            TraceEvent::NoVote { message } => {
+                let wiped = self.masters[usize::from(place)].wiped;
+                self.ledger.hold(Rule::Contract, wiped, || {
+                    format!("node {} kept its disk, and takes no part: {message}", place + 1)
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn stop_output(&mut self, place: u8, reason: &StopReason) {
+        self.line(Endpoint::Master(place), "stop", || reason.to_string());
+        let expected = matches!(reason, StopReason::WriteFailed { .. });
+        self.ledger.hold(Rule::Stopped, expected, || format!("node {} stops: {reason}", place + 1));
+        self.stop_master(place, false);
+    }
+
+    fn send_envelope(&mut self, at: usize, to: NodeId, lane: Lane, envelope: &pb::Envelope) {
+        let place = at as u8;
+        if let Some(oracles) = &mut self.oracles {
+            oracles.consensus.send(&mut self.ledger, &self.masters[at], envelope);
+        }
+        match &envelope.body {
+            Some(Peer::Forward(forward)) => self.forwarded_out(at, forward),
+            Some(Peer::ForwardReply(forward)) => {
+                let from = self.masters[at].forwarded.remove(&(envelope.to, forward.id));
+                if let (Some((true, quorum)), Some(reply)) = (from, &forward.reply) {
+                    self.deposed(at, quorum, reply);
+                }
+            }
+            _ => {}
+        }
+        let bytes = Bytes::from(envelope.encode_to_vec());
+        self.mark(5, place, to.0, &bytes);
+        self.line(Endpoint::Master(place), "send", || format!("-> {to} {}", describe::envelope(envelope)));
+        let Some(to) = u8::try_from(to.0).ok().and_then(|to| to.checked_sub(1)) else {
+            return self.ledger.fail(Rule::Contract, format!("node {} sends to {to}", at + 1));
+        };
+        let times = self.network.send(self.time, Endpoint::Master(place), Endpoint::Master(to), lane_number(lane));
+        for time in times.into_iter().flatten() {
+            self.queue.push(time, Event::Envelope { to, from: place, bytes: bytes.clone() });
+        }
+    }
+
+    pub(super) fn envelope_arrives(&mut self, to: u8, from: u8, bytes: &Bytes) {
+        let at = usize::from(to);
+        if self.masters[at].node.is_none() || !self.network.open(Endpoint::Master(from), Endpoint::Master(to)) {
+            return;
+        }
+        let envelope = match pb::Envelope::decode(bytes.clone()) {
+            Ok(envelope) => envelope,
+            Err(error) => return self.ledger.fail(Rule::Contract, format!("an envelope does not decode: {error}")),
+        };
+        self.mark(6, to, u64::from(from), bytes);
+        self.line(Endpoint::Master(to), "receive", || format!("<- {} {}", from + 1, describe::envelope(&envelope)));
+        if let (Some(Peer::Forward(forward)), Some(_)) = (&envelope.body, &self.oracles) {
+            let confirmed = forward.request.as_ref().is_some_and(answers::confirmed);
+            let quorum = quorum_term(&self.masters);
+            self.masters[at].forwarded.entry((envelope.from, forward.id)).or_insert((confirmed, quorum));
+        }
+        self.step_master(at, Input::Peer(Box::new(envelope)));
+    }
+
+    /// What a node forwards must be what somebody asked of it directly, and it forwards that once.
+    fn forwarded_out(&mut self, at: usize, forward: &pb::ForwardRequest) {
+        let Some(request) = &forward.request else { return };
+        let left = self.masters[at].direct.get_mut(&fingerprint(&request.encode_to_vec()));
+        let direct = left.is_some_and(|left| {
+            *left -= 1;
+            *left >= 0
+        });
+        self.ledger.hold(Rule::ForwardedOnce, direct, || {
+            format!("node {} forwards {:?} more often than clients asked it", at + 1, answers::brief(request))
+        });
+    }
+
+    fn deposed(&mut self, at: usize, quorum: Term, reply: &pb::ClientReply) {
+        let Some(node) = &self.masters[at].node else { return };
+        let raft = node.raft();
+        if raft.role() != Role::Leader || matches!(reply.body, Some(Body::Refusal(_)) | None) {
+            return;
+        }
+        self.ledger.hold(Rule::Deposed, raft.term() >= quorum, || {
+            format!(
+                "leader {} of term {} confirms {:?}; when it was asked, a quorum was in term {quorum}",
+                at + 1,
+                raft.term(),
+                reply.body
+            )
+        });
+    }
+
+    fn write(&mut self, at: usize, write: Write) {
+        let master = &mut self.masters[at];
+        let disk = &mut master.disk;
+        disk.writes += 1;
+        let (place, run, io) = (at as u8, master.run, write.io);
+        let luck = draw(self.plan.seed, Purpose::DiskLatency, &[u64::from(place), run, disk.writes]);
+        let plan = &self.plan.disk;
+        let slow = master.slow.iter().map(|(_, time)| *time).max();
+        let sync = slow.unwrap_or_else(|| within(luck, plan.sync_min_us, plan.sync_max_us)) * MICROSECOND;
+        let done = (self.time + sync).max(disk.busy_until + 10 * MICROSECOND);
+        disk.busy_until = done;
+        if let Some(oracles) = &mut self.oracles {
+            oracles.consensus.write(&mut self.ledger, master, &write);
+        }
+        if let Some(last) = self.masters[at].disk.waiting.back().map(|last| last.io) {
+            self.ledger.hold(Rule::DiskContract, last < io, || format!("node {}: write {io} follows {last}", at + 1));
+        }
+        self.mark(7, place, io.0, &write.entries.last().map_or(0, |entry| entry.index.0).to_le_bytes());
+        self.line(Endpoint::Master(place), "write", || describe::write(&write));
+        self.masters[at].disk.waiting.push_back(write);
+        self.queue.push(done, Event::Disk { master: place, run, done: DiskEvent::Written(io) });
+    }
+
+    fn disk_later(&mut self, at: usize, times: u64, done: DiskEvent) {
+        let (place, run) = (at as u8, self.masters[at].run);
+        let wait = times * self.plan.disk.sync_max_us * MICROSECOND / 10;
+        self.queue.push(self.time + wait.max(MICROSECOND), Event::Disk { master: place, run, done });
+    }
+
+    pub(super) fn disk_did(&mut self, place: u8, run: u64, done: DiskEvent) {
+        let at = usize::from(place);
+        let master = &mut self.masters[at];
+        if master.node.is_none() || master.run != run {
+            return;
+        }
+        let input = match done {
+            DiskEvent::Written(io) => {
+                if master.disk.failing {
+                    Input::WriteFailed { message: "simulated: the sync failed".to_owned() }
+                } else {
+                    let oracles = &mut self.oracles;
+                    let result = master.disk.done(io, |write| {
+                        if let Some(oracles) = oracles {
+                            oracles.consensus.durable(at, write);
+                        }
+                    });
+                    if let Err(error) = result {
+                        return self.ledger.fail(Rule::DiskContract, format!("node {}: {error}", place + 1));
+                    }
+                    Input::WriteDone { io }
+                }
+            }
+            DiskEvent::Saved(snapshot) => {
+                let chunks = snapshot.state.encode().collect();
+                master.disk.image.store(StoredSnapshot { at: snapshot.at, chunks });
+                Input::SnapshotSaved { at: snapshot.at }
+            }
+            DiskEvent::ChunkStored(at, number, last) => {
+                let fits = |aside: &StoredSnapshot| aside.at == at && aside.chunks.len() as u64 == number + 1;
+                if last
+                    && master.disk.aside.as_ref().is_some_and(fits)
+                    && let Some(whole) = master.disk.aside.take()
+                {
+                    master.disk.image.store(whole);
+                }
+                Input::SnapshotChunkStored { at, number, last }
+            }
+            DiskEvent::ChunkRead(peer, at, number) => {
+                let stored = master.disk.image.snapshot.as_ref().filter(|stored| stored.at == at);
+                let chunk = stored.and_then(|stored| {
+                    let place = usize::try_from(number).ok()?;
+                    Some((stored.chunks.get(place)?.clone(), place + 1 == stored.chunks.len()))
+                });
+                Input::SnapshotChunkRead { peer, at, number, chunk }
+            }
+            DiskEvent::Loaded(at) => match master.disk.image.load(at) {
+                Ok(state) => Input::SnapshotLoaded { at, state: Some(Box::new(state)) },
+                Err(_) => Input::SnapshotLoaded { at, state: None },
+            },
+        };
+        self.mark(8, place, tag(&input), &[]);
+        self.line(Endpoint::Master(place), "disk", || describe::input(&input));
+        self.step_master(at, input);
+    }
+
+    pub(super) fn request_arrives(&mut self, to: u8, origin: Origin, bytes: &Bytes) {
+        let at = usize::from(to);
+        if self.masters[at].node.is_none() {
+            return self.answer(to, origin, None);
+        }
+        let Ok(request) = pb::ClientRequest::decode(bytes.clone()) else {
+            return self.ledger.fail(Rule::Contract, "a request does not decode".to_owned());
+        };
+        self.mark(9, to, 0, bytes);
+        self.line(Endpoint::Master(to), "asked", || format!("{} by {origin:?}", answers::brief(&request)));
+        let quorum_term = if self.oracles.is_some() { quorum_term(&self.masters) } else { Term(0) };
+        let master = &mut self.masters[at];
+        let key = master.request_key();
+        let request = Box::new(request);
+        *master.direct.entry(fingerprint(bytes)).or_default() += 1;
+        master.requests.insert(key, Waiting { origin, request: request.clone(), quorum_term });
+        self.step_master(at, Input::Request { key, request });
+    }
+
+    pub(super) fn request_gone(&mut self, to: u8, origin: Origin) {
+        let at = usize::from(to);
+        let master = &mut self.masters[at];
+        let waiting = &mut master.requests;
+        let found = waiting.iter().find(|(_, waiting)| waiting.origin == origin).map(|(key, _)| *key);
+        if let Some(key) = found {
+            waiting.remove(&key);
+            master.left.insert(key);
+            self.mark(10, to, key.0, &[]);
+            self.step_master(at, Input::RequestGone { key });
+        }
+    }
+
+    fn reply(&mut self, at: usize, waiting: &Waiting, reply: &pb::ClientReply) {
+        if answers::confirmed(&waiting.request) {
+            self.deposed(at, waiting.quorum_term, reply);
+        }
+        self.line(Endpoint::Master(at as u8), "answer", || {
+            format!("{} to {:?}: {}", answers::brief(&waiting.request), waiting.origin, describe::reply(reply))
+        });
+        self.answer(at as u8, waiting.origin, Some(Bytes::from(reply.encode_to_vec())));
+    }
+
+    /// An answer goes to whoever asked; `None`: the connection is refused or reset.
+    pub(super) fn answer(&mut self, from: u8, origin: Origin, reply: Option<Bytes>) {
+        self.mark(11, from, 0, reply.as_ref().map_or(&[], |reply| &reply[..]));
+        let times = self.network.send(self.time, Endpoint::Master(from), origin.endpoint(), 1);
+        if let Some(time) = times[0] {
+            self.queue.push(time, Event::Answer { origin, from, reply });
+        }
+    }
+
+    fn call(&mut self, at: usize, key: CallKey, address: &str, call: &pb::ExecutorCall) {
+        let place = at as u8;
+        let master = &mut self.masters[at];
+        let run = master.run;
+        let fresh = master.calls.insert(key);
+        self.ledger.hold(Rule::Contract, fresh, || format!("node {}: call key {key} is used twice", at + 1));
+        let bytes = Bytes::from(call.encode_to_vec());
+        self.mark(12, place, key.0, &bytes);
+        self.line(Endpoint::Master(place), "call", || format!("{address} {}", describe::call(call)));
+        if let Some(to) = place_of(address).filter(|to| usize::from(*to) < self.executors.len()) {
+            let times = self.network.send(self.time, Endpoint::Master(place), Endpoint::Executor(to), 1);
+            for time in times.into_iter().flatten() {
+                self.queue.push(time, Event::Call { to, from: place, run, key, bytes: bytes.clone() });
+            }
+        }
+        self.queue.push(self.time + CALL_TIMEOUT, Event::CallAnswer { to: place, run, key, reply: None });
+    }
+
+    pub(super) fn call_answered(&mut self, to: u8, run: u64, key: CallKey, reply: Option<&Bytes>) {
+        let at = usize::from(to);
+        let master = &mut self.masters[at];
+        if master.node.is_none() || master.run != run || !master.calls.remove(&key) {
+            return;
+        }
+        let reply = match reply.map(|reply| pb::ExecutorCallReply::decode(reply.clone())).transpose() {
+            Ok(reply) => reply.map(Box::new),
+            Err(error) => return self.ledger.fail(Rule::Contract, format!("a call's answer does not decode: {error}")),
+        };
+        self.mark(13, to, key.0, &[u8::from(reply.is_some())]);
+        self.line(Endpoint::Master(to), "call done", || format!("{key}: {reply:?}"));
+        self.step_master(at, Input::CallDone { key, reply });
+    }
+}
+
+fn fingerprint(bytes: &[u8]) -> u64 {
+    use core::hash::Hasher;
+    let mut hasher = siphasher::sip::SipHasher13::new();
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+fn tag(input: &Input) -> u64 {
+    let position = |kind: u64, at: &LogPosition| kind << 56 | at.index.0;
+    match input {
+        Input::WriteDone { io } => io.0,
+        Input::SnapshotSaved { at } => position(1, at),
+        Input::SnapshotChunkStored { at, .. } => position(2, at),
+        Input::SnapshotChunkRead { at, .. } => position(3, at),
+        Input::SnapshotLoaded { at, .. } => position(4, at),
+        _ => 5 << 56,
+    }
+}
+
+/// Finished writes and control messages, keep-alives, clients.
+fn lane_of(input: &Input) -> u8 {
+    match input {
+        Input::Request { request, .. } => {
+            let keeps = matches!(
+                request.body,
+                Some(pb::client_request::Body::Heartbeat(_) | pb::client_request::Body::KeepSession(_))
+            );
+            if keeps { 1 } else { 2 }
+        }
+        _ => 0,
+    }
+}

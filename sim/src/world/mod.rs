@@ -1,0 +1,372 @@
+//! A world: everything that a plan names, and the event loop that runs it. No async, one thread, no clock but its own.
+
+mod clients;
+mod describe;
+mod executors;
+mod faults;
+mod masters;
+mod settle;
+
+use crate::{
+    client::Client,
+    executor::Executor,
+    master::Master,
+    network::{Endpoint, Network},
+    oracle::{Ledger, Oracles, Register, Rule, Violation},
+    plan::Plan,
+    queue::Queue,
+};
+use bytes::Bytes;
+use core::hash::Hasher;
+use quorate_core::{
+    agent::ProcessEvent,
+    contract::LogPosition,
+    types::{CallKey, NodeId, RequestKey, WriteId},
+};
+use siphasher::sip::SipHasher13;
+use std::collections::BTreeMap;
+
+/// One millisecond in nanoseconds.
+pub const MILLISECOND: u64 = 1_000_000;
+/// Events in one simulated millisecond; more are a message storm.
+const EVENTS_PER_MILLISECOND: u64 = 20_000;
+
+/// Who asked a master for something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A client, with the number of its attempt.
+    Client {
+        /// Its place.
+        client: u8,
+        /// Its attempt.
+        attempt: u64,
+    },
+    /// An agent, with its run and its key.
+    Agent {
+        /// Its place.
+        executor: u8,
+        /// Its run.
+        run: u64,
+        /// Its key.
+        key: RequestKey,
+    },
+}
+
+impl Origin {
+    /// From where.
+    #[must_use]
+    pub const fn endpoint(self) -> Endpoint {
+        match self {
+            Self::Client { client, .. } => Endpoint::Client(client),
+            Self::Agent { executor, .. } => Endpoint::Executor(executor),
+        }
+    }
+}
+
+/// What a disk has done.
+#[derive(Clone, Debug)]
+pub enum DiskEvent {
+    /// Writes up to this one.
+    Written(WriteId),
+    /// The snapshot that is handed on with this event.
+    Saved(Box<quorate_core::contract::Snapshot>),
+    /// A chunk of a peer's snapshot.
+    ChunkStored(LogPosition, u64, bool),
+    /// A chunk for a peer.
+    ChunkRead(NodeId, LogPosition, u64),
+    /// The state of the snapshot.
+    Loaded(LogPosition),
+}
+
+/// What happens.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are places, runs and keys")]
+pub enum Event {
+    /// A message arrives at a master.
+    Envelope { to: u8, from: u8, bytes: Bytes },
+    /// A connection to a peer came up, or was reset.
+    Link { at: u8, peer: u8, up: bool },
+    /// A request arrives at a master.
+    Request { to: u8, origin: Origin, bytes: Bytes },
+    /// The client of a request has left.
+    RequestGone { to: u8, origin: Origin },
+    /// An answer arrives. `None`: the connection was reset, or refused.
+    Answer { origin: Origin, from: u8, reply: Option<Bytes> },
+    /// A master's deadline.
+    Wake { master: u8 },
+    /// A master's disk has done something.
+    Disk { master: u8, run: u64, done: DiskEvent },
+    /// A call arrives at an executor.
+    Call { to: u8, from: u8, run: u64, key: CallKey, bytes: Bytes },
+    /// The answer to a call arrives, or its time is over.
+    CallAnswer { to: u8, run: u64, key: CallKey, reply: Option<Bytes> },
+    /// An agent's deadline.
+    AgentWake { executor: u8 },
+    /// An agent waits no longer for an answer.
+    AgentTimeout { executor: u8, run: u64, key: RequestKey },
+    /// A process runs.
+    ProcessUp { executor: u8, serial: u64 },
+    /// A process has ended.
+    ProcessEnd { executor: u8, serial: u64, event: ProcessEvent },
+    /// A guard looks at its deadline.
+    Guard { executor: u8, serial: u64 },
+    /// A client looks for something to do.
+    ClientNext { client: u8 },
+    /// A client waits no longer for an answer.
+    ClientTimeout { client: u8, attempt: u64 },
+    /// A client tries again.
+    ClientRetry { client: u8, attempt: u64 },
+    /// A fault begins.
+    FaultBegin { fault: usize },
+    /// A fault ends.
+    FaultEnd { fault: usize },
+    /// One swing of a flapping cut.
+    Flap { fault: usize, cut: bool },
+    /// A master starts, if this run of it has ended.
+    StartMaster { master: u8, run: u64 },
+    /// An agent starts, if this run of it has ended.
+    StartAgent { executor: u8, run: u64 },
+    /// The faults are over.
+    Settle,
+    /// Is everything whole?
+    SettleCheck,
+}
+
+/// Takes the event log: a line and its true time in nanoseconds.
+pub type Sink = Box<dyn FnMut(u64, &str)>;
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The rule that did not hold.
+    pub violation: Option<Violation>,
+    /// A chain over every event and every output.
+    pub hash: u64,
+    /// Simulated time, nanoseconds.
+    pub time: u64,
+    /// Events.
+    pub events: u64,
+    /// Steps of masters and agents.
+    pub steps: u64,
+    /// One line a machine.
+    pub machines: Vec<String>,
+    /// How many states each oracle looked at.
+    pub looked: BTreeMap<&'static str, u64>,
+    /// What happened how often: faults that took effect, messages, outcomes.
+    pub counts: BTreeMap<&'static str, u64>,
+}
+
+/// A run.
+pub struct World {
+    plan: Plan,
+    time: u64,
+    queue: Queue<Event>,
+    network: Network,
+    masters: Vec<Master>,
+    executors: Vec<Executor>,
+    clients: Vec<Client>,
+    oracles: Option<Box<Oracles>>,
+    ledger: Ledger,
+    chain: SipHasher13,
+    log: Option<Sink>,
+    counts: BTreeMap<&'static str, u64>,
+    events: u64,
+    storm: (u64, u64),
+    serial: u64,
+    /// Cuts that are on, by fault.
+    cuts: BTreeMap<usize, Vec<(Endpoint, Endpoint)>>,
+    settling: bool,
+    finished: bool,
+}
+
+impl World {
+    /// A world as planned, before anything has happened.
+    #[must_use]
+    pub fn new(plan: Plan, oracles: bool, log: Option<Sink>) -> Self {
+        let count = |length: usize| 0..u8::try_from(length).unwrap_or(u8::MAX);
+        let masters_count = plan.masters.clocks.len() as u8;
+        let masters = count(plan.masters.clocks.len()).map(|place| Master::new(place, &plan.masters)).collect();
+        let executors =
+            count(plan.executors.clocks.len()).map(|place| Executor::new(place, &plan.executors)).collect();
+        let clients =
+            plan.clients.iter().zip(0..).map(|(client, place)| Client::new(place, client, masters_count)).collect();
+        Self {
+            network: Network::new(plan.seed, plan.network),
+            time: 0,
+            queue: Queue::default(),
+            masters,
+            executors,
+            clients,
+            oracles: oracles.then(Box::default),
+            ledger: Ledger::default(),
+            chain: SipHasher13::new(),
+            log,
+            counts: BTreeMap::new(),
+            events: 0,
+            storm: (0, 0),
+            serial: 0,
+            cuts: BTreeMap::new(),
+            settling: false,
+            finished: false,
+            plan,
+        }
+    }
+
+    /// Runs the plan to its end, or to the first violation.
+    #[must_use]
+    pub fn run(mut self) -> Outcome {
+        self.begin();
+        while let Some((time, event)) = self.queue.pop() {
+            self.time = time;
+            self.events += 1;
+            self.ledger.time = time;
+            if self.stormy() {
+                break;
+            }
+            self.handle(event);
+            if self.finished || self.ledger.violation.is_some() {
+                break;
+            }
+        }
+        self.end()
+    }
+
+    fn begin(&mut self) {
+        use crate::draw::{Purpose, draw, within};
+        for master in 0..self.masters.len() {
+            let at = within(draw(self.plan.seed, Purpose::Start, &[0, master as u64]), 0, 50 * MILLISECOND);
+            self.queue.push(at, Event::StartMaster { master: master as u8, run: 0 });
+        }
+        for executor in 0..self.executors.len() {
+            let at = within(draw(self.plan.seed, Purpose::Start, &[1, executor as u64]), 0, 500 * MILLISECOND);
+            self.queue.push(at, Event::StartAgent { executor: executor as u8, run: 0 });
+        }
+        for client in 0..self.clients.len() {
+            self.queue.push(100 * MILLISECOND, Event::ClientNext { client: client as u8 });
+        }
+        for (fault, planned) in self.plan.faults.iter().enumerate() {
+            self.queue.push(planned.at_ms * MILLISECOND, Event::FaultBegin { fault });
+        }
+        self.queue.push(self.plan.duration_ms * MILLISECOND, Event::Settle);
+    }
+
+    fn stormy(&mut self) -> bool {
+        let millisecond = self.time / MILLISECOND;
+        self.storm = if self.storm.0 == millisecond { (millisecond, self.storm.1 + 1) } else { (millisecond, 1) };
+        let calm = self.storm.1 <= EVENTS_PER_MILLISECOND;
+        if !calm {
+            self.ledger.fail(Rule::Storm, format!("over {EVENTS_PER_MILLISECOND} events in one millisecond"));
+        }
+        !calm
+    }
+
+    fn handle(&mut self, event: Event) {
+        if let Some(executor) = self.frozen_machine(&event) {
+            self.executors[executor].frozen.push(event);
+            return;
+        }
+        match event {
+            Event::Envelope { to, from, bytes } => self.envelope_arrives(to, from, &bytes),
+            Event::Link { at, peer, up } => self.link_changes(at, peer, up),
+            Event::Request { to, origin, bytes } => self.request_arrives(to, origin, &bytes),
+            Event::RequestGone { to, origin } => self.request_gone(to, origin),
+            Event::Answer { origin, from, reply } => self.answer_arrives(origin, from, reply),
+            Event::Wake { master } => self.master_wakes(master),
+            Event::Disk { master, run, done } => self.disk_did(master, run, done),
+            Event::Call { to, from, run, key, bytes } => self.call_arrives(to, from, run, key, &bytes),
+            Event::CallAnswer { to, run, key, reply } => self.call_answered(to, run, key, reply.as_ref()),
+            Event::AgentWake { executor } => self.agent_wakes(executor),
+            Event::AgentTimeout { executor, run, key } => self.agent_answered(executor, run, key, None),
+            Event::ProcessUp { executor, serial } => self.process_up(executor, serial),
+            Event::ProcessEnd { executor, serial, event } => self.process_end(executor, serial, event),
+            Event::Guard { executor, serial } => self.guard_looks(executor, serial),
+            Event::ClientNext { client } => self.client_next(client),
+            Event::ClientTimeout { client, attempt } => self.client_timeout(client, attempt),
+            Event::ClientRetry { client, attempt } => self.client_retry(client, attempt),
+            Event::FaultBegin { fault } => self.fault_begins(fault),
+            Event::FaultEnd { fault } => self.fault_ends(fault),
+            Event::Flap { fault, cut } => self.flap(fault, cut),
+            Event::StartMaster { master, run } => self.start_master(master, run),
+            Event::StartAgent { executor, run } => self.start_agent(executor, run),
+            Event::Settle => self.settle(),
+            Event::SettleCheck => self.settle_check(),
+        }
+    }
+
+    /// What happens on a frozen machine happens when it goes on.
+    fn frozen_machine(&self, event: &Event) -> Option<usize> {
+        let executor = match event {
+            Event::Call { to, .. } => *to,
+            Event::AgentWake { executor }
+            | Event::AgentTimeout { executor, .. }
+            | Event::ProcessUp { executor, .. }
+            | Event::ProcessEnd { executor, .. }
+            | Event::Guard { executor, .. }
+            | Event::StartAgent { executor, .. }
+            | Event::Answer { origin: Origin::Agent { executor, .. }, .. } => *executor,
+            _ => return None,
+        };
+        let place = usize::from(executor);
+        (self.executors[place].freezes > 0).then_some(place)
+    }
+
+    /// Adds a step to the run's hash.
+    fn mark(&mut self, kind: u8, place: u8, number: u64, bytes: &[u8]) {
+        self.chain.write_u64(self.time);
+        self.chain.write_u64(u64::from(kind) << 8 | u64::from(place));
+        self.chain.write_u64(number);
+        self.chain.write(bytes);
+    }
+
+    /// A line of the event log, made only if somebody reads it.
+    fn line(&mut self, who: Endpoint, kind: &str, text: impl FnOnce() -> String) {
+        if let Some(log) = &mut self.log {
+            let who = match who {
+                Endpoint::Master(place) => format!("node {}", place + 1),
+                Endpoint::Executor(place) => format!("exec {place}"),
+                Endpoint::Client(place) => format!("client {place}"),
+            };
+            log(self.time, &format!("{who:<9} {kind:<9} {}", text()));
+        }
+    }
+
+    fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    fn end(mut self) -> Outcome {
+        if self.ledger.violation.is_none() && !self.finished {
+            self.ledger.fail(Rule::Liveness, "nothing is left to happen".to_owned());
+        }
+        if self.ledger.violation.is_none() {
+            self.final_checks();
+        }
+        for client in &self.clients {
+            for (outcome, count) in &client.outcomes {
+                *self.counts.entry(outcome).or_default() += count;
+            }
+        }
+        let machines = self.masters.iter().map(Master::line).chain(self.executors.iter().map(Executor::line));
+        Outcome {
+            machines: machines.collect(),
+            hash: self.chain.finish(),
+            time: self.time,
+            events: self.events,
+            steps: self.ledger.step,
+            looked: self.ledger.looked(),
+            counts: self.counts,
+            violation: self.ledger.violation,
+        }
+    }
+
+    fn final_checks(&mut self) {
+        for master in &self.masters {
+            let Some(node) = &master.node else { continue };
+            let checked = node.state().check();
+            self.ledger.hold(Rule::Tables, checked.is_ok(), || format!("node {}: {checked:?}", master.id));
+        }
+        let Some(oracles) = &self.oracles else { return };
+        let history: Vec<_> = self.clients.iter().flat_map(|client| client.history.iter().cloned()).collect();
+        Register::default().check(&mut self.ledger, &oracles.reference, &history);
+    }
+}

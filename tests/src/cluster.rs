@@ -5,12 +5,7 @@ use crate::{
     serial::Serial, truth::Truth, wait::wait_until,
 };
 use serde_json::Value;
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, thread, time::Duration};
 
 /// What a test's executors and their masters agree on, milliseconds: ttl, grace, check, kill. Shorter than the defaults, so that
 /// tests that wait for a lease end soon, and far above what a busy machine takes for a heartbeat.
@@ -93,8 +88,10 @@ impl Cluster {
             directory,
             _serial: serial,
         };
-        let members: Vec<(u64, String, String)> = (1..=options.masters).map(|id| cluster.member(id)).collect();
-        let list: Vec<String> = members.iter().map(|(id, peer, client)| format!("{id}={peer}/{client}")).collect();
+        let members: Vec<(u64, String, String)> =
+            (1..=options.masters).map(|id| cluster.member(id)).collect();
+        let list: Vec<String> =
+            members.iter().map(|(id, peer, client)| format!("{id}={peer}/{client}")).collect();
         for (id, _, client) in members {
             cluster.addresses.insert(id, client);
             cluster.masters.insert(id, cluster.master_process(id, &list.join(",")));
@@ -141,7 +138,8 @@ impl Cluster {
             None => format!("127.0.0.1:{}", free_port()),
         };
         let masters = self.endpoints().join(",");
-        let words = ["agent", "--name", &name, "--slots", &slots, "--endpoints", &masters, "--listen", &listen];
+        let words =
+            ["agent", "--name", &name, "--slots", &slots, "--endpoints", &masters, "--listen", &listen];
         Process::new(self.directory.path(), &name, self.command(&name, &words))
     }
 
@@ -157,7 +155,8 @@ impl Cluster {
     pub fn wait_ready(&mut self) {
         let cli = self.cli().within("2s");
         let agents: Vec<String> = self.agents.keys().map(|&number| agent_name(number)).collect();
-        let processes: Vec<&mut Process> = self.masters.values_mut().chain(self.agents.values_mut()).collect();
+        let processes: Vec<&mut Process> =
+            self.masters.values_mut().chain(self.agents.values_mut()).collect();
         let mut processes = processes;
         wait_until(READY_WITHIN, "a cluster that works", || {
             assert!(processes.iter_mut().all(|process| process.is_running()), "a process ended by itself");
@@ -324,7 +323,10 @@ fn executor_names(list: &Value) -> Vec<String> {
 fn roles(statuses: &[Value]) -> String {
     let one = |status: &Value| {
         let (node, role, term) = (&status["node"], &status["role"], &status["term"]);
-        format!("master {node} is {role} in term {term}, applied {}, alarms {}", status["applied_index"], status["alarms"])
+        format!(
+            "master {node} is {role} in term {term}, applied {}, alarms {}",
+            status["applied_index"], status["alarms"]
+        )
     };
     statuses.iter().map(one).collect::<Vec<_>>().join("; ")
 }

@@ -6,10 +6,19 @@ use crate::{
 };
 use bytes::Bytes;
 use futures::{StreamExt as _, future::BoxFuture, stream::BoxStream};
+use quorate_core::agent::AgentConfig;
 pub(crate) use quorate_net::client::Expected;
-use quorate_net::{Client, ClientError, ClientOptions, ServerConfig, ServerError, client::ClientStream};
+use quorate_net::{
+    Client, ClientError, ClientOptions, ServerConfig, ServerError,
+    agent::{AgentError, AgentRuntimeConfig, GuardCommand, MasterLink},
+    client::ClientStream,
+};
 use quorate_proto::v1 as pb;
-use std::{process::ExitCode, time::Duration};
+use std::{
+    net::{SocketAddr, ToSocketAddrs as _},
+    process::ExitCode,
+    time::Duration,
+};
 
 /// Answers, one by one.
 pub(crate) type Answers<T> = BoxStream<'static, Result<T, Failure>>;
@@ -201,19 +210,65 @@ impl From<ServerError> for Failure {
 }
 
 /// Runs an executor until `stop` ends, or until it cannot go on.
-#[allow(unused)]
+///
+/// # Errors
+/// Wrong use for an address that does not resolve; refused for everything else that keeps it from running.
 pub(crate) async fn run_executor(
     settings: &AgentSettings,
     stop: BoxFuture<'static, ()>,
 ) -> Result<(), Failure> {
-    stop.await;
-    Ok(())
+    let client = Client::new(&settings.endpoints, ClientOptions::default())?;
+    let label = |(name, value): &(String, String)| pb::Pair { name: name.clone(), value: value.clone() };
+    let config = AgentRuntimeConfig {
+        agent: AgentConfig {
+            name: settings.name.clone(),
+            address: settings.advertise.clone().unwrap_or_default(),
+            slots: settings.slots,
+            labels: settings.labels.iter().map(label).collect(),
+            heartbeat: settings.heartbeat,
+            lease: settings.lease,
+            ..AgentConfig::default()
+        },
+        listen: resolve(&settings.listen)?,
+        data: settings.data_dir.clone(),
+        guard: GuardCommand::current()?,
+    };
+    quorate_net::agent::run_agent(config, Masters(client), stop).await.map_err(Failure::from)
 }
 
-/// Runs the guard of one attempt; the agent speaks to it over stdin and stdout.
+fn resolve(address: &str) -> Result<SocketAddr, Failure> {
+    let mut found =
+        address.to_socket_addrs().map_err(|error| Failure::usage(format!("listen is {address}: {error}")))?;
+    found.next().ok_or_else(|| Failure::usage(format!("listen is {address}: the name has no address")))
+}
+
+/// How an executor speaks to the masters.
+#[derive(Debug)]
+struct Masters(Client);
+
+impl MasterLink for Masters {
+    async fn request(&self, request: pb::ClientRequest, timeout: Duration) -> Option<pb::ClientReply> {
+        self.0.request(request, timeout).await
+    }
+}
+
+impl From<AgentError> for Failure {
+    fn from(error: AgentError) -> Self {
+        let message = error.to_string();
+        match error {
+            AgentError::Listen { .. } => Self::refused(message)
+                .with_next("end the process that listens there, or choose another address with listen"),
+            AgentError::Data { .. } | AgentError::Locked { .. } => {
+                Self::refused(message).with_next("correct that, or choose another directory with data_dir")
+            }
+            AgentError::Refused { .. } => Self::refused(message),
+        }
+    }
+}
+
+/// Runs the guard of one attempt; its agent speaks to it over pipes.
 pub(crate) fn run_guard(arguments: &[String]) -> ExitCode {
-    let _ = arguments;
-    ExitCode::from(1)
+    quorate_net::agent::run_guard(arguments)
 }
 
 #[cfg(test)]

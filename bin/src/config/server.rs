@@ -6,7 +6,8 @@ use super::{
     layer::Layer,
     logs::{self, Logs},
     values::{
-        Members, format_duration, parse_address, parse_bool, parse_duration, parse_members, parse_number,
+        Members, format_duration, parse_address, parse_bool, parse_drift, parse_duration, parse_members,
+        parse_number,
     },
 };
 use crate::failure::Failure;
@@ -200,13 +201,12 @@ fn timing(layer: &Layer) -> Result<Timing, Failure> {
 
 fn lease(layer: &Layer) -> Result<LeaseTimes, Failure> {
     let default = LeaseTimes::default();
-    let drift = |text: &str| parse_number(text, 0, 100_000).map(|number| number as u32);
     Ok(LeaseTimes {
         ttl: layer.read("executor.ttl", default.ttl, parse_duration)?,
         grace: layer.read("executor.grace", default.grace, parse_duration)?,
         check: layer.read("executor.check", default.check, parse_duration)?,
         kill: layer.read("executor.kill", default.kill, parse_duration)?,
-        drift_ppm: layer.read("executor.drift_ppm", default.drift_ppm, drift)?,
+        drift_ppm: layer.read("executor.drift_ppm", default.drift_ppm, parse_drift)?,
     })
 }
 

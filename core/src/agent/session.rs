@@ -21,7 +21,6 @@ pub(super) struct Errand {
 }
 
 /// What an answer means for an errand.
-#[expect(clippy::large_enum_variant, reason = "one at a time, for a moment")]
 enum Answer {
     /// Not for this errand, or it will be asked again.
     Nothing,

@@ -172,6 +172,9 @@ impl Node {
                         let time = self.state.time();
                         self.lead = Some(Lead::new(&self.config, term, self.now.time, time, self.calls));
                     }
+                    if let TraceEvent::LeaderElected { .. } | TraceEvent::Following { .. } = event {
+                        self.leader_changed();
+                    }
                     self.trace(event);
                 }
             }

@@ -246,6 +246,19 @@ fn what_a_deposed_leader_could_not_commit_is_answered_unavailable_and_it_confirm
 }
 
 #[test]
+fn what_was_forwarded_to_a_leader_that_is_gone_is_answered_once_there_is_another() {
+    let mut cluster = Cluster::new(3);
+    cluster.run(Duration::from_secs(1));
+    let (old, follower) = (cluster.leader(), cluster.follower());
+    cluster.cut.push(old);
+    assert_eq!(cluster.get(follower, false), None, "it is on its way to the old leader");
+    cluster.run(Duration::from_secs(2));
+    assert!(cluster.leader() != old);
+    let answered = cluster.replies.values().next().cloned().expect("long before the request's own deadline");
+    assert_eq!(code(answered.body), pb::RefusalCode::Unavailable);
+}
+
+#[test]
 fn an_executor_registers_gets_a_call_and_is_lost_after_its_lease() {
     let mut cluster = Cluster::new(3);
     cluster.run(Duration::from_secs(1));

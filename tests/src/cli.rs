@@ -144,7 +144,6 @@ impl Output {
     ///
     /// # Panics
     /// If it did not.
-    #[must_use]
     #[track_caller]
     pub fn ok(self) -> String {
         assert_eq!(self.code, 0, "{self}");

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, path::PathBuf, thread, time::Duration};
 
 /// What a test's executors and their masters agree on, milliseconds: ttl, grace, check, kill. Shorter than the defaults, so that
 /// tests that wait for a lease end soon, and far above what a busy machine takes for a heartbeat.
-pub const LEASE_MS: [u64; 4] = [2_000, 1_500, 100, 500];
+pub const LEASE_MS: [u64; 4] = [2_000, 1_500, 200, 500];
 /// A new cluster works after so long.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// A new leader is there after so long: many times the default election timeout, since the machine is shared.
@@ -263,6 +263,16 @@ impl Cluster {
         Ok(reply["masters"][0].take())
     }
 
+    /// What a master says of itself, asked from its own machine: its network may be cut.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn status_there(&self, id: u64) -> Result<Value, String> {
+        let on = self.network().on(&master_name(id));
+        let cli = Cli::to(self.endpoint(id)).from(on).within("1s");
+        Ok(cli.try_json(&["status", "--only"])?["masters"][0].take())
+    }
+
     /// Waits until one of these masters leads, and says so itself.
     #[must_use]
     pub fn leader_among(&self, ids: &[u64]) -> u64 {
@@ -292,13 +302,28 @@ impl Cluster {
         });
     }
 
+    /// Everything that a master has logged.
+    #[must_use]
+    pub fn master_log(&self, id: u64) -> String {
+        self.masters.get(&id).map(Process::log).unwrap_or_default()
+    }
+
     /// All keys that begin with `prefix`, by a linearizable read.
     ///
     /// # Panics
     /// If they cannot be read.
     #[must_use]
     pub fn keys(&self, prefix: &str) -> BTreeMap<String, String> {
-        let reply = self.cli().json(&["kv", "list", prefix]);
+        self.keys_from(&self.ids(), prefix)
+    }
+
+    /// As [`keys`](Self::keys), asking only these masters.
+    ///
+    /// # Panics
+    /// If they cannot be read.
+    #[must_use]
+    pub fn keys_from(&self, ids: &[u64], prefix: &str) -> BTreeMap<String, String> {
+        let reply = self.cli_to(ids).json(&["kv", "list", prefix]);
         let items = reply["items"].as_array().expect("a list has items");
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         items.iter().map(|item| (text(&item["key"]), text(&item["value"]))).collect()

@@ -25,7 +25,7 @@ impl Node {
         }
         let body = match body {
             Body::Hello(hello) => {
-                let held = (self.raft.term(), self.raft.durable_index());
+                let held = (self.raft.term(), self.raft.held_index());
                 let (answer, verdict) = self.identity.hello_heard(from, storage, &hello, held);
                 self.obey(verdict);
                 if let Some(answer) = answer {

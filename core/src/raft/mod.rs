@@ -414,6 +414,12 @@ impl Raft {
         self.durability.durable()
     }
 
+    /// Everything up to it is on the disk, in the log or in a snapshot.
+    #[must_use]
+    pub fn held_index(&self) -> Index {
+        self.snapshot.map_or(self.durable_index(), |at| at.index.max(self.durable_index()))
+    }
+
     /// One entry, unless it was compacted.
     #[must_use]
     pub fn entry(&self, index: Index) -> Option<&Entry> {

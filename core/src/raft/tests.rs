@@ -381,3 +381,21 @@ fn a_heartbeat_is_answered_without_what_rests_on_a_term_in_memory() {
     bench.sync();
     assert_eq!(bench.hear(2, 2, heartbeat), answer(1));
 }
+
+#[test]
+fn a_snapshot_that_is_ahead_of_the_log_is_what_the_node_holds() {
+    let start = RaftStart {
+        id: id(1),
+        voters: [1, 2, 3].map(NodeId).into(),
+        timing: Timing::default(),
+        seed: 7,
+        hard_state: HardState { term: Term(5), vote: None, commit: Index(1) },
+        start: LogPosition::default(),
+        entries: entries(&[(5, 1), (5, 2)]),
+        snapshot: Some(place(5, 9)),
+    };
+    let mut raft = Raft::new(start, Time(0));
+    assert_eq!((raft.held_index(), raft.commit(), raft.last_index()), (Index(9), Index(9), Index(9)));
+    let write = raft.take_write().unwrap();
+    assert_eq!((write.start, write.entries.len()), (Some(place(5, 9)), 0));
+}

@@ -399,3 +399,14 @@ fn a_snapshot_that_is_ahead_of_the_log_is_what_the_node_holds() {
     let write = raft.take_write().unwrap();
     assert_eq!((write.start, write.entries.len()), (Some(place(5, 9)), 0));
 }
+
+#[test]
+fn a_follower_that_restarted_learns_again_that_its_log_is_equal() {
+    let mut bench = Bench::new(3, 1, &[]);
+    bench.elect();
+    bench.sync();
+    bench.hear(2, 2, Message::Appended { index: Index(1) });
+    let sent = bench.hear(2, 2, Message::HeartbeatReply { position: 0, verified: Index(0) });
+    let commit = Index(1);
+    assert_eq!(sent, [(id(2), Message::Append { previous: place(2, 1), entries: Vec::new(), commit })]);
+}

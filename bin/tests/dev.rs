@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Generous: the machine may be busy. Nothing waits for it if all goes well.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(15);
 
 struct Dev {
     child: Child,
@@ -53,6 +53,16 @@ impl Dev {
             Some(String::from_utf8_lossy(&line).replace('\0', " "))
         });
         lines.filter(|line| line.contains(&self.directory)).collect()
+    }
+}
+
+impl Dev {
+    fn until(&self, what: &str, condition: impl Fn(&[String]) -> bool) {
+        let deadline = Instant::now() + SOON;
+        while !condition(&self.processes()) {
+            assert!(Instant::now() < deadline, "waited in vain until {what}: {:?}", self.processes());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
@@ -113,14 +123,13 @@ fn a_cluster_takes_work_and_leaves_nothing_behind() {
 #[test]
 fn nothing_survives_a_parent_that_is_killed() {
     let mut dev = Dev::start();
-    let output = dev.run(&["job", "submit", "--type", "service", "--", "sleep", "1000"]);
+    // The directory as an argument makes the task's processes count as the cluster's.
+    let words = ["job", "submit", "--type", "service", "--", "sh", "-c", "sleep 1000; true", "x"];
+    let output = dev.run(&[&words[..], &[&dev.directory]].concat());
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    dev.until("the guard and its task run", |processes| processes.len() == 7);
     dev.signal("-KILL");
     dev.child.wait().unwrap();
-    let deadline = Instant::now() + SOON;
-    while !dev.processes().is_empty() {
-        assert!(Instant::now() < deadline, "still there: {:?}", dev.processes());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    dev.until("nothing is left", <[String]>::is_empty);
     std::fs::remove_dir_all(&dev.directory).unwrap();
 }

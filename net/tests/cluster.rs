@@ -199,7 +199,10 @@ async fn writes_go_on_without_the_leader_and_nothing_is_lost_by_a_restart_of_all
     }
     let leader = cluster.leader(&client).await;
     cluster.stop(leader).await;
+    let stopped = Instant::now();
     client.put("after", "the leader").await.unwrap();
+    // An election takes less than half a second; waiting for the old leader takes `request_timeout`.
+    assert!(stopped.elapsed() < Timing::default().request_timeout / 2, "{:?}", stopped.elapsed());
     client.submit_job("kept", sleeper()).await.unwrap();
     assert_ne!(cluster.leader(&client).await, leader);
     cluster.start_node(leader).await;

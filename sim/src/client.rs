@@ -6,7 +6,9 @@ use crate::{
 };
 use bytes::Bytes;
 use quorate_core::types::Index;
-use quorate_proto::v1::{self as pb, client_reply::Body, client_request::Body as Ask, compare_and_set_request::Expected};
+use quorate_proto::v1::{
+    self as pb, client_reply::Body, client_request::Body as Ask, compare_and_set_request::Expected,
+};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What a client is waiting for.
@@ -112,10 +114,14 @@ impl Client {
 
     fn request(&mut self, operation: &Operation) -> Option<Ask> {
         Some(match operation {
-            Operation::Put { key } => {
-                Ask::Put(pb::PutRequest { request_id: self.id(), key: key.clone().into(), value: self.value() })
+            Operation::Put { key } => Ask::Put(pb::PutRequest {
+                request_id: self.id(),
+                key: key.clone().into(),
+                value: self.value(),
+            }),
+            Operation::Get { key, stale } => {
+                Ask::Get(pb::GetRequest { key: key.clone().into(), stale: *stale })
             }
-            Operation::Get { key, stale } => Ask::Get(pb::GetRequest { key: key.clone().into(), stale: *stale }),
             Operation::Delete { key } => {
                 Ask::Delete(pb::DeleteRequest { request_id: self.id(), key: key.clone().into() })
             }
@@ -133,7 +139,9 @@ impl Client {
                     expected: Some(expected),
                 })
             }
-            Operation::List { stale } => Ask::List(pb::ListRequest { stale: *stale, ..pb::ListRequest::default() }),
+            Operation::List { stale } => {
+                Ask::List(pb::ListRequest { stale: *stale, ..pb::ListRequest::default() })
+            }
             Operation::Submit { job } => Ask::SubmitJob(pb::SubmitJobRequest {
                 request_id: self.id(),
                 id: job.id.clone(),

@@ -129,7 +129,8 @@ impl Cli {
     /// # Errors
     /// How it failed.
     pub fn try_json<S: AsRef<str>>(&self, arguments: &[S]) -> Result<Value, String> {
-        let words: Vec<&str> = ["-o", "json"].into_iter().chain(arguments.iter().map(AsRef::as_ref)).collect();
+        let words: Vec<&str> =
+            ["-o", "json"].into_iter().chain(arguments.iter().map(AsRef::as_ref)).collect();
         let output = self.run(&words);
         if output.code != 0 {
             return Err(output.to_string());
@@ -143,7 +144,6 @@ impl Output {
     ///
     /// # Panics
     /// If it did not.
-    #[must_use]
     #[track_caller]
     pub fn ok(self) -> String {
         assert_eq!(self.code, 0, "{self}");

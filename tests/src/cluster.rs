@@ -5,16 +5,11 @@ use crate::{
     serial::Serial, truth::Truth, wait::wait_until,
 };
 use serde_json::Value;
-use std::{
-    collections::BTreeMap,
-    path::PathBuf,
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, thread, time::Duration};
 
 /// What a test's executors and their masters agree on, milliseconds: ttl, grace, check, kill. Shorter than the defaults, so that
 /// tests that wait for a lease end soon, and far above what a busy machine takes for a heartbeat.
-pub const LEASE_MS: [u64; 4] = [2_000, 1_500, 100, 500];
+pub const LEASE_MS: [u64; 4] = [2_000, 1_500, 200, 500];
 /// A new cluster works after so long.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// A new leader is there after so long: many times the default election timeout, since the machine is shared.
@@ -93,8 +88,10 @@ impl Cluster {
             directory,
             _serial: serial,
         };
-        let members: Vec<(u64, String, String)> = (1..=options.masters).map(|id| cluster.member(id)).collect();
-        let list: Vec<String> = members.iter().map(|(id, peer, client)| format!("{id}={peer}/{client}")).collect();
+        let members: Vec<(u64, String, String)> =
+            (1..=options.masters).map(|id| cluster.member(id)).collect();
+        let list: Vec<String> =
+            members.iter().map(|(id, peer, client)| format!("{id}={peer}/{client}")).collect();
         for (id, _, client) in members {
             cluster.addresses.insert(id, client);
             cluster.masters.insert(id, cluster.master_process(id, &list.join(",")));
@@ -141,7 +138,8 @@ impl Cluster {
             None => format!("127.0.0.1:{}", free_port()),
         };
         let masters = self.endpoints().join(",");
-        let words = ["agent", "--name", &name, "--slots", &slots, "--endpoints", &masters, "--listen", &listen];
+        let words =
+            ["agent", "--name", &name, "--slots", &slots, "--endpoints", &masters, "--listen", &listen];
         Process::new(self.directory.path(), &name, self.command(&name, &words))
     }
 
@@ -157,7 +155,8 @@ impl Cluster {
     pub fn wait_ready(&mut self) {
         let cli = self.cli().within("2s");
         let agents: Vec<String> = self.agents.keys().map(|&number| agent_name(number)).collect();
-        let processes: Vec<&mut Process> = self.masters.values_mut().chain(self.agents.values_mut()).collect();
+        let processes: Vec<&mut Process> =
+            self.masters.values_mut().chain(self.agents.values_mut()).collect();
         let mut processes = processes;
         wait_until(READY_WITHIN, "a cluster that works", || {
             assert!(processes.iter_mut().all(|process| process.is_running()), "a process ended by itself");
@@ -264,6 +263,16 @@ impl Cluster {
         Ok(reply["masters"][0].take())
     }
 
+    /// What a master says of itself, asked from its own machine: its network may be cut.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn status_there(&self, id: u64) -> Result<Value, String> {
+        let on = self.network().on(&master_name(id));
+        let cli = Cli::to(self.endpoint(id)).from(on).within("1s");
+        Ok(cli.try_json(&["status", "--only"])?["masters"][0].take())
+    }
+
     /// Waits until one of these masters leads, and says so itself.
     #[must_use]
     pub fn leader_among(&self, ids: &[u64]) -> u64 {
@@ -293,13 +302,28 @@ impl Cluster {
         });
     }
 
+    /// Everything that a master has logged.
+    #[must_use]
+    pub fn master_log(&self, id: u64) -> String {
+        self.masters.get(&id).map(Process::log).unwrap_or_default()
+    }
+
     /// All keys that begin with `prefix`, by a linearizable read.
     ///
     /// # Panics
     /// If they cannot be read.
     #[must_use]
     pub fn keys(&self, prefix: &str) -> BTreeMap<String, String> {
-        let reply = self.cli().json(&["kv", "list", prefix]);
+        self.keys_from(&self.ids(), prefix)
+    }
+
+    /// As [`keys`](Self::keys), asking only these masters.
+    ///
+    /// # Panics
+    /// If they cannot be read.
+    #[must_use]
+    pub fn keys_from(&self, ids: &[u64], prefix: &str) -> BTreeMap<String, String> {
+        let reply = self.cli_to(ids).json(&["kv", "list", prefix]);
         let items = reply["items"].as_array().expect("a list has items");
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         items.iter().map(|item| (text(&item["key"]), text(&item["value"]))).collect()
@@ -324,7 +348,10 @@ fn executor_names(list: &Value) -> Vec<String> {
 fn roles(statuses: &[Value]) -> String {
     let one = |status: &Value| {
         let (node, role, term) = (&status["node"], &status["role"], &status["term"]);
-        format!("master {node} is {role} in term {term}, applied {}, alarms {}", status["applied_index"], status["alarms"])
+        format!(
+            "master {node} is {role} in term {term}, applied {}, alarms {}",
+            status["applied_index"], status["alarms"]
+        )
     };
     statuses.iter().map(one).collect::<Vec<_>>().join("; ")
 }

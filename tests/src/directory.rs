@@ -23,7 +23,8 @@ impl Directory {
     pub fn new() -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("quorate-e2e-{}-{number}", std::process::id()));
-        fs::create_dir_all(&path).unwrap_or_else(|error| panic!("{} cannot be made: {error}", path.display()));
+        fs::create_dir_all(&path)
+            .unwrap_or_else(|error| panic!("{} cannot be made: {error}", path.display()));
         Self { path }
     }
 

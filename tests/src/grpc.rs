@@ -31,7 +31,8 @@ impl Api {
     pub fn connect(endpoint: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.expect("a runtime can be built");
-        let address = Endpoint::from_shared(format!("http://{endpoint}")).expect("an endpoint is well formed");
+        let address =
+            Endpoint::from_shared(format!("http://{endpoint}")).expect("an endpoint is well formed");
         let channel = runtime.block_on(address.timeout(CALL_WITHIN).connect());
         Self { runtime, channel: channel.expect("the master listens"), session: 0, sequence: 0 }
     }
@@ -61,7 +62,8 @@ impl Api {
     /// # Errors
     /// As the master answers.
     pub fn put(&mut self, key: &[u8], value: Vec<u8>) -> Result<pb::PutReply, Status> {
-        let request = pb::PutRequest { request_id: self.next_id(), key: key.to_vec().into(), value: value.into() };
+        let request =
+            pb::PutRequest { request_id: self.next_id(), key: key.to_vec().into(), value: value.into() };
         let mut client = KeyValueStoreClient::new(self.channel.clone());
         Self::done(self.runtime.block_on(client.put(request)))
     }

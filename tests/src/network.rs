@@ -121,7 +121,8 @@ impl Network {
     }
 
     fn neighbour(&self, from: &str, to: &str, mac: &str) {
-        let words = ["neighbour", "replace", &self.address(to), "lladdr", mac, "dev", "eth0", "nud", "permanent"];
+        let words =
+            ["neighbour", "replace", &self.address(to), "lladdr", mac, "dev", "eth0", "nud", "permanent"];
         ip(&[&["-n", &self.space(from)], &words[..]].concat());
     }
 }
@@ -178,7 +179,11 @@ mod tests {
     };
 
     /// Runs something on a machine, in a thread of its own.
-    fn there<T: Send + 'static>(network: &Network, name: &str, action: impl FnOnce() -> T + Send + 'static) -> T {
+    fn there<T: Send + 'static>(
+        network: &Network,
+        name: &str,
+        action: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
         let file = network.file(name);
         let thread = thread::spawn(move || {
             Network::enter(&file);

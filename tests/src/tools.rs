@@ -13,10 +13,16 @@ pub fn need(program: &str, package: &str) {
     let install = format!("apt-get install -y {package}");
     assert!(is_root(), "`{program}` is missing: run `{install}` as root, then run the test again");
     let words = ["install", "-y", package];
-    let installed =
-        Command::new("apt-get").args(words).stdin(Stdio::null()).env("DEBIAN_FRONTEND", "noninteractive").status();
+    let installed = Command::new("apt-get")
+        .args(words)
+        .stdin(Stdio::null())
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .status();
     let installed = installed.is_ok_and(|status| status.success());
-    assert!(installed && is_there(program), "`{program}` is missing, and `{install}` failed: install it by hand");
+    assert!(
+        installed && is_there(program),
+        "`{program}` is missing, and `{install}` failed: install it by hand"
+    );
 }
 
 /// Makes sure that this is root.

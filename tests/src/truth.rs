@@ -210,7 +210,8 @@ mod tests {
 
     #[test]
     fn attempts_one_after_the_other_are_fine() {
-        let text = "start j 0 1 9 1.0\ntick j 0 1 9 1.1\nstart j 1 1 8 1.1\nstart j 0 3 7 2.0\nend j 0 3 7 2.5\n";
+        let text =
+            "start j 0 1 9 1.0\ntick j 0 1 9 1.1\nstart j 1 1 8 1.1\nstart j 0 3 7 2.0\nend j 0 3 7 2.5\n";
         assert_eq!(overlaps(&lines(text)), []);
     }
 
@@ -234,7 +235,8 @@ mod tests {
         let start = |epoch: &str| {
             let words = truth.submit("j", 1, &[]);
             let at = words.iter().position(|word| word == "--").unwrap();
-            let mut process = Process::new(directory.path(), &format!("task-{epoch}"), words[at + 1..].to_vec());
+            let mut process =
+                Process::new(directory.path(), &format!("task-{epoch}"), words[at + 1..].to_vec());
             let file = format!("{}", truth.path.display());
             for (name, value) in [("QUORATE_JOB", "j"), ("QUORATE_TASK", "0"), ("QUORATE_EPOCH", epoch)] {
                 process.set(name, value);

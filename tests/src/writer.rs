@@ -45,7 +45,8 @@ impl Writer {
     #[must_use]
     pub fn start(cluster: &Cluster, prefix: &str) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let written = Arc::new(Mutex::new(Acknowledged { prefix: prefix.to_owned(), ..Acknowledged::default() }));
+        let written =
+            Arc::new(Mutex::new(Acknowledged { prefix: prefix.to_owned(), ..Acknowledged::default() }));
         let work = Work {
             endpoints: cluster.endpoints(),
             space: cluster.client_space(),
@@ -97,9 +98,14 @@ impl Acknowledged {
     #[track_caller]
     pub fn assert_all_there(&self, cluster: &Cluster) {
         let there = cluster.keys(&format!("{}/", self.prefix));
-        let missing: Vec<_> = self.keys.iter().filter(|(key, value)| there.get(*key) != Some(value)).collect();
+        let missing: Vec<_> =
+            self.keys.iter().filter(|(key, value)| there.get(*key) != Some(value)).collect();
         let (lost, all) = (missing.len(), self.keys.len());
-        assert!(missing.is_empty(), "{lost} of {all} acknowledged puts are lost: {:?}", &missing[..lost.min(10)]);
+        assert!(
+            missing.is_empty(),
+            "{lost} of {all} acknowledged puts are lost: {:?}",
+            &missing[..lost.min(10)]
+        );
     }
 }
 

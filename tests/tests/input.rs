@@ -25,7 +25,8 @@ fn a_wrong_flag_or_command_is_named() {
     Cli::alone().run(&["kv", "cas", "key", "value"]).refused(2, &["--if-absent"]);
     let output = Cli::alone().run(&["-o", "json", "server", "--no-such-flag"]);
     output.refused(2, &["--no-such-flag"]);
-    let error: serde_json::Value = serde_json::from_str(&output.stderr).expect("an error for machines is JSON");
+    let error: serde_json::Value =
+        serde_json::from_str(&output.stderr).expect("an error for machines is JSON");
     assert_eq!(error["error"]["kind"], "usage", "{error}");
 }
 
@@ -36,7 +37,16 @@ fn help_and_version_are_no_error() {
         assert!(output.stderr.is_empty(), "{output}");
         assert!(output.ok().contains("quorate"), "{words:?}");
     }
-    for words in [&["server"][..], &["agent"], &["job"], &["job", "submit"], &["executor"], &["kv"], &["dev"], &["demo"]] {
+    for words in [
+        &["server"][..],
+        &["agent"],
+        &["job"],
+        &["job", "submit"],
+        &["executor"],
+        &["kv"],
+        &["dev"],
+        &["demo"],
+    ] {
         let help = Cli::alone().run(&[words, &["--help"]].concat()).ok();
         assert!(help.contains("Examples:"), "the help of {words:?} has no examples");
     }
@@ -121,7 +131,9 @@ fn what_a_job_cannot_be_is_refused_before_anybody_is_asked() {
 #[test]
 fn a_cluster_that_is_not_there_has_an_exit_code_of_its_own() {
     let cli = Cli::to("127.0.0.1:1").within("1s");
-    for words in [&["kv", "get", "key"][..], &["job", "list"], &["executor", "list"], &["status"], &["member", "list"]] {
+    for words in
+        [&["kv", "get", "key"][..], &["job", "list"], &["executor", "list"], &["status"], &["member", "list"]]
+    {
         cli.run(words).refused(3, &["127.0.0.1:1"]);
     }
     Cli::to("nowhere").run(&["job", "list"]).refused(2, &["nowhere", "--endpoints"]);

@@ -19,7 +19,8 @@ fn root() -> &'static Path {
 /// The names of all crates that a package is built from, as it is shipped.
 fn crates(package: &str) -> BTreeSet<String> {
     let words = ["tree", "--package", package, "--edges", "normal", "--prefix", "none", "--format", "{p}"];
-    let output = Command::new(env!("CARGO")).args(words).current_dir(root()).output().expect("cargo can be started");
+    let output =
+        Command::new(env!("CARGO")).args(words).current_dir(root()).output().expect("cargo can be started");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8_lossy(&output.stdout);
     let names: BTreeSet<String> =
@@ -53,7 +54,19 @@ fn code(path: &Path) -> String {
 #[test]
 fn the_core_depends_on_no_runtime() {
     let crates = crates("quorate-core");
-    let runtime = ["tokio", "tonic", "tracing", "madsim", "rand", "hyper", "async", "mio", "rustix", "libc", "getrandom"];
+    let runtime = [
+        "tokio",
+        "tonic",
+        "tracing",
+        "madsim",
+        "rand",
+        "hyper",
+        "async",
+        "mio",
+        "rustix",
+        "libc",
+        "getrandom",
+    ];
     for name in &crates {
         let found = runtime.iter().find(|word| name.split(['-', '_']).next() == Some(*word));
         assert_eq!(found, None, "quorate-core depends on {name}");
@@ -88,8 +101,20 @@ fn the_core_touches_no_clock_thread_file_or_hashed_map() {
     let files = sources(&root().join("core/src"));
     assert!(files.len() > 10, "{files:?}");
     let forbidden = [
-        "Instant", "SystemTime", "std::thread", "std::fs", "std::net", "std::env", "std::io", "HashMap", "HashSet",
-        "RandomState", "thread_local", "println!", "f32", "f64",
+        "Instant",
+        "SystemTime",
+        "std::thread",
+        "std::fs",
+        "std::net",
+        "std::env",
+        "std::io",
+        "HashMap",
+        "HashSet",
+        "RandomState",
+        "thread_local",
+        "println!",
+        "f32",
+        "f64",
     ];
     for path in files {
         let code = code(&path);

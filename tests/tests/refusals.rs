@@ -6,7 +6,11 @@ use std::time::Duration;
 use tonic::{Code, Status};
 
 fn specification() -> pb::JobSpecification {
-    pb::JobSpecification { r#type: pb::JobType::Batch.into(), argv: vec!["true".to_owned()], ..Default::default() }
+    pb::JobSpecification {
+        r#type: pb::JobType::Batch.into(),
+        argv: vec!["true".to_owned()],
+        ..Default::default()
+    }
 }
 
 /// The answer must be this code, name these parts, and carry the refusal for clients that know it.
@@ -48,7 +52,12 @@ fn bad_requests_get_the_right_codes() {
     refused(api.job("unknown"), Code::NotFound, &["unknown"]);
     refused(api.cancel("unknown"), Code::NotFound, &["unknown"]);
     refused(api.executor(77), Code::NotFound, &["77"]);
-    for words in [["job", "show", "unknown"], ["job", "cancel", "unknown"], ["job", "watch", "unknown"], ["job", "logs", "unknown"]] {
+    for words in [
+        ["job", "show", "unknown"],
+        ["job", "cancel", "unknown"],
+        ["job", "watch", "unknown"],
+        ["job", "logs", "unknown"],
+    ] {
         cli.run(&words).refused(1, &["unknown"]);
     }
     cli.run(&["executor", "show", "77"]).refused(1, &["77"]);
@@ -71,7 +80,8 @@ fn messages_over_their_limits_are_refused_and_the_connection_lives() {
     refused(api.put(&[b'k'; 4097], b"x".to_vec()), Code::InvalidArgument, &["key", "4096"]);
     refused(api.put(b"", b"x".to_vec()), Code::InvalidArgument, &["key"]);
     refused(api.put(b"message", vec![b'x'; 1_700_000]), Code::ResourceExhausted, &["1572864"]);
-    let beyond = api.put(b"beyond", vec![b'x'; 8 * megabyte]).expect_err("the transport has a limit of its own");
+    let beyond =
+        api.put(b"beyond", vec![b'x'; 8 * megabyte]).expect_err("the transport has a limit of its own");
     assert!(matches!(beyond.code(), Code::OutOfRange | Code::ResourceExhausted), "{beyond:?}");
     api.open().expect("the connection lives on");
     api.put(b"small", b"x".to_vec()).expect("the connection lives on");
@@ -139,7 +149,8 @@ fn any_master_takes_any_request() {
         cli.run(&["kv", "put", &format!("by/{id}"), "x"]).ok();
         let members = cli.json(&["member", "list"]);
         assert_eq!(members["members"].as_array().map(Vec::len), Some(3), "{members}");
-        let leaders = members["members"].as_array().into_iter().flatten().filter(|one| one["is_leader"] == true);
+        let leaders =
+            members["members"].as_array().into_iter().flatten().filter(|one| one["is_leader"] == true);
         assert_eq!(leaders.count(), 1, "{members}");
         assert_eq!(cli.json(&["status"])["masters"].as_array().map(Vec::len), Some(3));
     }
@@ -147,8 +158,13 @@ fn any_master_takes_any_request() {
     cluster.ids().into_iter().for_each(|id| cluster.wait_caught_up(id));
     quorate_tests::wait_until(Duration::from_secs(10), "equal states at equal indexes", || {
         let all: Vec<_> = cluster.ids().into_iter().filter_map(|id| cluster.status(id).ok()).collect();
-        let one = |status: &serde_json::Value| (status["applied_index"].clone(), status["state_hash"].clone());
+        let one =
+            |status: &serde_json::Value| (status["applied_index"].clone(), status["state_hash"].clone());
         let first = all.first().map(one);
-        if all.len() == 3 && all.iter().all(|status| Some(one(status)) == first) { Ok(()) } else { Err(format!("{all:?}")) }
+        if all.len() == 3 && all.iter().all(|status| Some(one(status)) == first) {
+            Ok(())
+        } else {
+            Err(format!("{all:?}"))
+        }
     });
 }

@@ -228,16 +228,16 @@ impl Storage {
             current.note(entries);
         }
         if let Some(hard_state) = hard_state {
-            let (before, now, last) = (self.hard_state.term, hard_state.term, self.shape.last().index);
+            let (before, now) = (self.hard_state.term, hard_state.term);
             if now < before {
                 return Err(StorageError::Refused(format!("the term goes back from {before} to {now}")));
             }
-            if hard_state.commit > last {
-                let what = format!("commit is {}, but the log ends at {last}", hard_state.commit);
-                return Err(StorageError::Refused(what));
-            }
             self.hard_state = *hard_state;
             batch.hard_state(hard_state);
+        }
+        let (commit, last) = (self.hard_state.commit, self.shape.last().index);
+        if commit > last {
+            return Err(StorageError::Refused(format!("commit is {commit}, but the log ends at {last}")));
         }
         if let Some(voters) = voters {
             self.voters.clone_from(voters);

@@ -81,7 +81,10 @@ impl World {
         let node = NodeId(u64::from(peer) + 1);
         self.mark(2, at, u64::from(peer) << 1 | u64::from(up), &[]);
         self.line(Endpoint::Master(at), if up { "connected" } else { "reset" }, || format!("node {node}"));
-        self.step_master(usize::from(at), if up { Input::PeerConnected(node) } else { Input::PeerLost(node) });
+        self.step_master(
+            usize::from(at),
+            if up { Input::PeerConnected(node) } else { Input::PeerLost(node) },
+        );
     }
 
     /// The process ends. `power`: with its machine.
@@ -95,7 +98,8 @@ impl World {
         let luck = draw(self.plan.seed, Purpose::Survivors, &[u64::from(place), master.run]);
         let writes = master.disk.waiting.len();
         let survivors = within(again(luck, 1), 0, writes as u64) as usize;
-        let parts = if power { within(again(luck, 2), 0, master.disk.parts(survivors) as u64) as usize } else { 0 };
+        let parts =
+            if power { within(again(luck, 2), 0, master.disk.parts(survivors) as u64) as usize } else { 0 };
         let oracles = &mut self.oracles;
         let result = master.disk.crash(survivors, parts, |write| {
             if let Some(oracles) = oracles {
@@ -213,7 +217,9 @@ impl World {
                 Some(waiting) => self.reply(at, &waiting, &reply),
                 None => {
                     let left = self.masters[at].left.remove(&key);
-                    self.ledger.hold(Rule::Contract, left, || format!("node {}: request {key} is answered twice", at + 1));
+                    self.ledger.hold(Rule::Contract, left, || {
+                        format!("node {}: request {key} is answered twice", at + 1)
+                    });
                 }
             },
             Output::Call { key, address, call } => self.call(at, key, &address, &call),
@@ -269,7 +275,8 @@ impl World {
         let Some(to) = u8::try_from(to.0).ok().and_then(|to| to.checked_sub(1)) else {
             return self.ledger.fail(Rule::Contract, format!("node {} sends to {to}", at + 1));
         };
-        let times = self.network.send(self.time, Endpoint::Master(place), Endpoint::Master(to), lane_number(lane));
+        let times =
+            self.network.send(self.time, Endpoint::Master(place), Endpoint::Master(to), lane_number(lane));
         for time in times.into_iter().flatten() {
             self.queue.push(time, Event::Envelope { to, from: place, bytes: bytes.clone() });
         }
@@ -277,15 +284,20 @@ impl World {
 
     pub(super) fn envelope_arrives(&mut self, to: u8, from: u8, bytes: &Bytes) {
         let at = usize::from(to);
-        if self.masters[at].node.is_none() || !self.network.open(Endpoint::Master(from), Endpoint::Master(to)) {
+        if self.masters[at].node.is_none() || !self.network.open(Endpoint::Master(from), Endpoint::Master(to))
+        {
             return;
         }
         let envelope = match pb::Envelope::decode(bytes.clone()) {
             Ok(envelope) => envelope,
-            Err(error) => return self.ledger.fail(Rule::Contract, format!("an envelope does not decode: {error}")),
+            Err(error) => {
+                return self.ledger.fail(Rule::Contract, format!("an envelope does not decode: {error}"));
+            }
         };
         self.mark(6, to, u64::from(from), bytes);
-        self.line(Endpoint::Master(to), "receive", || format!("<- {} {}", from + 1, describe::envelope(&envelope)));
+        self.line(Endpoint::Master(to), "receive", || {
+            format!("<- {} {}", from + 1, describe::envelope(&envelope))
+        });
         if let (Some(Peer::Forward(forward)), Some(_)) = (&envelope.body, &self.oracles) {
             let confirmed = forward.request.as_ref().is_some_and(answers::confirmed);
             let quorum = quorum_term(&self.masters);
@@ -338,7 +350,9 @@ impl World {
             oracles.consensus.write(&mut self.ledger, master, &write);
         }
         if let Some(last) = self.masters[at].disk.waiting.back().map(|last| last.io) {
-            self.ledger.hold(Rule::DiskContract, last < io, || format!("node {}: write {io} follows {last}", at + 1));
+            self.ledger.hold(Rule::DiskContract, last < io, || {
+                format!("node {}: write {io} follows {last}", at + 1)
+            });
         }
         self.mark(7, place, io.0, &write.entries.last().map_or(0, |entry| entry.index.0).to_le_bytes());
         self.line(Endpoint::Master(place), "write", || describe::write(&write));
@@ -445,7 +459,12 @@ impl World {
             self.deposed(at, waiting.quorum_term, reply);
         }
         self.line(Endpoint::Master(at as u8), "answer", || {
-            format!("{} to {:?}: {}", answers::brief(&waiting.request), waiting.origin, describe::reply(reply))
+            format!(
+                "{} to {:?}: {}",
+                answers::brief(&waiting.request),
+                waiting.origin,
+                describe::reply(reply)
+            )
         });
         self.answer(at as u8, waiting.origin, Some(Bytes::from(reply.encode_to_vec())));
     }
@@ -485,7 +504,9 @@ impl World {
         }
         let reply = match reply.map(|reply| pb::ExecutorCallReply::decode(reply.clone())).transpose() {
             Ok(reply) => reply.map(Box::new),
-            Err(error) => return self.ledger.fail(Rule::Contract, format!("a call's answer does not decode: {error}")),
+            Err(error) => {
+                return self.ledger.fail(Rule::Contract, format!("a call's answer does not decode: {error}"));
+            }
         };
         self.mark(13, to, key.0, &[u8::from(reply.is_some())]);
         self.line(Endpoint::Master(to), "call done", || format!("{key}: {reply:?}"));

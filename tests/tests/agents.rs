@@ -43,9 +43,10 @@ fn seconds(ms: u64) -> f64 {
 fn the_tasks_of_a_killed_agent_end_at_once_and_run_elsewhere_after_the_lease() {
     let mut cluster = Cluster::start(Options { agents: 2, ..Options::default() });
     let (lost, held) = run_tasks(&cluster, 1);
+    let old = old(&cluster, &held);
     let killed = cluster.truth().now();
     cluster.agent(1).kill();
-    let epochs = cluster.truth().wait_started("j", 2, &old(&cluster, &held), SOON);
+    let epochs = cluster.truth().wait_started("j", 2, &old, SOON);
     // The guard sees its agent go; the tasks do not wait for any lease.
     let (lived, again) = (lived(&cluster, &held, killed), again(&cluster, &held, killed));
     assert!(lived < seconds(LEASE_MS[0]), "tasks lived on for {lived} s after their agent was killed");
@@ -86,10 +87,11 @@ fn old(cluster: &Cluster, held: &BTreeMap<u32, u64>) -> BTreeMap<u32, u64> {
 fn the_tasks_of_a_frozen_agent_end_in_time_and_it_is_useful_when_it_wakes() {
     let mut cluster = Cluster::start(Options { agents: 2, ..Options::default() });
     let (lost, held) = run_tasks(&cluster, 1);
+    let old = old(&cluster, &held);
     let frozen = cluster.truth().now();
     // The agent alone: its guards and its tasks run on.
     cluster.agent(1).freeze();
-    cluster.truth().wait_started("j", 2, &old(&cluster, &held), SOON);
+    cluster.truth().wait_started("j", 2, &old, SOON);
     let (lived, again) = (lived(&cluster, &held, frozen), again(&cluster, &held, frozen));
     assert!(
         lived > 0.05,
@@ -142,12 +144,14 @@ fn an_executor_that_is_interrupted_leaves_no_process_behind() {
         .filter(|line| line.kind == Kind::Start && held.contains_key(&line.task))
         .map(|line| line.pid)
         .collect();
+    let old = old(&cluster, &held);
     assert!(cluster.agent(1).interrupt().success(), "an agent that was asked to end ends well");
     for pid in pids {
         let process = format!("/proc/{pid}");
         assert!(!std::path::Path::new(&process).exists(), "task process {pid} outlived its agent");
     }
-    cluster.truth().wait_started("j", 2, &old(&cluster, &held), SOON);
+    // It said goodbye: nobody waits for its lease.
+    cluster.truth().wait_started("j", 2, &old, SOON);
     assert!(cluster.executor(1) != Some(lost));
     cluster.finish("j", SOON);
 }
@@ -172,8 +176,9 @@ fn executors_are_listed_shown_and_removed() {
     assert_eq!(attempts, held, "{shown}");
     assert!(cli.run(&["executor", "list"]).ok().contains("agent1"));
 
+    let old = old(&cluster, &held);
     cli.run(&["executor", "remove", &removed.to_string()]).ok();
-    cluster.truth().wait_started("j", 2, &old(&cluster, &held), SOON);
+    cluster.truth().wait_started("j", 2, &old, SOON);
     cluster.truth().assert_apart();
     wait_until(SOON, "the removed executor is gone", || {
         let output = cli.run(&["executor", "show", &removed.to_string()]);

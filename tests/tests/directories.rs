@@ -170,16 +170,15 @@ fn a_peer_of_another_cluster_is_kept_out() {
     let theirs = cluster_of(others[0]).expect("it answers");
     let own = wait_until(SOON, "the stranger answers", || cluster_of(stranger));
     assert_ne!(own, theirs);
-    wait_until(SOON, "somebody says that the clusters differ", || {
-        let logs: Vec<String> = [stranger, others[0], others[1]].map(|id| cluster.master_log(id)).to_vec();
-        let says = |log: &String| {
-            log.to_lowercase().contains("cluster") && log.contains(theirs.as_str().unwrap_or("?"))
+    wait_until(SOON, "both sides say that the clusters differ", || {
+        let says = |id: u64, other: u64| {
+            let log = cluster.master_log(id);
+            log.lines().any(|line| {
+                ["is of cluster", "token", &format!("node {other}")].iter().all(|part| line.contains(part))
+            })
         };
-        if logs.iter().any(says) {
-            Ok(())
-        } else {
-            Err(format!("no log names cluster {theirs} beside {own}"))
-        }
+        let (own, theirs) = (says(stranger, others[0]), says(others[0], stranger));
+        if own && theirs { Ok(()) } else { Err(format!("the stranger does: {own}, the others do: {theirs}")) }
     });
     cluster.cli_to(&[stranger]).within("2s").run(&["kv", "get", "w/000001"]).refused(3, &[]);
     let status = cluster.status(stranger).expect("it answers");

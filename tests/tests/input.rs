@@ -3,10 +3,16 @@
 use quorate_tests::{Cli, Directory};
 use std::fs;
 
-/// The least that a master needs, with its data in this directory.
+/// The least that a master needs, with its data in this directory; `more` goes over it.
 fn server<'a>(data: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let words = ["server", "--node", "1", "--members", "1=127.0.0.1:9/127.0.0.1:8", "--data-dir", data];
-    [&words, more].concat()
+    let mut words = vec!["server"];
+    for pair in [["--node", "1"], ["--members", "1=127.0.0.1:9/127.0.0.1:8"], ["--data-dir", data]] {
+        if !more.contains(&pair[0]) {
+            words.extend(pair);
+        }
+    }
+    words.extend(more);
+    words
 }
 
 /// Runs a master that must refuse its settings, and must not have touched its directory.
@@ -118,7 +124,6 @@ fn settings_that_contradict_each_other_are_refused() {
 fn what_a_job_cannot_be_is_refused_before_anybody_is_asked() {
     let cli = Cli::to("127.0.0.1:1");
     cli.run(&["job", "submit", "--id", "a"]).refused(2, &["COMMAND"]);
-    cli.run(&["job", "submit", "--id", "-a b", "--", "true"]).refused(2, &["-a b"]);
     cli.run(&["job", "submit", "--id", "a b", "--", "true"]).refused(2, &["a b", "1 to 63"]);
     cli.run(&["job", "submit", "--tasks", "10001", "--", "true"]).refused(2, &["10001", "10000"]);
     cli.run(&["job", "submit", "--tasks", "0", "--", "true"]).refused(2, &["0"]);

@@ -137,7 +137,9 @@ fn a_canceled_job_stops_whatever_its_tasks_do() {
         if text.stdout == "ready\n" { Ok(()) } else { Err(text.to_string()) }
     });
     cli.run(&["job", "cancel", "polite", "--watch"]).ok();
-    assert_eq!(cli.run(&["job", "logs", "polite"]).ok(), "ready\ngoodbye\n");
+    // Its shell may say that its `sleep` was terminated, too.
+    let text = cli.run(&["job", "logs", "polite"]).ok();
+    assert!(text.starts_with("ready\n") && text.ends_with("goodbye\n"), "{text}");
     // Asked again, it is as it is.
     assert_eq!(cli.json(&["job", "cancel", "polite"])["state"], "canceled");
 

@@ -5,124 +5,292 @@ use crate::{
     failure::Failure,
 };
 use bytes::Bytes;
-use futures::{future::BoxFuture, stream::BoxStream};
+use futures::{StreamExt as _, future::BoxFuture, stream::BoxStream};
+use quorate_core::agent::AgentConfig;
+pub(crate) use quorate_net::client::Expected;
+use quorate_net::{
+    Client, ClientError, ClientOptions, ServerConfig, ServerError,
+    agent::{AgentError, AgentRuntimeConfig, GuardCommand, MasterLink},
+    client::ClientStream,
+};
 use quorate_proto::v1 as pb;
-use std::{process::ExitCode, time::Duration};
+use std::{
+    net::{SocketAddr, ToSocketAddrs as _},
+    process::ExitCode,
+    time::Duration,
+};
 
 /// Answers, one by one.
 pub(crate) type Answers<T> = BoxStream<'static, Result<T, Failure>>;
-/// What a key must be for a change to happen.
-pub(crate) type Expected = pb::compare_and_set_request::Expected;
 
 /// A client of one cluster. Cloning shares the connections and the session.
 #[derive(Clone, Debug)]
 pub(crate) struct Cluster {
-    endpoints: Vec<String>,
+    client: Client,
 }
 
-fn pending<T>() -> Result<T, Failure> {
-    Err(Failure::unreachable("no master answered"))
-}
-
-#[allow(unused)]
 impl Cluster {
-    pub(crate) fn new(endpoints: Vec<String>, timeout: Duration) -> Self {
-        Self { endpoints }
+    /// A client that gives each request so long, all tries together. Connects when it is used.
+    ///
+    /// # Errors
+    /// Wrong use: an endpoint is no address.
+    pub(crate) fn new(endpoints: &[String], timeout: Duration) -> Result<Self, Failure> {
+        let default = ClientOptions::default();
+        let request_timeout = default.request_timeout.min(timeout);
+        let options = ClientOptions { request_timeout, deadline: timeout, ..default };
+        Ok(Self { client: Client::new(endpoints, options).map_err(Failure::from)? })
     }
-    pub(crate) fn endpoints(&self) -> &[String] {
-        &self.endpoints
+
+    /// The endpoints as they were given.
+    pub(crate) fn endpoints(&self) -> Vec<String> {
+        self.client.endpoints()
     }
+
+    /// Sets a key.
     pub(crate) async fn put(&self, key: Bytes, value: Bytes) -> Result<pb::PutReply, Failure> {
-        pending()
+        self.client.put(key, value).await.map_err(Failure::from)
     }
+
+    /// Reads a key.
     pub(crate) async fn get(&self, key: Bytes, stale: bool) -> Result<pb::GetReply, Failure> {
-        pending()
+        self.client.get_with(pb::GetRequest { key, stale }).await.map_err(Failure::from)
     }
+
+    /// Removes a key.
     pub(crate) async fn delete(&self, key: Bytes) -> Result<pb::DeleteReply, Failure> {
-        pending()
+        self.client.delete(key).await.map_err(Failure::from)
     }
+
+    /// Sets a key if it is as expected.
     pub(crate) async fn compare_and_set(
         &self,
         key: Bytes,
         expected: Expected,
         value: Bytes,
     ) -> Result<pb::CompareAndSetReply, Failure> {
-        pending()
+        self.client.compare_and_set(key, expected, value).await.map_err(Failure::from)
     }
+
+    /// A page of keys.
     pub(crate) async fn list(&self, request: pb::ListRequest) -> Result<pb::ListReply, Failure> {
-        pending()
+        self.client.list(request).await.map_err(Failure::from)
     }
+
+    /// Submits a job; the cluster makes an id for an empty one.
     pub(crate) async fn submit_job(
         &self,
-        id: String,
+        id: &str,
         specification: pb::JobSpecification,
     ) -> Result<pb::JobStatus, Failure> {
-        pending()
+        self.client.submit_job(id, specification).await.map_err(Failure::from)
     }
+
+    /// A job with a page of its tasks.
     pub(crate) async fn get_job(&self, request: pb::GetJobRequest) -> Result<pb::JobStatus, Failure> {
-        pending()
+        self.client.get_job(request).await.map_err(Failure::from)
     }
+
+    /// A page of jobs.
     pub(crate) async fn list_jobs(&self, request: pb::ListJobsRequest) -> Result<pb::ListJobsReply, Failure> {
-        pending()
+        self.client.list_jobs(request).await.map_err(Failure::from)
     }
-    pub(crate) async fn watch_job(&self, id: String) -> Result<Answers<pb::JobStatus>, Failure> {
-        pending()
+
+    /// A job, and again whenever it changes.
+    pub(crate) fn watch_job(&self, id: &str) -> Answers<pb::JobStatus> {
+        answers(self.client.watch_job(id))
     }
-    pub(crate) async fn cancel_job(&self, id: String, timeout_ms: u64) -> Result<pb::JobStatus, Failure> {
-        pending()
+
+    /// Asks for a job to be stopped.
+    pub(crate) async fn cancel_job(&self, id: &str, force_after: Duration) -> Result<pb::JobStatus, Failure> {
+        self.client.cancel_job(id, Some(force_after)).await.map_err(Failure::from)
     }
-    pub(crate) async fn delete_job(&self, id: String) -> Result<(), Failure> {
-        pending()
+
+    /// Removes an ended job.
+    pub(crate) async fn delete_job(&self, id: &str) -> Result<(), Failure> {
+        self.client.delete_job(id).await.map_err(Failure::from)
     }
+
+    /// What an attempt has written; epoch 0 is the newest.
     pub(crate) async fn job_logs(
         &self,
-        request: pb::JobLogsRequest,
+        id: &str,
+        task: u32,
+        epoch: u64,
     ) -> Result<Answers<pb::LogChunk>, Failure> {
-        pending()
+        self.client.job_logs(id, task, epoch).await.map(answers).map_err(Failure::from)
     }
+
+    /// A page of executors with ids above `after`.
     pub(crate) async fn list_executors(
         &self,
         after: u64,
         limit: u32,
     ) -> Result<pb::ListExecutorsReply, Failure> {
-        pending()
+        self.client.list_executors(pb::ListExecutorsRequest { after, limit }).await.map_err(Failure::from)
     }
+
+    /// An executor with its attempts.
     pub(crate) async fn get_executor(&self, executor: u64) -> Result<pb::ExecutorStatus, Failure> {
-        pending()
+        self.client.get_executor(executor).await.map_err(Failure::from)
     }
+
+    /// Takes an executor out.
     pub(crate) async fn remove_executor(&self, executor: u64) -> Result<(), Failure> {
-        pending()
+        self.client.remove_executor(executor).await.map_err(Failure::from)
     }
+
+    /// The masters.
     pub(crate) async fn members(&self) -> Result<pb::ListMembersReply, Failure> {
-        pending()
+        self.client.members().await.map_err(Failure::from)
     }
+
+    /// What one master says of itself; one try.
     pub(crate) async fn status(&self, endpoint: &str) -> Result<pb::StatusReply, Failure> {
-        pending()
+        self.client.status(endpoint).await.map_err(Failure::from)
+    }
+}
+
+fn answers<T: 'static>(stream: ClientStream<T>) -> Answers<T> {
+    stream.map(|item| item.map_err(Failure::from)).boxed()
+}
+
+impl From<ClientError> for Failure {
+    /// The exit code and the next step follow from the kind of error.
+    fn from(error: ClientError) -> Self {
+        let message = error.to_string();
+        if error.is_unreachable() {
+            return Self::unreachable(message)
+                .with_next("check that most masters run, and that --endpoints names their client addresses");
+        }
+        match error {
+            ClientError::BadEndpoint { .. } => Self::usage(message),
+            ClientError::Refused { code: pb::RefusalCode::Exhausted, .. } => {
+                Self::refused(message).with_next("try again later, or ask for less")
+            }
+            ClientError::Refused { .. }
+            | ClientError::Unreachable { .. }
+            | ClientError::Deadline { .. }
+            | ClientError::SessionExpired => Self::refused(message),
+        }
     }
 }
 
 /// Runs a master until `stop` ends, or until it cannot go on.
-#[allow(unused)]
+///
+/// # Errors
+/// Wrong use for settings that cannot work; refused for everything that keeps it from running.
 pub(crate) async fn run_master(
     settings: &ServerSettings,
     stop: BoxFuture<'static, ()>,
 ) -> Result<(), Failure> {
-    stop.await;
-    pending()
+    let config = ServerConfig {
+        core: settings.core(),
+        data_dir: settings.data_dir.clone(),
+        peer_listen: settings.listen_peer.clone(),
+        client_listen: settings.listen_client.clone(),
+        insecure: settings.insecure,
+    };
+    quorate_net::run_server(config, stop).await.map_err(Failure::from)
+}
+
+impl From<ServerError> for Failure {
+    fn from(error: ServerError) -> Self {
+        let message = error.to_string();
+        match error {
+            ServerError::Config(_) | ServerError::NotLoopback { .. } => Self::usage(message),
+            ServerError::Listen { field, .. } => Self::refused(message).with_next(format!(
+                "end the process that listens there, or choose another address with {field}"
+            )),
+            ServerError::Open(_)
+            | ServerError::Thread(_)
+            | ServerError::Stopped(_)
+            | ServerError::Panicked => Self::refused(message),
+        }
+    }
 }
 
 /// Runs an executor until `stop` ends, or until it cannot go on.
-#[allow(unused)]
+///
+/// # Errors
+/// Wrong use for an address that does not resolve; refused for everything else that keeps it from running.
 pub(crate) async fn run_executor(
     settings: &AgentSettings,
     stop: BoxFuture<'static, ()>,
 ) -> Result<(), Failure> {
-    stop.await;
-    pending()
+    let client = Client::new(&settings.endpoints, ClientOptions::default())?;
+    let label = |(name, value): &(String, String)| pb::Pair { name: name.clone(), value: value.clone() };
+    let config = AgentRuntimeConfig {
+        agent: AgentConfig {
+            name: settings.name.clone(),
+            address: settings.advertise.clone().unwrap_or_default(),
+            slots: settings.slots,
+            labels: settings.labels.iter().map(label).collect(),
+            heartbeat: settings.heartbeat,
+            lease: settings.lease,
+            ..AgentConfig::default()
+        },
+        listen: resolve(&settings.listen)?,
+        data: settings.data_dir.clone(),
+        guard: GuardCommand::current()?,
+    };
+    quorate_net::agent::run_agent(config, Masters(client), stop).await.map_err(Failure::from)
 }
 
-/// Runs the guard of one attempt; the agent speaks to it over stdin and stdout.
+fn resolve(address: &str) -> Result<SocketAddr, Failure> {
+    let mut found =
+        address.to_socket_addrs().map_err(|error| Failure::usage(format!("listen is {address}: {error}")))?;
+    found.next().ok_or_else(|| Failure::usage(format!("listen is {address}: the name has no address")))
+}
+
+/// How an executor speaks to the masters.
+#[derive(Debug)]
+struct Masters(Client);
+
+impl MasterLink for Masters {
+    async fn request(&self, request: pb::ClientRequest, timeout: Duration) -> Option<pb::ClientReply> {
+        self.0.request(request, timeout).await
+    }
+}
+
+impl From<AgentError> for Failure {
+    fn from(error: AgentError) -> Self {
+        let message = error.to_string();
+        match error {
+            AgentError::Listen { .. } => Self::refused(message)
+                .with_next("end the process that listens there, or choose another address with listen"),
+            AgentError::Data { .. } | AgentError::Locked { .. } => {
+                Self::refused(message).with_next("correct that, or choose another directory with data_dir")
+            }
+            AgentError::Refused { .. } => Self::refused(message),
+        }
+    }
+}
+
+/// Runs the guard of one attempt; its agent speaks to it over pipes.
 pub(crate) fn run_guard(arguments: &[String]) -> ExitCode {
-    let _ = arguments;
-    ExitCode::from(1)
+    quorate_net::agent::run_guard(arguments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_of_the_client_has_its_exit_code() {
+        let refused = |code| ClientError::Refused { code, message: "m".to_owned() };
+        let cases = [
+            (refused(pb::RefusalCode::Invalid), 1),
+            (refused(pb::RefusalCode::NotFound), 1),
+            (refused(pb::RefusalCode::AlreadyExists), 1),
+            (refused(pb::RefusalCode::Exhausted), 1),
+            (refused(pb::RefusalCode::Unavailable), 3),
+            (ClientError::SessionExpired, 1),
+            (ClientError::Deadline { last: "x".to_owned() }, 3),
+            (ClientError::Unreachable { endpoints: Vec::new(), last: "x".to_owned() }, 3),
+            (ClientError::BadEndpoint { endpoint: "x".to_owned(), why: "is wrong".to_owned() }, 2),
+        ];
+        for (error, code) in cases {
+            assert_eq!(Failure::from(error.clone()).kind.exit_code(), code, "{error:?}");
+        }
+    }
 }

@@ -66,7 +66,7 @@ async fn serve(
     args: &DevArgs,
     format: Format,
 ) -> Result<(), Failure> {
-    let cluster = Cluster::new(local.endpoints.clone(), QUICK);
+    let cluster = Cluster::new(&local.endpoints, QUICK)?;
     local.ready(&cluster).await?;
     announce(local, directory, args, format)?;
     let mut nurses: Vec<Nurse> = local.processes().map(|_| Nurse::default()).collect();

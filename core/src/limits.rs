@@ -57,7 +57,7 @@ pub const EXECUTORS: usize = 10_000;
 pub const EXECUTOR_SLOTS: u32 = 1_000;
 /// Reports in one heartbeat: every slot, and as many that have ended.
 pub const HEARTBEAT_REPORTS: usize = 2 * EXECUTOR_SLOTS as usize;
-/// Specifications in one heartbeat's reply; the others come with the next.
+/// Specifications in one heartbeat's reply, of [`REQUEST_BYTES`] and one more in all; the others come with the next.
 pub const HEARTBEAT_SPECIFICATIONS: usize = 64;
 /// Calls to executors that wait for an answer.
 pub const CALLS_INFLIGHT: usize = 256;
@@ -78,7 +78,7 @@ pub const NAME_BYTES: usize = 256;
 pub const MESSAGE_BYTES: usize = 1024;
 /// Tasks that one entry places; what is left waits for the next.
 pub const PLACEMENTS: usize = 1_024;
-/// Leases that one entry expires; what is left waits for the next.
+/// Leases that one entry expires, and cancels that it forces; what is left waits for the next.
 pub const EXPIRIES: usize = 1_024;
 /// Kept output of one attempt, in bytes.
 pub const OUTPUT_BYTES: u64 = 16 * 1024 * 1024;
@@ -139,3 +139,13 @@ pub const PLACEMENT_TIES: usize = 16;
 pub const JOB_ID_TRIES: u64 = 100;
 /// Jobs that one page of a filtered list looks at.
 pub const JOBS_SCANNED: usize = 10_000;
+/// Attempts that have ended whose output an agent keeps.
+pub const OUTPUT_ATTEMPTS: usize = 1_000;
+/// Kept output of all attempts of an agent, in bytes; what ended first goes first.
+pub const OUTPUT_TOTAL_BYTES: usize = 256 * 1024 * 1024;
+/// One chunk of an attempt's output, in bytes.
+pub const OUTPUT_CHUNK_BYTES: usize = 64 * 1024;
+/// One report of a guard, in bytes.
+pub const GUARD_REPORT_BYTES: usize = 4 * 1024;
+/// Inputs that wait for an agent's loop.
+pub const AGENT_INPUTS: usize = 4 * 1024;

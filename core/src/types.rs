@@ -80,7 +80,7 @@ number!(
     SessionId
 );
 number!(
-    /// The number of a task's attempt. Only grows.
+    /// Names a task's attempt: the log index of the entry that placed it. Only grows.
     Epoch
 );
 number!(

@@ -3,6 +3,8 @@
 //! It compiles twice: on tokio, and with `--cfg madsim` on a simulated runtime. [`rt`] is the only module that names
 //! primitives of either.
 
+#[cfg(not(madsim))]
+pub mod agent;
 pub mod client;
 pub mod errors;
 pub mod limits;

@@ -6,7 +6,9 @@ use crate::{
 };
 use bytes::Bytes;
 use quorate_core::types::Index;
-use quorate_proto::v1::{self as pb, client_reply::Body, client_request::Body as Ask, compare_and_set_request::Expected};
+use quorate_proto::v1::{
+    self as pb, client_reply::Body, client_request::Body as Ask, compare_and_set_request::Expected,
+};
 use std::collections::{BTreeMap, VecDeque};
 
 /// What a client is waiting for.
@@ -52,7 +54,7 @@ pub struct Client {
 impl Client {
     /// A client that has done nothing yet.
     #[must_use]
-    pub fn new(place: u8, plan: &ClientPlan) -> Self {
+    pub fn new(place: u8, plan: &ClientPlan, masters: u8) -> Self {
         Self {
             place,
             plan: plan.clone(),
@@ -60,7 +62,7 @@ impl Client {
             urgent: VecDeque::new(),
             busy: None,
             attempt: 0,
-            target: place,
+            target: place % masters.max(1),
             history: Vec::new(),
             outcomes: BTreeMap::new(),
             session: None,
@@ -112,10 +114,14 @@ impl Client {
 
     fn request(&mut self, operation: &Operation) -> Option<Ask> {
         Some(match operation {
-            Operation::Put { key } => {
-                Ask::Put(pb::PutRequest { request_id: self.id(), key: key.clone().into(), value: self.value() })
+            Operation::Put { key } => Ask::Put(pb::PutRequest {
+                request_id: self.id(),
+                key: key.clone().into(),
+                value: self.value(),
+            }),
+            Operation::Get { key, stale } => {
+                Ask::Get(pb::GetRequest { key: key.clone().into(), stale: *stale })
             }
-            Operation::Get { key, stale } => Ask::Get(pb::GetRequest { key: key.clone().into(), stale: *stale }),
             Operation::Delete { key } => {
                 Ask::Delete(pb::DeleteRequest { request_id: self.id(), key: key.clone().into() })
             }
@@ -133,7 +139,9 @@ impl Client {
                     expected: Some(expected),
                 })
             }
-            Operation::List { stale } => Ask::List(pb::ListRequest { stale: *stale, ..pb::ListRequest::default() }),
+            Operation::List { stale } => {
+                Ask::List(pb::ListRequest { stale: *stale, ..pb::ListRequest::default() })
+            }
             Operation::Submit { job } => Ask::SubmitJob(pb::SubmitJobRequest {
                 request_id: self.id(),
                 id: job.id.clone(),

@@ -19,7 +19,11 @@ impl Clock {
     /// As planned.
     #[must_use]
     pub const fn new(plan: &ClockPlan) -> Self {
-        Self { offset: plan.offset_ms * MILLISECOND, drift_ppb: plan.drift_ppb, wall_error_ms: plan.wall_error_ms }
+        Self {
+            offset: plan.offset_ms * MILLISECOND,
+            drift_ppb: plan.drift_ppb,
+            wall_error_ms: plan.wall_error_ms,
+        }
     }
 
     /// Sets the wall clock forward, or back.

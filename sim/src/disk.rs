@@ -78,7 +78,8 @@ impl Image {
         let most = parts - 1;
         if let Some(first) = write.entries.first().filter(|_| most > 0) {
             let keep = first.index.0.checked_sub(self.start.index.0 + 1);
-            let Some(keep) = keep.and_then(|keep| usize::try_from(keep).ok()).filter(|&keep| keep <= self.entries.len())
+            let Some(keep) =
+                keep.and_then(|keep| usize::try_from(keep).ok()).filter(|&keep| keep <= self.entries.len())
             else {
                 return Err(format!(
                     "write {} begins with entry {}, but the log holds {} to {}",
@@ -91,7 +92,12 @@ impl Image {
             self.entries.truncate(keep);
             for entry in write.entries.iter().take(most) {
                 if entry.index != self.last().index.next() {
-                    return Err(format!("write {}: entry {} follows {}", write.io, entry.index, self.last().index));
+                    return Err(format!(
+                        "write {}: entry {} follows {}",
+                        write.io,
+                        entry.index,
+                        self.last().index
+                    ));
                 }
                 self.entries.push_back(entry.clone());
             }
@@ -152,7 +158,9 @@ impl Image {
     pub fn load(&self, at: LogPosition) -> Result<State, String> {
         match &self.snapshot {
             Some(stored) if stored.at == at => decode(&stored.chunks),
-            Some(stored) => Err(format!("the snapshot at {at:?} was asked for, the disk holds {:?}", stored.at)),
+            Some(stored) => {
+                Err(format!("the snapshot at {at:?} was asked for, the disk holds {:?}", stored.at))
+            }
             None => Err(format!("the snapshot at {at:?} was asked for, the disk holds none")),
         }
     }
@@ -197,7 +205,12 @@ impl Disk {
     ///
     /// # Errors
     /// See [`Image::apply`].
-    pub fn crash(&mut self, survivors: usize, parts: usize, mut each: impl FnMut(&Write)) -> Result<(), String> {
+    pub fn crash(
+        &mut self,
+        survivors: usize,
+        parts: usize,
+        mut each: impl FnMut(&Write),
+    ) -> Result<(), String> {
         self.aside = None;
         self.busy_until = 0;
         self.failing = false;
@@ -268,6 +281,9 @@ mod tests {
         disk.crash(1, 3, |_| ()).unwrap();
         assert_eq!((disk.image.last(), disk.image.hard_state), (at(4, 4), HardState::default()));
         whole.done(WriteId(2), |_| ()).unwrap();
-        assert_eq!((whole.image.last(), whole.image.hard_state, whole.waiting.len()), (at(4, 6), hard_state, 1));
+        assert_eq!(
+            (whole.image.last(), whole.image.hard_state, whole.waiting.len()),
+            (at(4, 6), hard_state, 1)
+        );
     }
 }

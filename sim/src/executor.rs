@@ -1,11 +1,6 @@
 //! One executor's machine: the agent, its guards and processes, and its clock. What runs here is the ground truth.
 
-use crate::{
-    clock::Clock,
-    master::CLUSTER,
-    plan::ExecutorsPlan,
-    world::Event,
-};
+use crate::{clock::Clock, master::CLUSTER, plan::ExecutorsPlan, world::Event};
 use quorate_core::{
     agent::{Agent, AgentConfig, AgentInput},
     types::{AttemptId, CallKey, ExecutorId, RequestKey, Time},
@@ -138,8 +133,12 @@ impl Executor {
     /// One line for reports.
     #[must_use]
     pub fn line(&self) -> String {
-        let runs: Vec<String> =
-            self.processes.values().filter(|process| process.up).map(|process| process.attempt.to_string()).collect();
+        let runs: Vec<String> = self
+            .processes
+            .values()
+            .filter(|process| process.up)
+            .map(|process| process.attempt.to_string())
+            .collect();
         let id = self.agent.as_ref().and_then(Agent::executor);
         format!(
             "machine {}: executor {id:?} run {}{}{}{} runs [{}]",

@@ -62,6 +62,8 @@ pub struct Master {
     pub requests: BTreeMap<RequestKey, Waiting>,
     /// Requests whose client has left: an answer may still come.
     pub left: BTreeSet<RequestKey>,
+    /// How often each request came from clients and was not forwarded yet, by its fingerprint.
+    pub direct: BTreeMap<u64, i64>,
     /// Forwarded requests that came from peers: what they ask for and the term that a quorum had. By peer and id.
     pub forwarded: BTreeMap<(u64, u64), (bool, Term)>,
     /// Calls that wait for their answers.
@@ -92,6 +94,7 @@ impl Master {
             wake: u64::MAX,
             requests: BTreeMap::new(),
             left: BTreeSet::new(),
+            direct: BTreeMap::new(),
             forwarded: BTreeMap::new(),
             calls: BTreeSet::new(),
             slow: Vec::new(),
@@ -138,6 +141,7 @@ impl Master {
         self.forwarded.clear();
         self.calls.clear();
         self.left.clear();
+        self.direct.clear();
         core::mem::take(&mut self.requests)
     }
 

@@ -174,7 +174,8 @@ mod tests {
         let mut network = Network::new(3, NetworkPlan { loss_ppm: 0, duplicate_ppm: 0, ..plan() });
         let times: Vec<u64> = (0..200).filter_map(|n| network.send(n * 1_000, A, B, 0)[0]).collect();
         assert!(times.is_sorted() && times.len() == 200);
-        let mut network = Network::new(3, NetworkPlan { loss_ppm: 0, duplicate_ppm: 0, reorder_ppm: 500_000, ..plan() });
+        let mut network =
+            Network::new(3, NetworkPlan { loss_ppm: 0, duplicate_ppm: 0, reorder_ppm: 500_000, ..plan() });
         let times: Vec<u64> = (0..200).filter_map(|n| network.send(n * 1_000, A, B, 0)[0]).collect();
         assert!(!times.is_sorted());
     }
@@ -203,7 +204,8 @@ mod tests {
         let (mut calm, mut troubled) = (Network::new(3, base), Network::new(3, base));
         troubled.trouble(0, Trouble { loss_ppm: 300_000, ..Trouble::default() });
         for n in 0..500 {
-            let (one, other) = (calm.send(n * 10_000_000, A, B, 0)[0], troubled.send(n * 10_000_000, A, B, 0)[0]);
+            let (one, other) =
+                (calm.send(n * 10_000_000, A, B, 0)[0], troubled.send(n * 10_000_000, A, B, 0)[0]);
             assert!(other.is_none() || one == other);
         }
     }

@@ -251,14 +251,18 @@ mod tests {
             (1_u64..4).prop_map(Action::Write),
             value().prop_map(Action::Read),
             any::<bool>().prop_map(|was| Action::Delete { was: Some(was) }),
-            (value(), 1_u64..4, any::<bool>())
-                .prop_map(|(expected, new, done)| Action::CompareAndSet { expected, new, done: Some(done) }),
+            (value(), 1_u64..4, any::<bool>()).prop_map(|(expected, new, done)| Action::CompareAndSet {
+                expected,
+                new,
+                done: Some(done)
+            }),
         ]
     }
 
     fn history(most: usize) -> impl Strategy<Value = Vec<Operation>> {
         proptest::collection::vec(
-            (0_u64..12, 0_u64..8, action()).prop_map(|(call, length, action)| op(call, call + length, action)),
+            (0_u64..12, 0_u64..8, action())
+                .prop_map(|(call, length, action)| op(call, call + length, action)),
             0..most,
         )
     }

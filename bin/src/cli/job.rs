@@ -185,22 +185,20 @@ impl JobCommand {
             Self::Show { id } => show(&cluster, &known(id)?, format).await,
             Self::Watch { id } => job_watch::run(&cluster, known(id)?, format).await,
             Self::Cancel { id, force_after, watch } => {
-                let status = cluster.cancel_job(known(id.clone())?, milliseconds(force_after)).await?;
+                let status = cluster.cancel_job(&known(id.clone())?, force_after).await?;
                 if watch {
                     return job_watch::until_ended(&cluster, id, format).await.map(|_| ());
                 }
                 report(&status, format)
             }
             Self::Delete { id } => {
-                cluster.delete_job(known(id.clone())?).await?;
+                cluster.delete_job(&known(id.clone())?).await?;
                 match format {
                     Format::Table => output::line(&format!("job {id} is deleted")),
                     Format::Json => output::json(&json!({ "id": id, "deleted": true })),
                 }
             }
-            Self::Logs { id, task, epoch } => {
-                logs(&cluster, pb::JobLogsRequest { id: known(id)?, task, epoch }).await
-            }
+            Self::Logs { id, task, epoch } => logs(&cluster, &known(id)?, task, epoch).await,
         }
     }
 }
@@ -251,7 +249,7 @@ impl SubmitArgs {
 
     async fn run(self, cluster: &Cluster, format: Format) -> Result<(), Failure> {
         let id = self.id.clone().map(known).transpose()?.unwrap_or_default();
-        let status = cluster.submit_job(id, self.specification()?).await?;
+        let status = cluster.submit_job(&id, self.specification()?).await?;
         let id = status.job.as_ref().map(|job| job.id.clone()).unwrap_or_default();
         if self.watch {
             return job_watch::run(cluster, id, format).await;
@@ -360,8 +358,8 @@ fn report(status: &pb::JobStatus, format: Format) -> Result<(), Failure> {
     }
 }
 
-async fn logs(cluster: &Cluster, request: pb::JobLogsRequest) -> Result<(), Failure> {
-    let mut chunks = cluster.job_logs(request).await?;
+async fn logs(cluster: &Cluster, id: &str, task: u32, epoch: u64) -> Result<(), Failure> {
+    let mut chunks = cluster.job_logs(id, task, epoch).await?;
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk?;
         if chunk.dropped_bytes > 0 {

@@ -34,7 +34,7 @@ pub(super) async fn until_ended(
     id: String,
     format: Format,
 ) -> Result<pb::JobStatus, Failure> {
-    let mut changes = cluster.watch_job(id.clone()).await?;
+    let mut changes = cluster.watch_job(&id);
     let mut line = Line::new(format);
     while let Some(status) = changes.next().await {
         let status = status.inspect_err(|_| line.end())?;

@@ -128,8 +128,8 @@ impl CasArgs {
     async fn run(self, cluster: &Cluster, format: Format) -> Result<(), Failure> {
         let expected = match (self.if_value, self.if_revision) {
             (Some(value), _) => Expected::Value(value.into()),
-            (None, Some(revision)) => Expected::ModRevision(revision),
-            (None, None) => Expected::Absent(self.if_absent),
+            (None, Some(revision)) => Expected::Revision(revision),
+            (None, None) => Expected::Absent,
         };
         let reply =
             cluster.compare_and_set(self.key.clone().into(), expected, read_value(self.value)?).await?;

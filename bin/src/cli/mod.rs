@@ -84,7 +84,7 @@ impl Shared {
             (None, Err(_)) => (ENDPOINT_DEFAULT.to_owned(), "default"),
         };
         let endpoints = parse_endpoints(&text).map_err(|why| Failure::usage(format!("{origin}: {why}")))?;
-        Ok(Cluster::new(endpoints, self.timeout))
+        Cluster::new(&endpoints, self.timeout)
     }
 }
 
@@ -112,28 +112,24 @@ enum Command {
     Member(member::MemberCommand),
     /// Show what each master says of itself
     Status(status::StatusArgs),
-    /// The guard of one attempt of a task; started by an agent, not by people
-    #[command(name = GUARD, hide = true)]
-    TaskGuard {
-        /// For the guard.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
-    },
 }
 
-/// The hidden command that an agent starts for each attempt.
-pub(crate) const GUARD: &str = "task-guard";
+/// The hidden command that an agent starts for each attempt. Not parsed: whatever follows is for the guard.
+const GUARD: &str = "task-guard";
 
 /// Parses the arguments and runs the command.
 pub(crate) fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|command| command == GUARD) {
+        // One thread, no runtime: it must stay able to kill when everything else has gone wrong.
+        let arguments: Vec<String> =
+            arguments.map(|argument| argument.to_string_lossy().into_owned()).collect();
+        return cluster::run_guard(&arguments);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return wrong_arguments(&error),
     };
-    if let Command::TaskGuard { arguments } = &cli.command {
-        // One thread, no runtime: it must stay able to kill when everything else has gone wrong.
-        return cluster::run_guard(arguments);
-    }
     let format = cli.shared.output;
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -156,7 +152,6 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Kv(command) => block(command.run(&shared), false),
         Command::Member(command) => block(command.run(&shared), false),
         Command::Status(args) => block(args.run(&shared), false),
-        Command::TaskGuard { .. } => Ok(()),
     }
 }
 
@@ -180,7 +175,10 @@ fn block(command: impl Future<Output = Result<(), Failure>>, threads: bool) -> R
 /// Help and version go to stdout with 0; everything else is wrong use.
 fn wrong_arguments(error: &clap::Error) -> ExitCode {
     let shows_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-    if shows_help || output::wanted(std::env::args()) == Format::Table {
+    let json = std::env::var("QUORATE_OUTPUT").is_ok_and(|format| format == "json");
+    let default = if json { Format::Json } else { Format::Table };
+    let arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+    if shows_help || output::wanted(arguments, default) == Format::Table {
         // Nobody is left to be told if the stream is gone.
         let _gone = error.print();
         return ExitCode::from(if shows_help { 0 } else { 2 });

@@ -35,7 +35,8 @@ struct Answer {
 impl StatusArgs {
     pub(super) async fn run(self, shared: &Shared) -> Result<(), Failure> {
         let cluster = shared.cluster()?;
-        let mut answers = ask(&cluster, cluster.endpoints().to_vec()).await;
+        let named = cluster.endpoints();
+        let mut answers = ask(&cluster, named.clone()).await;
         let reached = answers.iter().any(|answer| answer.status.is_ok());
         if !self.only && reached {
             let others = cluster.members().await.map(|reply| reply.members).unwrap_or_default();
@@ -45,7 +46,7 @@ impl StatusArgs {
                 .into_iter()
                 .filter(|member| !nodes.contains(&member.id))
                 .map(|member| member.client_address);
-            let others = others.filter(|address| !cluster.endpoints().contains(address)).collect();
+            let others = others.filter(|address| !named.contains(address)).collect();
             answers.extend(ask(&cluster, others).await);
         }
         answers.sort_by_key(|answer| answer.status.as_ref().map_or(u64::MAX, |status| status.node));

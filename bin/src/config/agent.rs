@@ -5,11 +5,14 @@ use super::{
     keys::{Key, Role},
     layer::Layer,
     logs::{self, Logs},
-    values::{parse_address, parse_bool, parse_endpoints, parse_number, parse_pair},
+    values::{
+        parse_address, parse_bool, parse_drift, parse_duration, parse_endpoints, parse_number, parse_pair,
+        parse_period,
+    },
 };
 use crate::failure::Failure;
-use quorate_core::limits;
-use std::path::PathBuf;
+use quorate_core::{agent::AgentConfig, contract::LeaseTimes, limits};
+use std::{path::PathBuf, time::Duration};
 
 /// `quorate agent`.
 #[derive(Clone, Debug)]
@@ -28,6 +31,10 @@ impl Role for AgentRole {
         Key { name: "slots", flag: "slots", variable: "QUORATE_SLOTS", value: "NUMBER", help: "How many task slots it offers, 1 to 1000 [default: one for each processor]" },
         Key { name: "data_dir", flag: "data-dir", variable: "QUORATE_DATA_DIR", value: "DIRECTORY", help: "Where working directories and outputs of tasks are kept" },
         Key { name: "labels", flag: "labels", variable: "QUORATE_LABELS", value: "LIST", help: "Labels of this executor: zone=a,disk=fast" },
+        Key { name: "executor.heartbeat", flag: "executor-heartbeat", variable: "QUORATE_EXECUTOR_HEARTBEAT", value: "DURATION", help: "Between two heartbeats to the masters [default: 500ms]" },
+        Key { name: "executor.check", flag: "executor-check", variable: "QUORATE_EXECUTOR_CHECK", value: "DURATION", help: "How often it looks at its deadline; no more than the masters assume [default: 200ms]" },
+        Key { name: "executor.kill", flag: "executor-kill", variable: "QUORATE_EXECUTOR_KILL", value: "DURATION", help: "How long killing a task takes at most, as the masters assume [default: 500ms]" },
+        Key { name: "executor.drift_ppm", flag: "executor-drift-ppm", variable: "QUORATE_EXECUTOR_DRIFT_PPM", value: "NUMBER", help: "How far two clocks may run apart, in parts of a million, as the masters assume [default: 1000]" },
         Key { name: "insecure", flag: "insecure", variable: "QUORATE_INSECURE", value: "", help: "Allow addresses that are not loopback, although there is no TLS yet" },
         logs::FORMAT,
         logs::LEVEL,
@@ -45,6 +52,10 @@ pub(crate) struct AgentSettings {
     pub(crate) data_dir: PathBuf,
     /// Sorted by name.
     pub(crate) labels: Vec<(String, String)>,
+    /// Between two heartbeats.
+    pub(crate) heartbeat: Duration,
+    /// Check period, kill time and drift; the masters say ttl and grace.
+    pub(crate) lease: LeaseTimes,
     pub(crate) logs: Logs,
 }
 
@@ -71,6 +82,8 @@ impl AgentSettings {
             slots: layer.read("slots", processors(), parse_slots)?,
             data_dir,
             labels: layer.read("labels", Vec::new(), parse_labels)?,
+            heartbeat: layer.read("executor.heartbeat", AgentConfig::default().heartbeat, parse_period)?,
+            lease: lease(layer)?,
             logs: Logs::resolve(layer)?,
         };
         let insecure = layer.read("insecure", false, parse_bool)?;
@@ -85,6 +98,16 @@ impl AgentSettings {
         }
         Ok(settings)
     }
+}
+
+fn lease(layer: &Layer) -> Result<LeaseTimes, Failure> {
+    let default = LeaseTimes::default();
+    Ok(LeaseTimes {
+        check: layer.read("executor.check", default.check, parse_period)?,
+        kill: layer.read("executor.kill", default.kill, parse_duration)?,
+        drift_ppm: layer.read("executor.drift_ppm", default.drift_ppm, parse_drift)?,
+        ..default
+    })
 }
 
 fn parse_slots(text: &str) -> Result<u32, String> {

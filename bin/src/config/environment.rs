@@ -12,7 +12,7 @@ use crate::{
 /// What every variable of Quorate begins with.
 const PREFIX: &str = "QUORATE_";
 /// Known variables that are no setting of a role: those of the command line, and those that tasks get.
-const OTHERS: [&str; 7] = [
+const OTHERS: [&str; 8] = [
     "QUORATE_ENDPOINTS",
     "QUORATE_OUTPUT",
     "QUORATE_TIMEOUT",
@@ -20,6 +20,7 @@ const OTHERS: [&str; 7] = [
     "QUORATE_JOB",
     "QUORATE_TASK",
     "QUORATE_EPOCH",
+    "QUORATE_EXECUTOR",
 ];
 
 /// Takes the settings of `known` from variables.

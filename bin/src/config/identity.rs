@@ -1,7 +1,7 @@
 //! Who a cluster and a data directory are.
 
 use super::values::Members;
-use quorate_core::types::{ClusterId, StorageId};
+use quorate_core::types::ClusterId;
 use siphasher::sip::SipHasher24;
 use std::{hash::Hasher, io::Read as _};
 
@@ -29,14 +29,6 @@ pub(crate) fn random_id() -> std::io::Result<u64> {
     let mut bytes = [0; 8];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(u64::from_le_bytes(bytes).max(1))
-}
-
-/// The id for a data directory that does not have one yet.
-///
-/// # Errors
-/// As for [`random_id`].
-pub(crate) fn random_storage() -> std::io::Result<StorageId> {
-    random_id().map(StorageId)
 }
 
 #[cfg(test)]

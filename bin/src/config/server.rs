@@ -6,7 +6,8 @@ use super::{
     layer::Layer,
     logs::{self, Logs},
     values::{
-        Members, format_duration, parse_address, parse_bool, parse_duration, parse_members, parse_number,
+        Members, format_duration, parse_address, parse_bool, parse_drift, parse_duration, parse_members,
+        parse_number,
     },
 };
 use crate::failure::Failure;
@@ -124,17 +125,16 @@ impl ServerSettings {
         };
         check_loopback(layer, "listen.peer", &settings.listen_peer, settings.insecure)?;
         check_loopback(layer, "listen.client", &settings.listen_client, settings.insecure)?;
-        // The storage id comes from the data directory; any will do here.
-        settings.core(StorageId(1)).validate().map_err(|error| unsafe_setting(layer, &error))?;
+        settings.core().validate().map_err(|error| unsafe_setting(layer, &error))?;
         Ok(settings)
     }
 
-    /// The configuration of the core, for the data directory with this id.
-    pub(crate) fn core(&self, storage: StorageId) -> Config {
+    /// The configuration of the core. The storage id is any: the data directory has its own.
+    pub(crate) fn core(&self) -> Config {
         Config {
             cluster: identity::cluster_id(&self.members, &self.token),
             node: self.node,
-            storage,
+            storage: StorageId(1),
             members: self.members.clone(),
             timing: self.timing,
             executor_lease: self.lease,
@@ -201,13 +201,12 @@ fn timing(layer: &Layer) -> Result<Timing, Failure> {
 
 fn lease(layer: &Layer) -> Result<LeaseTimes, Failure> {
     let default = LeaseTimes::default();
-    let drift = |text: &str| parse_number(text, 0, 100_000).map(|number| number as u32);
     Ok(LeaseTimes {
         ttl: layer.read("executor.ttl", default.ttl, parse_duration)?,
         grace: layer.read("executor.grace", default.grace, parse_duration)?,
         check: layer.read("executor.check", default.check, parse_duration)?,
         kill: layer.read("executor.kill", default.kill, parse_duration)?,
-        drift_ppm: layer.read("executor.drift_ppm", default.drift_ppm, drift)?,
+        drift_ppm: layer.read("executor.drift_ppm", default.drift_ppm, parse_drift)?,
     })
 }
 

@@ -38,6 +38,26 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_micros(sum))
 }
 
+/// Reads a duration of at least a millisecond.
+///
+/// # Errors
+/// What would be right.
+pub(crate) fn parse_period(text: &str) -> Result<Duration, String> {
+    let period = parse_duration(text)?;
+    if period < Duration::from_millis(1) {
+        return Err(format!("`{text}` is too short: it must be at least 1ms"));
+    }
+    Ok(period)
+}
+
+/// Reads how far clocks may run apart: 0 to 100,000 parts of a million.
+///
+/// # Errors
+/// What would be right.
+pub(crate) fn parse_drift(text: &str) -> Result<u32, String> {
+    parse_number(text, 0, 100_000).map(|number| number as u32)
+}
+
 /// Writes a duration so that [`parse_duration`] reads the same one; below a microsecond it is cut.
 pub(crate) fn format_duration(duration: Duration) -> String {
     let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);

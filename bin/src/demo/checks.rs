@@ -47,22 +47,19 @@ impl Summary {
         let again_last =
             again.iter().copied().collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max());
         let again_first = again.iter().flatten().min().copied();
-        let lived = facts.lost_tasks.iter().filter_map(|(task, epoch)| truth.last(*task, *epoch));
-        let lived =
-            lived.map(|at| at.saturating_duration_since(facts.executor_killed)).max().unwrap_or_default();
         let checks = vec![
             finished(&facts.job, truth),
             apart(truth),
             kept(facts),
             outage(facts),
             undisturbed(facts),
-            fenced(lived, lease),
+            fenced(facts.gone, lease),
             moved(facts, again_last, lease),
         ];
         let figures = json!({
             "leader_outage_ms": ms(facts.outage),
             "tasks_lost": facts.lost_tasks.len(),
-            "lost_tasks_lived_on_ms": ms(lived),
+            "lost_tasks_lived_on_ms": facts.gone.map(ms),
             "first_lost_task_again_ms": again_first.map(ms),
             "last_lost_task_again_ms": again_last.map(ms),
             "ttl_ms": ms(lease.ttl),
@@ -158,13 +155,13 @@ fn undisturbed(facts: &Facts) -> Check {
     Check { name: "tasks_undisturbed", ok: changed == 0 && before.len() == TASKS as usize, text }
 }
 
-fn fenced(lived: Duration, lease: LeaseTimes) -> Check {
+fn fenced(gone: Option<Duration>, lease: LeaseTimes) -> Check {
+    let when = gone.map_or("still there".to_owned(), |gone| format!("gone {} ms after it", ms(gone)));
     let text = format!(
-        "the tasks of the killed executor were gone after {} ms, before anyone else might run them (lease {} ms)",
-        ms(lived),
+        "the processes of the killed executor's tasks were {when}, before others might run them (limit {} ms)",
         ms(lease.ttl)
     );
-    Check { name: "tasks_fenced", ok: lived <= lease.ttl, text }
+    Check { name: "tasks_fenced", ok: gone.is_some_and(|gone| gone <= lease.ttl), text }
 }
 
 fn moved(facts: &Facts, again: Option<Duration>, lease: LeaseTimes) -> Check {

@@ -77,7 +77,7 @@ async fn play(
     directory: &Directory,
     stage: &Arc<Stage>,
 ) -> Result<Summary, Failure> {
-    let cluster = Cluster::new(local.endpoints.clone(), TIMEOUT);
+    let cluster = Cluster::new(&local.endpoints, TIMEOUT)?;
     local.ready(&cluster).await?;
     let (sender, view) = watch::channel(View::default());
     let truth = Truth::new(&directory.path().join("truth"));

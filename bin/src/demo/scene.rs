@@ -81,8 +81,9 @@ pub(super) async fn observe(
 }
 
 async fn masters(cluster: &Cluster, view: &watch::Sender<View>, stage: &Stage) {
+    let endpoints = cluster.endpoints();
     loop {
-        let asked = cluster.endpoints().iter().map(|endpoint| timeout(SILENT, cluster.status(endpoint)));
+        let asked = endpoints.iter().map(|endpoint| timeout(SILENT, cluster.status(endpoint)));
         let statuses: Vec<_> = join_all(asked).await.into_iter().map(|answer| answer.ok()?.ok()).collect();
         view.send_modify(|view| {
             let next = View { masters: statuses, ..view.clone() };

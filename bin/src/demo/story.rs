@@ -46,6 +46,8 @@ pub(super) struct Facts {
     pub(super) executor_killed: Instant,
     /// The tasks that it ran, with their epochs.
     pub(super) lost_tasks: Vec<(u32, u64)>,
+    /// How long their processes were still there. `None`: longer than anyone waited.
+    pub(super) gone: Option<Duration>,
     /// The job at the end.
     pub(super) job: pb::JobStatus,
     /// Accepted writes.
@@ -70,6 +72,10 @@ impl Story<'_> {
     /// # Errors
     /// If the cluster does not do in time what the next step needs.
     pub(super) async fn tell(&mut self) -> Result<Facts, Failure> {
+        self.until("a leader and the executors to be seen", SOON, |view, _| {
+            view.leader().is_some() && !view.executors.is_empty()
+        })
+        .await?;
         self.submit().await?;
         let probe = Probe::start(self.cluster.clone());
         sleep(BREATH).await;
@@ -79,6 +85,7 @@ impl Story<'_> {
         sleep(BREATH).await;
         let before_executor = self.view.borrow().epochs();
         let (executor, executor_killed, lost_tasks) = self.kill_executor().await?;
+        let gone = self.await_gone(executor_killed, &lost_tasks).await?;
         self.await_moved(executor_killed, &lost_tasks).await?;
         self.until("the job to end", LATE, |view, _| records::is_terminal(view.job_state())).await?;
         // The last lines of the tasks were written before their ends were recorded.
@@ -95,6 +102,7 @@ impl Story<'_> {
             executor,
             executor_killed,
             lost_tasks,
+            gone,
             job,
             writes,
             lost_writes,
@@ -106,7 +114,7 @@ impl Story<'_> {
             "submitting job `{JOB}`: {TASKS} tasks of about {} s each, as processes",
             STEPS / 5
         ));
-        self.cluster.submit_job(JOB.to_owned(), specification(self.truth.path())).await?;
+        self.cluster.submit_job(JOB, specification(self.truth.path())).await?;
         self.until("all tasks to run", SOON, |view, truth| {
             view.online() == TASKS as usize && (0..TASKS).all(|task| truth.started_after(task, 0).is_some())
         })
@@ -175,6 +183,30 @@ impl Story<'_> {
             .max_by_key(|(_, tasks)| tasks.len())
             .ok_or_else(|| Failure::refused("no executor runs a task: there is nothing to take away"))?;
         Ok((view.name(executor), tasks))
+    }
+
+    /// How long the processes of these tasks were still there after `moment`; looks for as long as the lease.
+    async fn await_gone(
+        &mut self,
+        moment: Instant,
+        lost: &[(u32, u64)],
+    ) -> Result<Option<Duration>, Failure> {
+        let ttl = LeaseTimes::default().ttl;
+        let mut gone = None;
+        self.until("the lost tasks' processes to end", ttl * 2, |_, truth| {
+            if lost.iter().all(|(task, epoch)| !truth.lives(*task, *epoch)) {
+                gone = Some(moment.elapsed());
+            }
+            gone.is_some() || moment.elapsed() > ttl
+        })
+        .await?;
+        if let Some(gone) = gone {
+            self.stage.say(&format!(
+                "all of its tasks' processes are gone, {} ms after the kill",
+                gone.as_millis()
+            ));
+        }
+        Ok(gone)
     }
 
     async fn await_moved(&mut self, moment: Instant, lost: &[(u32, u64)]) -> Result<(), Failure> {

@@ -1,5 +1,6 @@
 //! What the tasks' own processes wrote: the ground truth that the cluster's records are compared with.
 
+use rustix::process::{Pid, test_kill_process};
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -39,6 +40,8 @@ pub(super) struct Line {
     pub(super) kind: Kind,
     pub(super) task: u32,
     pub(super) epoch: u64,
+    /// The task's first process.
+    pub(super) process: i32,
     /// When this process saw the line.
     pub(super) seen: Instant,
 }
@@ -98,9 +101,11 @@ impl Truth {
             .map(|line| line.seen)
     }
 
-    /// The last sign of life of an attempt.
-    pub(super) fn last(&self, task: u32, epoch: u64) -> Option<Instant> {
-        self.lines.iter().rfind(|line| line.task == task && line.epoch == epoch).map(|line| line.seen)
+    /// Whether the process of an attempt is still there.
+    pub(super) fn lives(&self, task: u32, epoch: u64) -> bool {
+        let mut lines = self.lines.iter().filter(|line| line.task == task && line.epoch == epoch);
+        let process = lines.next().and_then(|line| Pid::from_raw(line.process));
+        process.is_some_and(|process| test_kill_process(process).is_ok())
     }
 
     /// The epochs at which each task ended, in order.
@@ -141,8 +146,8 @@ fn parse(line: &str, seen: Instant) -> Option<Line> {
         _ => return None,
     };
     let (task, epoch) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-    let _process: u32 = words.next()?.parse().ok()?;
-    words.next().is_none().then_some(Line { kind, task, epoch, seen })
+    let process = words.next()?.parse().ok().filter(|process| *process > 0)?;
+    words.next().is_none().then_some(Line { kind, task, epoch, process, seen })
 }
 
 #[cfg(test)]

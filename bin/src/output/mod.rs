@@ -93,7 +93,7 @@ pub(crate) fn raw(bytes: &[u8]) -> Result<(), Failure> {
 }
 
 /// The format that raw arguments ask for: needed to say that the arguments are wrong.
-pub(crate) fn wanted(arguments: impl Iterator<Item = String>) -> Format {
+pub(crate) fn wanted(arguments: impl Iterator<Item = String>, default: Format) -> Format {
     let mut before = String::new();
     for argument in arguments.take_while(|argument| argument != "--") {
         let joined = ["-ojson", "-o=json", "--output=json"].contains(&argument.as_str());
@@ -102,7 +102,7 @@ pub(crate) fn wanted(arguments: impl Iterator<Item = String>) -> Format {
         }
         before = argument;
     }
-    Format::Table
+    default
 }
 
 #[cfg(test)]
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn the_wanted_format_is_found_in_raw_arguments() {
-        let wanted = |text: &str| wanted(text.split(' ').map(str::to_owned));
+        let wanted = |text: &str| wanted(text.split(' ').map(str::to_owned), Format::Table);
         assert_eq!(wanted("quorate -o json job"), Format::Json);
         assert_eq!(wanted("quorate job --output=json"), Format::Json);
         assert_eq!(wanted("quorate job -o table"), Format::Table);

@@ -49,6 +49,7 @@ fn register(change: impl FnOnce(&mut pb::RegisterExecutorRequest)) -> Body {
         slots: 1,
         incarnation: 1,
         labels: Vec::new(),
+        ..Default::default()
     };
     change(&mut request);
     Body::RegisterExecutor(request)
@@ -78,7 +79,7 @@ fn keys_and_values_are_bounded_and_quorates_own_are_its_own() {
     assert!(refused(put("/_frame/jobs/x", 1, ID)).starts_with("key begins with /_frame/"));
     parse(put(vec![0; limits::KEY_BYTES], limits::VALUE_BYTES, ID)).unwrap();
     let key = Bytes::from("/_frame/x");
-    refused(Body::Delete(pb::DeleteRequest { request_id: ID, key: key.clone() }));
+    refused(Body::Delete(pb::DeleteRequest { request_id: ID, key }));
     let cas = pb::CompareAndSetRequest { request_id: ID, key: Bytes::from("k"), ..Default::default() };
     assert!(refused(Body::CompareAndSet(cas)).starts_with("expected is missing"));
 }

@@ -8,6 +8,7 @@ use crate::{
     lead::Errand,
     limits,
     raft::{ProposeError, Role},
+    random,
     types::{ExecutorId, Incarnation, Index, LeaseId, NodeId, RequestKey, SessionId, Term, Time},
 };
 use prost::Message as _;
@@ -55,6 +56,11 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
+    /// Ids of another run are never this run's: an answer that is late by a restart finds nothing.
+    pub(super) fn new(seed: u64) -> Self {
+        Self { next: random::mix(seed) & !u64::from(u32::MAX), ..Self::default() }
+    }
+
     fn count(&self) -> usize {
         self.proposals.len() + self.reads.len() + self.confirmed.len() + self.forwarded.len()
     }
@@ -209,15 +215,28 @@ impl Node {
 
     /// The leader's process is gone, and with it what was forwarded to it.
     pub(super) fn forwarding_lost(&mut self, peer: NodeId) {
+        self.fail_forwarded(|leader| leader == peer, "the connection to the leader was lost");
+    }
+
+    /// Another node leads, or none: whoever was forwarded to an earlier leader asks again sooner than that one is missed.
+    pub(super) fn leader_changed(&mut self) {
+        let leads = self.raft.leader();
+        self.fail_forwarded(
+            |leader| Some(leader) != leads,
+            "the leader changed; the request may have been applied",
+        );
+    }
+
+    fn fail_forwarded(&mut self, lost: impl Fn(NodeId) -> bool, why: &str) {
         let lost: Vec<u64> = self
             .waiting
             .forwarded
             .iter()
-            .filter(|(_, (leader, _))| *leader == peer)
+            .filter(|(_, (leader, _))| lost(*leader))
             .map(|(id, _)| *id)
             .collect();
         for id in lost {
-            self.fail(Place::Forwarded(id), "the connection to the leader was lost");
+            self.fail(Place::Forwarded(id), why);
         }
     }
 

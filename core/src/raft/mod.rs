@@ -222,7 +222,7 @@ impl Raft {
 
     /// Tells the time of the step that begins. A gap in which this node did not run is not held against others.
     pub fn begin_step(&mut self, now: Time) {
-        let late = now.since(self.next_deadline());
+        let late = now.since(self.next_deadline().max(self.now));
         self.now = now.max(self.now);
         if late <= self.timing.heartbeat {
             return;

@@ -369,3 +369,15 @@ fn a_follower_that_needs_what_is_gone_gets_the_snapshot_and_then_the_rest() {
         && matches!(message, Message::Append { previous, entries, .. }
             if *previous == place(2, 4) && entries.len() == 1)));
 }
+
+#[test]
+fn a_heartbeat_is_answered_without_what_rests_on_a_term_in_memory() {
+    let mut bench = Bench::new(3, 1, &[(1, 1)]);
+    let append = Message::Append { previous: place(1, 1), entries: Vec::new(), commit: Index(0) };
+    bench.hear(2, 2, append);
+    let heartbeat = Message::Heartbeat { commit: Index(0), position: 3, checkpoint: None };
+    let answer = |verified| [(id(2), Message::HeartbeatReply { position: 3, verified: Index(verified) })];
+    assert_eq!(bench.hear(2, 2, heartbeat.clone()), answer(0));
+    bench.sync();
+    assert_eq!(bench.hear(2, 2, heartbeat), answer(1));
+}

@@ -159,7 +159,7 @@ impl State {
         let mut applied =
             Applied { reply: pb::ClientReply::default(), touched: Vec::new(), trace: Vec::new() };
         match admission {
-            Admission::Answered(reply) => applied.reply = reply,
+            Admission::Answered(reply) => applied.reply = *reply,
             Admission::Refused(refusal) => applied.reply = self.reply(Err(refusal)),
             Admission::Fresh => {
                 applied = self.carry_out(wall_ms, command);
@@ -322,11 +322,11 @@ impl State {
         self.records.tables().jobs.placement.next_due(self.time)
     }
 
-    /// Jobs whose cancel is to be forced at this time.
+    /// Jobs whose cancel is to be forced at this time: as many as one entry takes, the most overdue first.
     #[must_use]
     pub fn overdue_cancels(&self, time: ClusterTime) -> Vec<JobId> {
         let overdue = self.records.tables().jobs.deadlines().take_while(|(deadline, _)| *deadline <= time);
-        overdue.map(|(_, job)| job.clone()).collect()
+        overdue.take(crate::limits::EXPIRIES).map(|(_, job)| job.clone()).collect()
     }
 
     /// When the next cancel is to be forced.

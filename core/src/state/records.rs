@@ -175,7 +175,7 @@ impl Records {
         Ok(match key {
             RecordKey::Executor(id) => message(key, bytes)? == self.tables.fleet.get(*id).cloned(),
             RecordKey::Job(id) => message(key, bytes)? == self.tables.jobs.job(id).cloned(),
-            RecordKey::Lease(id) => message(key, bytes)? == self.tables.leases.get(*id).cloned(),
+            RecordKey::Lease(id) => message(key, bytes)? == self.tables.leases.get(*id).copied(),
             RecordKey::Task(key_) => message(key, bytes)? == self.tables.jobs.task(key_).cloned(),
         })
     }

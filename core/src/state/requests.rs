@@ -50,7 +50,7 @@ pub(crate) enum Admission {
     /// Carry it out.
     Fresh,
     /// It was carried out, and this was the answer.
-    Answered(pb::ClientReply),
+    Answered(Box<pb::ClientReply>),
     /// Do not carry it out.
     Refused(pb::Refusal),
 }
@@ -88,7 +88,7 @@ impl Requests {
         };
         if let Some(reply) = session.replies.get(&sequence) {
             // What was stored was encoded here, or came whole out of a snapshot that was checked.
-            return Admission::Answered(pb::ClientReply::decode(reply.clone()).unwrap_or_default());
+            return Admission::Answered(Box::new(pb::ClientReply::decode(reply.clone()).unwrap_or_default()));
         }
         if sequence < session.trim {
             let trim = session.trim;

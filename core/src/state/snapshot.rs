@@ -129,7 +129,7 @@ pub(super) fn decode(chunks: impl Iterator<Item = Bytes>) -> Result<State, Codec
             reader.end()?;
             return Ok(state);
         }
-        building.take(kind, body).map_err(|error| reader.bad(&error.0))?;
+        building.take(kind, &body).map_err(|error| reader.bad(&error.0))?;
     }
 }
 
@@ -161,7 +161,7 @@ impl Building {
         Ok(Self { state, kind: kind::HEADER, session: SessionId(0) })
     }
 
-    fn take(&mut self, kind: u8, body: Bytes) -> Result<(), CodecError> {
+    fn take(&mut self, kind: u8, body: &Bytes) -> Result<(), CodecError> {
         // Answers stand among the sessions.
         let rank = if kind == kind::REPLY { kind::SESSION } else { kind };
         if rank < self.kind || rank == kind::HEADER || (kind == kind::REPLY && self.kind != kind::SESSION) {
@@ -179,7 +179,7 @@ impl Building {
                 self.state.records.restore(key, item)
             }
             kind::SESSION => {
-                let (id, lease, trim): (SessionId, LeaseId, u64) = unpack(&body)?;
+                let (id, lease, trim): (SessionId, LeaseId, u64) = unpack(body)?;
                 self.session = id;
                 if self.state.requests.restore(id, lease, trim) { Ok(()) } else { Err(twice()) }
             }
@@ -197,7 +197,7 @@ impl Building {
     }
 }
 
-fn item(body: Bytes) -> Result<(Bytes, Item), CodecError> {
+fn item(body: &Bytes) -> Result<(Bytes, Item), CodecError> {
     let short = || CodecError(format!("item of {} bytes: it is cut short", body.len()));
     let head = body.get(..ITEM_HEAD_BYTES).ok_or_else(short)?;
     let (create_revision, mod_revision, version, length): ItemHead = unpack(head)?;

@@ -158,12 +158,13 @@ impl Storage {
         storage.hard_state = content.hard_state;
         storage.voters = content.voters.clone();
         storage.segments = segments;
+        // The file `identity` may have its name only since a run that did not end its first opening.
+        storage.disk.sync_dir()?;
         let from = unsure.unwrap_or(Index(u64::MAX));
         let certain = content.entries.partition_point(|entry| entry.index < from);
         storage.begin_segment(highest + 1, durable, &content.entries.make_contiguous()[certain..])?;
         for sequence in dead {
             storage.disk.remove(&file_name(sequence))?;
-            storage.disk.sync_dir()?;
         }
         storage.trim()?;
         Ok((storage, content))
@@ -227,16 +228,16 @@ impl Storage {
             current.note(entries);
         }
         if let Some(hard_state) = hard_state {
-            let (before, now, last) = (self.hard_state.term, hard_state.term, self.shape.last().index);
+            let (before, now) = (self.hard_state.term, hard_state.term);
             if now < before {
                 return Err(StorageError::Refused(format!("the term goes back from {before} to {now}")));
             }
-            if hard_state.commit > last {
-                let what = format!("commit is {}, but the log ends at {last}", hard_state.commit);
-                return Err(StorageError::Refused(what));
-            }
             self.hard_state = *hard_state;
             batch.hard_state(hard_state);
+        }
+        let (commit, last) = (self.hard_state.commit, self.shape.last().index);
+        if commit > last {
+            return Err(StorageError::Refused(format!("commit is {commit}, but the log ends at {last}")));
         }
         if let Some(voters) = voters {
             self.voters.clone_from(voters);
@@ -277,7 +278,8 @@ impl Storage {
         Ok(())
     }
 
-    /// Removes segments that hold no entry of the log, oldest first and one by one, so that no gap can be left.
+    /// Removes segments that hold no entry of the log. If a loss of power brings any of them back, nobody minds: what
+    /// they say is read again and overruled, or, behind a gap, not read.
     fn trim(&mut self) -> Result<(), super::error::DiskError> {
         let first = self.shape.start.index.next();
         let empty = self.shape.last().index < first;
@@ -286,7 +288,6 @@ impl Storage {
         let needed = if empty { current } else { self.segments.iter().rposition(holds_first).unwrap_or(0) };
         for kept in self.segments.drain(..needed) {
             self.disk.remove(&file_name(kept.sequence))?;
-            self.disk.sync_dir()?;
         }
         Ok(())
     }

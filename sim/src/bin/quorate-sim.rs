@@ -144,11 +144,13 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 
 fn seconds(text: &str) -> Result<(u64, u64), String> {
     let range = match text.split_once("..") {
-        Some((least, most)) => (least.parse(), most.parse()),
+        Some((least, most)) => (least.parse::<u64>(), most.parse::<u64>()),
         None => (text.parse(), text.parse()),
     };
     match range {
-        (Ok(least), Ok(most)) if 1 <= least && least <= most && most <= 3_600 => Ok((least * 1_000, most * 1_000)),
+        (Ok(least), Ok(most)) if 1 <= least && least <= most && most <= 3_600 => {
+            Ok((least * 1_000, most * 1_000))
+        }
         _ => Err(format!("{text:?} is not a number of seconds from 1 to 3600, nor LEAST..MOST")),
     }
 }
@@ -280,7 +282,12 @@ fn print_json(summary: &Summary) -> anyhow::Result<()> {
 
 fn print_failure(seed: u64, outcome: &Outcome) {
     let Some(violation) = &outcome.violation else { return };
-    eprintln!("  seed {seed} at {:.6} s, step {}: {}", violation.time as f64 / 1e9, violation.step, violation.rule.name());
+    eprintln!(
+        "  seed {seed} at {:.6} s, step {}: {}",
+        violation.time as f64 / 1e9,
+        violation.step,
+        violation.rule.name()
+    );
     eprintln!("  {}", violation.message);
     for machine in &outcome.machines {
         eprintln!("    {machine}");
@@ -296,7 +303,8 @@ fn is_noise(line: &str) -> bool {
 fn replay(args: &ReplayArgs) -> anyhow::Result<bool> {
     let plan: Plan = match (&args.plan, args.seed) {
         (Some(path), _) => {
-            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let text =
+                std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
             serde_json::from_str(&text).with_context(|| format!("{} is not a plan", path.display()))?
         }
         (None, Some(seed)) => generate(seed, &args.limits.limits()),
@@ -315,7 +323,12 @@ fn replay(args: &ReplayArgs) -> anyhow::Result<bool> {
     for machine in &outcome.machines {
         println!("{machine}");
     }
-    println!("hash {:016x}, {} events, {:.3} simulated s", outcome.hash, outcome.events, outcome.time as f64 / 1e9);
+    println!(
+        "hash {:016x}, {} events, {:.3} simulated s",
+        outcome.hash,
+        outcome.events,
+        outcome.time as f64 / 1e9
+    );
     print_failure(plan.seed, &outcome);
     Ok(outcome.violation.is_none())
 }

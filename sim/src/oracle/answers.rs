@@ -38,7 +38,11 @@ pub fn confirmed(request: &pb::ClientRequest) -> bool {
         Some(Ask::List(ask)) => !ask.stale,
         Some(Ask::GetJob(ask)) => !ask.stale,
         Some(
-            Ask::KeepSession(_) | Ask::Heartbeat(_) | Ask::ListExecutors(_) | Ask::GetExecutor(_) | Ask::ListJobs(_),
+            Ask::KeepSession(_)
+            | Ask::Heartbeat(_)
+            | Ask::ListExecutors(_)
+            | Ask::GetExecutor(_)
+            | Ask::ListJobs(_),
         ) => true,
         _ => false,
     }
@@ -75,13 +79,17 @@ impl Answers {
             || matches!(&request.body, Some(Ask::GetJob(pb::GetJobRequest { stale: true, .. })));
         if !stale {
             let holds = index > floor || (index == floor && id.is_none());
-            ledger.hold(Rule::RealTime, holds, || format!("{}; when it was asked, {floor} had been answered", told()));
+            ledger.hold(Rule::RealTime, holds, || {
+                format!("{}; when it was asked, {floor} had been answered", told())
+            });
             self.floor = self.floor.max(index);
         }
         if let Some(id) = id.filter(|id| id.session != 0) {
             let effect = reference.requests.get(&(id.session, id.sequence));
-            let expired = refusal(reply).is_some_and(|refusal| refusal.code() == pb::RefusalCode::SessionExpired);
-            let holds = expired || effect.is_some_and(|effect| effect.reply.body == reply.body && effect.index == index);
+            let expired =
+                refusal(reply).is_some_and(|refusal| refusal.code() == pb::RefusalCode::SessionExpired);
+            let holds = expired
+                || effect.is_some_and(|effect| effect.reply.body == reply.body && effect.index == index);
             ledger.hold(Rule::AnswerCommitted, holds, || {
                 format!("{}: {:?}; the log says {effect:?}", told(), reply.body)
             });
@@ -90,24 +98,35 @@ impl Answers {
     }
 
     #[allow(clippy::unused_self, reason = "it belongs to the rules of answers")]
-    fn value(&self, ledger: &mut Ledger, reference: &Reference, request: &pb::ClientRequest, reply: &pb::ClientReply) {
+    fn value(
+        &self,
+        ledger: &mut Ledger,
+        reference: &Reference,
+        request: &pb::ClientRequest,
+        reply: &pb::ClientReply,
+    ) {
         let index = Index(reply.index);
         let told = || format!("{} is answered {:?}", brief(request), reply);
         match (&request.body, &reply.body) {
             (Some(Ask::Get(ask)), Some(Body::Get(got))) => {
                 let said = got.item.as_ref().map(|item| (item.value.clone(), item.mod_revision));
                 let known = reference.key_at(&ask.key, index);
-                ledger.hold(Rule::AnswerValue, said.as_ref() == known, || format!("{}; the log says {known:?}", told()));
+                ledger.hold(Rule::AnswerValue, said.as_ref() == known, || {
+                    format!("{}; the log says {known:?}", told())
+                });
             }
             (Some(Ask::List(_)), Some(Body::List(list))) => {
                 let said: Vec<(Bytes, Bytes)> =
                     list.items.iter().map(|item| (item.key.clone(), item.value.clone())).collect();
                 let at = |key: &Bytes| reference.key_at(key, index).map(|item| (key.clone(), item.0.clone()));
                 let known: Vec<_> = reference.keys.keys().filter_map(at).collect();
-                ledger.hold(Rule::AnswerValue, said == known, || format!("{}; the log says {known:?}", told()));
+                ledger
+                    .hold(Rule::AnswerValue, said == known, || format!("{}; the log says {known:?}", told()));
             }
             (Some(Ask::GetJob(_)), Some(Body::Job(status))) => self.job(ledger, reference, status, index),
-            (Some(Ask::GetJob(ask)), Some(Body::Refusal(refusal))) if refusal.code() == pb::RefusalCode::NotFound => {
+            (Some(Ask::GetJob(ask)), Some(Body::Refusal(refusal)))
+                if refusal.code() == pb::RefusalCode::NotFound =>
+            {
                 let known = reference.jobs.job_at(&ask.id, index);
                 ledger.hold(Rule::JobKept, known.is_none(), || format!("{}; the log says {known:?}", told()));
             }
@@ -118,13 +137,17 @@ impl Answers {
                 let said: BTreeSet<&str> =
                     list.jobs.iter().filter_map(|status| Some(status.job.as_ref()?.id.as_str())).collect();
                 let there = |id: &&str| reference.jobs.job_at(id, index).is_some();
-                let known: BTreeSet<&str> = reference.jobs.history.keys().map(String::as_str).filter(there).collect();
+                let known: BTreeSet<&str> =
+                    reference.jobs.history.keys().map(String::as_str).filter(there).collect();
                 ledger.hold(Rule::JobKept, said == known, || format!("{}; the log says {known:?}", told()));
             }
             (Some(Ask::Heartbeat(ask)), Some(Body::Heartbeat(beat))) => {
                 let known = reference.jobs.executor_at(ExecutorId(ask.executor), Index(beat.index));
                 ledger.hold(Rule::ExecutorFresh, known, || {
-                    format!("a heartbeat of executor {} is acknowledged as of {}, where it is not", ask.executor, beat.index)
+                    format!(
+                        "a heartbeat of executor {} is acknowledged as of {}, where it is not",
+                        ask.executor, beat.index
+                    )
                 });
             }
             _ => {}

@@ -58,6 +58,15 @@ impl Jobs {
         history.get(place.checked_sub(1)?)?.1
     }
 
+    /// The entry that created the job of this id that was there at an index: tells jobs of one id apart.
+    #[must_use]
+    pub fn created(&self, id: &str, index: Index) -> Index {
+        let history = self.history.get(id).map_or(&[][..], Vec::as_slice);
+        let before = &history[..history.partition_point(|(from, _)| *from <= index)];
+        let gone = before.iter().rposition(|(_, state)| state.is_none()).map_or(0, |place| place + 1);
+        before.get(gone).map_or(Index(0), |(from, _)| *from)
+    }
+
     fn job_now(&self, id: &str) -> Option<JobState> {
         self.history.get(id)?.last()?.1
     }
@@ -104,7 +113,9 @@ impl Jobs {
         {
             let after = self.job_now(id.as_str());
             let holds = after.is_some_and(|after| after == JobState::Canceling || job_ended(after));
-            ledger.hold(Rule::CancelKept, holds, || format!("entry {index} cancels job {id}, which is then {after:?}"));
+            ledger.hold(Rule::CancelKept, holds, || {
+                format!("entry {index} cancels job {id}, which is then {after:?}")
+            });
         }
     }
 
@@ -136,7 +147,8 @@ impl Jobs {
             return;
         };
         let Some(old) = self.tasks.insert(key.clone(), new.clone()) else {
-            ledger.hold(Rule::TaskEdges, new.epoch <= 1, || format!("entry {index} makes task {key}: {new:?}"));
+            let fresh = new.epoch == 0 || new.state() == TaskState::Assigned;
+            ledger.hold(Rule::TaskEdges, fresh, || format!("entry {index} makes task {key}: {new:?}"));
             return;
         };
         let told = || format!("entry {index} moves task {key} from {} to {}", brief(&old), brief(new));
@@ -148,7 +160,7 @@ impl Jobs {
         }
         let edge = match to {
             TaskState::Assigned => {
-                (same_epoch && from == to && old.executor == new.executor) || new.epoch == old.epoch + 1
+                (same_epoch && from == to && old.executor == new.executor) || new.epoch > old.epoch
             }
             TaskState::Online => {
                 same_epoch
@@ -168,7 +180,12 @@ impl Jobs {
             ledger.hold(Rule::TaskEdges, there, || format!("{}; there is no such executor", told()));
             if from == TaskState::Pending {
                 ledger.hold(Rule::Backoff, state.time().0 >= old.not_before_ms, || {
-                    format!("{} at cluster time {}, and was to wait until {}", told(), state.time(), old.not_before_ms)
+                    format!(
+                        "{} at cluster time {}, and was to wait until {}",
+                        told(),
+                        state.time(),
+                        old.not_before_ms
+                    )
                 });
             }
         }
@@ -180,7 +197,9 @@ impl Jobs {
         let new = record.map(pb::Job::state);
         if let (Some(old), Some(new)) = (old, new) {
             let rule = if job_ended(old) { Rule::TerminalStays } else { Rule::JobForward };
-            ledger.hold(rule, job_edge(old, new), || format!("entry {index} moves job {id} from {old:?} to {new:?}"));
+            ledger.hold(rule, job_edge(old, new), || {
+                format!("entry {index} moves job {id} from {old:?} to {new:?}")
+            });
         }
         if let (Some(old), None) = (old, new) {
             let asked = matches!(&proposal.command, Command::DeleteJob { id: asked } if asked == id);
@@ -190,7 +209,9 @@ impl Jobs {
         }
         if old.is_none() && new.is_some() {
             let asked = matches!(proposal.command, Command::SubmitJob { .. });
-            ledger.hold(Rule::OneCreate, asked, || format!("entry {index}, {:?}, makes job {id}", proposal.command));
+            ledger.hold(Rule::OneCreate, asked, || {
+                format!("entry {index}, {:?}, makes job {id}", proposal.command)
+            });
         }
         if let Some(record) = record.filter(|record| job_ended(record.state())) {
             let tasks = record.specification.as_ref().map_or(0, |specification| specification.tasks.max(1));

@@ -126,7 +126,10 @@ impl Consensus {
             let durable = hard_state.term > term
                 || (hard_state.term == term && hard_state.vote == Some(NodeId(envelope.to)));
             ledger.hold(Rule::VoteDurable, durable, || {
-                format!("node {} grants term {term} to {}; on its disk: {hard_state:?}", master.id, envelope.to)
+                format!(
+                    "node {} grants term {term} to {}; on its disk: {hard_state:?}",
+                    master.id, envelope.to
+                )
             });
             let first = *self.votes_given.entry((master.id.0, envelope.term)).or_insert(envelope.to);
             ledger.hold(Rule::OneVote, first == envelope.to, || {
@@ -144,7 +147,8 @@ impl Consensus {
         if let Some(index) = acknowledged.map(Index) {
             let own = master.node.as_ref().and_then(|node| node.raft().term_at(index));
             let on_disk = image.term_at(index);
-            let holds = index <= image.start.index || (on_disk.is_some() && (own.is_none() || own == on_disk));
+            let holds =
+                index <= image.start.index || (on_disk.is_some() && (own.is_none() || own == on_disk));
             ledger.hold(Rule::AckDurable, holds, || {
                 format!(
                     "node {} acknowledges {index} (term {own:?}) to {}; on its disk: {:?} to {:?}, there {on_disk:?}",
@@ -154,14 +158,25 @@ impl Consensus {
                     image.last()
                 )
             });
-            ledger.hold(Rule::AckDurable, image.hard_state.term >= term || image.last().term >= term, || {
-                format!("node {} acknowledges in term {term}; on its disk: {:?}", master.id, image.hard_state)
+            // Entries of older terms count for nothing in this one: only with an own one must its term be known for ever.
+            let own_term = on_disk == Some(term) && index > image.start.index;
+            ledger.hold(Rule::AckDurable, !own_term || image.hard_state.term >= term, || {
+                format!(
+                    "node {} acknowledges {index} of term {term}; on its disk: {:?}",
+                    master.id, image.hard_state
+                )
             });
         }
     }
 
     /// After each step of a node.
-    pub fn stepped(&mut self, ledger: &mut Ledger, reference: &mut Reference, masters: &[Master], place: usize) {
+    pub fn stepped(
+        &mut self,
+        ledger: &mut Ledger,
+        reference: &mut Reference,
+        masters: &[Master],
+        place: usize,
+    ) {
         let master = &masters[place];
         let Some(node) = &master.node else { return };
         let raft = node.raft();
@@ -184,13 +199,23 @@ impl Consensus {
             let begun = raft.role() == Role::Candidate || leads;
             let most = if begun { self.term_max.next() } else { self.term_max };
             ledger.hold(Rule::TermObserved, term <= most, || {
-                format!("node {} is {:?} in term {term}; the highest so far is {}", master.id, raft.role(), self.term_max)
+                format!(
+                    "node {} is {:?} in term {term}; the highest so far is {}",
+                    master.id,
+                    raft.role(),
+                    self.term_max
+                )
             });
             self.term_max = term;
         }
         if master.wiped {
             ledger.hold(Rule::NoVoteWiped, !raft.has_vote() && raft.role() == Role::Follower, || {
-                format!("node {} was wiped, and is {:?} with a vote: {}", master.id, raft.role(), raft.has_vote())
+                format!(
+                    "node {} was wiped, and is {:?} with a vote: {}",
+                    master.id,
+                    raft.role(),
+                    raft.has_vote()
+                )
             });
         }
         if leads && !(before.leads && before.term == term) {
@@ -202,7 +227,10 @@ impl Consensus {
         }
         if applied != before.applied {
             ledger.hold(Rule::CommitGrows, applied >= before.applied && applied <= commit, || {
-                format!("node {} applied {} and then {applied}; committed is {commit}", master.id, before.applied)
+                format!(
+                    "node {} applied {} and then {applied}; committed is {commit}",
+                    master.id, before.applied
+                )
             });
             reference.same_state(ledger, master);
         }
@@ -218,7 +246,11 @@ impl Consensus {
         let quorum = masters.len() / 2 + 1;
         let votes = self.votes_durable.get(&(term, master.id)).cloned().unwrap_or_default();
         ledger.hold(Rule::LeaderQuorum, votes.len() >= quorum, || {
-            format!("node {} leads in term {term} with durable votes of places {votes:?} of {}", master.id, masters.len())
+            format!(
+                "node {} leads in term {term} with durable votes of places {votes:?} of {}",
+                master.id,
+                masters.len()
+            )
         });
         // By log matching, the last entry that was committed in a lower term stands for all before it.
         let last = self.committed.iter().rposition(|committed| committed.in_term < term);
@@ -228,7 +260,12 @@ impl Consensus {
             ledger.hold(
                 Rule::LeaderCompleteness,
                 has == Some(entry.term) || entry.index < raft.first_index(),
-                || format!("node {} leads in term {term}; it lacks {entry:?}, there it has {has:?}", master.id),
+                || {
+                    format!(
+                        "node {} leads in term {term}; it lacks {entry:?}, there it has {has:?}",
+                        master.id
+                    )
+                },
             );
         }
     }
@@ -246,7 +283,11 @@ impl Consensus {
         let Some(node) = &master.node else { return };
         let raft = node.raft();
         ledger.hold(Rule::CommitGrows, to >= from && to <= raft.last_index(), || {
-            format!("node {} had committed {from}, and then {to}; its log ends at {}", master.id, raft.last_index())
+            format!(
+                "node {} had committed {from}, and then {to}; its log ends at {}",
+                master.id,
+                raft.last_index()
+            )
         });
         if by_count {
             let there = raft.term_at(to);

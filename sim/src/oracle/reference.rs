@@ -48,7 +48,8 @@ impl Default for Reference {
     fn default() -> Self {
         let state = State::default();
         let hashes = vec![state.hash()];
-        let (requests, asked, keys, jobs) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), Jobs::default());
+        let (requests, asked, keys, jobs) =
+            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), Jobs::default());
         Self { state, hashes, requests, asked, keys, jobs }
     }
 }
@@ -70,7 +71,10 @@ impl Reference {
         let proposal = match codec::decode(&entry.data) {
             Ok(proposal) => proposal,
             Err(error) => {
-                return ledger.fail(Rule::Contract, format!("committed entry {} does not decode: {error}", entry.index));
+                return ledger.fail(
+                    Rule::Contract,
+                    format!("committed entry {} does not decode: {error}", entry.index),
+                );
             }
         };
         let applied = self.state.apply(&ApplyContext { index: entry.index }, proposal.clone());
@@ -89,12 +93,18 @@ impl Reference {
     }
 
     /// Whether the entry's request takes effect here: it is not refused, and not a repetition.
-    fn request(&mut self, ledger: &mut Ledger, index: Index, proposal: &Proposal, reply: &pb::ClientReply) -> bool {
+    fn request(
+        &mut self,
+        ledger: &mut Ledger,
+        index: Index,
+        proposal: &Proposal,
+        reply: &pb::ClientReply,
+    ) -> bool {
         let Some(id) = proposal.request else { return refusal(reply).is_none() };
         let key = (id.session.0, id.sequence);
         self.asked.insert(index, key);
-        let expired = refusal(reply)
-            .is_some_and(|refusal| refusal.code == i32::from(pb::RefusalCode::SessionExpired));
+        let expired =
+            refusal(reply).is_some_and(|refusal| refusal.code == i32::from(pb::RefusalCode::SessionExpired));
         if expired {
             return false;
         }
@@ -143,7 +153,12 @@ impl Reference {
             _ => return,
         };
         ledger.hold(Rule::AnswerValue, fits, || {
-            format!("entry {index}, {:?}, is answered {:?}; the key held {:?}", proposal.command, reply.body, self.key_at(key, index))
+            format!(
+                "entry {index}, {:?}, is answered {:?}; the key held {:?}",
+                proposal.command,
+                reply.body,
+                self.key_at(key, index)
+            )
         });
         if let Some(change) = change {
             self.keys.entry(key.clone()).or_default().push((index, change));

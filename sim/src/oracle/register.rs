@@ -3,7 +3,9 @@
 use super::{Ledger, Reference, Rule};
 use crate::wgl::{Action, Operation, Verdict, check};
 use bytes::Bytes;
-use quorate_proto::v1::{self as pb, client_reply::Body, client_request::Body as Ask, compare_and_set_request::Expected};
+use quorate_proto::v1::{
+    self as pb, client_reply::Body, client_request::Body as Ask, compare_and_set_request::Expected,
+};
 use std::collections::BTreeMap;
 
 /// Steps of the search for one key.
@@ -36,7 +38,8 @@ impl Register {
 
     fn action(&mut self, recorded: &Recorded, reference: &Reference) -> Option<(Bytes, Operation)> {
         let id = super::answers::request_id(&recorded.request);
-        let answered = recorded.answer.as_ref().filter(|(_, reply)| super::reference::refusal(reply).is_none());
+        let answered =
+            recorded.answer.as_ref().filter(|(_, reply)| super::reference::refusal(reply).is_none());
         let answer = answered.map_or(u64::MAX, |(time, _)| *time);
         let reply = answered.and_then(|(_, reply)| reply.body.clone()).or_else(|| {
             // Not answered: if the committed log has it, it took effect, else it never did.
@@ -53,7 +56,9 @@ impl Register {
                 let seen = got.item.as_ref().map(|item| self.number(&item.value));
                 (&ask.key, Action::Read(seen))
             }
-            (Ask::Delete(ask), Body::Delete(delete)) => (&ask.key, Action::Delete { was: Some(delete.deleted) }),
+            (Ask::Delete(ask), Body::Delete(delete)) => {
+                (&ask.key, Action::Delete { was: Some(delete.deleted) })
+            }
             (Ask::CompareAndSet(ask), Body::CompareAndSet(set)) => {
                 let new = self.number(&ask.new_value);
                 if set.succeeded {

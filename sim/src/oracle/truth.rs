@@ -1,7 +1,7 @@
 //! What really runs: rules over the processes of all machines, whatever masters and agents believe.
 
 use super::{Ledger, Rule};
-use quorate_core::types::{AttemptId, ExecutorId, TaskKey, Time};
+use quorate_core::types::{AttemptId, ExecutorId, Index, TaskKey, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One process that runs.
@@ -10,6 +10,19 @@ struct Runs {
     attempt: AttemptId,
     machine: u8,
     executor: Option<ExecutorId>,
+    /// The entry that created its job.
+    created: Index,
+}
+
+/// A process as its machine knows it.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// Unlike every other.
+    pub serial: u64,
+    /// Where.
+    pub machine: u8,
+    /// What its agent was registered as.
+    pub executor: Option<ExecutorId>,
 }
 
 /// The rules' memory.
@@ -17,7 +30,7 @@ struct Runs {
 pub struct Truth {
     started: BTreeSet<AttemptId>,
     runs: BTreeMap<u64, Runs>,
-    by_task: BTreeMap<TaskKey, BTreeSet<u64>>,
+    by_task: BTreeMap<(TaskKey, Index), BTreeSet<u64>>,
     frozen: BTreeSet<u8>,
 }
 
@@ -37,24 +50,27 @@ impl Truth {
         });
     }
 
-    /// A process runs.
-    pub fn up(&mut self, ledger: &mut Ledger, serial: u64, machine: u8, executor: Option<ExecutorId>, attempt: &AttemptId) {
-        self.runs.insert(serial, Runs { attempt: attempt.clone(), machine, executor });
-        self.by_task.entry(attempt.task.clone()).or_default().insert(serial);
-        self.one(ledger, &attempt.task);
+    /// A process runs. `created`: the entry that created its job.
+    pub fn up(&mut self, ledger: &mut Ledger, seen: Seen, attempt: &AttemptId, created: Index) {
+        let Seen { serial, machine, executor } = seen;
+        self.runs.insert(serial, Runs { attempt: attempt.clone(), machine, executor, created });
+        let task = (attempt.task.clone(), created);
+        self.by_task.entry(task.clone()).or_default().insert(serial);
+        self.one(ledger, &task);
     }
 
     /// A process has ended, with all below it.
     pub fn down(&mut self, serial: u64) {
         if let Some(runs) = self.runs.remove(&serial)
-            && let Some(all) = self.by_task.get_mut(&runs.attempt.task)
+            && let Some(all) = self.by_task.get_mut(&(runs.attempt.task, runs.created))
         {
             all.remove(&serial);
         }
     }
 
-    fn one(&self, ledger: &mut Ledger, task: &TaskKey) {
-        let awake = |serial: &&u64| self.runs.get(serial).is_some_and(|runs| !self.frozen.contains(&runs.machine));
+    fn one(&self, ledger: &mut Ledger, task: &(TaskKey, Index)) {
+        let awake =
+            |serial: &&u64| self.runs.get(serial).is_some_and(|runs| !self.frozen.contains(&runs.machine));
         let live: Vec<&u64> = self.by_task.get(task).into_iter().flatten().filter(awake).collect();
         ledger.hold(Rule::OneAttemptRuns, live.len() <= 1, || {
             let runs: Vec<String> = live
@@ -62,7 +78,7 @@ impl Truth {
                 .filter_map(|serial| self.runs.get(serial))
                 .map(|runs| format!("{} on machine {}", runs.attempt, runs.machine))
                 .collect();
-            format!("task {task} runs as {}", runs.join(" and as "))
+            format!("task {} runs as {}", task.0, runs.join(" and as "))
         });
     }
 
@@ -74,8 +90,8 @@ impl Truth {
     /// A machine goes on; what its guards kill at once is no longer among its processes.
     pub fn thaw(&mut self, ledger: &mut Ledger, machine: u8) {
         self.frozen.remove(&machine);
-        let tasks: BTreeSet<TaskKey> =
-            self.runs.values().filter(|runs| runs.machine == machine).map(|runs| runs.attempt.task.clone()).collect();
+        let here = self.runs.values().filter(|runs| runs.machine == machine);
+        let tasks: BTreeSet<_> = here.map(|runs| (runs.attempt.task.clone(), runs.created)).collect();
         for task in tasks {
             self.one(ledger, &task);
         }
@@ -88,7 +104,10 @@ impl Truth {
             .values()
             .find(|runs| runs.executor == Some(executor) && !self.frozen.contains(&runs.machine));
         ledger.hold(Rule::DeathLast, left.is_none(), || {
-            format!("executor {executor} is taken out of the cluster; it still runs {:?}", left.map(|runs| runs.attempt.to_string()))
+            format!(
+                "executor {executor} is taken out of the cluster; it still runs {:?}",
+                left.map(|runs| runs.attempt.to_string())
+            )
         });
     }
 
@@ -104,6 +123,10 @@ mod tests {
     use super::*;
     use quorate_core::types::{Epoch, JobId};
 
+    fn seen(serial: u64, machine: u8, executor: u64) -> Seen {
+        Seen { serial, machine, executor: Some(ExecutorId(executor)) }
+    }
+
     fn attempt(epoch: u64) -> AttemptId {
         AttemptId { task: TaskKey { job: JobId::parse("a").unwrap(), number: 0 }, epoch: Epoch(epoch) }
     }
@@ -111,10 +134,10 @@ mod tests {
     #[test]
     fn two_running_attempts_are_seen_and_frozen_ones_do_not_count() {
         let (mut truth, mut ledger) = (Truth::default(), Ledger::default());
-        truth.up(&mut ledger, 1, 0, Some(ExecutorId(1)), &attempt(1));
+        truth.up(&mut ledger, seen(1, 0, 1), &attempt(1), Index(1));
         truth.freeze(0);
         truth.departed(&mut ledger, ExecutorId(1));
-        truth.up(&mut ledger, 2, 1, Some(ExecutorId(2)), &attempt(2));
+        truth.up(&mut ledger, seen(2, 1, 2), &attempt(2), Index(1));
         assert_eq!(ledger.violation, None);
         truth.thaw(&mut ledger, 0);
         assert_eq!(ledger.violation.unwrap().rule, Rule::OneAttemptRuns);
@@ -123,7 +146,7 @@ mod tests {
     #[test]
     fn work_that_outlives_its_executor_is_seen() {
         let (mut truth, mut ledger) = (Truth::default(), Ledger::default());
-        truth.up(&mut ledger, 1, 0, Some(ExecutorId(1)), &attempt(1));
+        truth.up(&mut ledger, seen(1, 0, 1), &attempt(1), Index(1));
         truth.departed(&mut ledger, ExecutorId(1));
         assert_eq!(ledger.violation.take().unwrap().rule, Rule::DeathLast);
         truth.down(1);

@@ -1,8 +1,8 @@
 //! From a seed to a plan. Each part has draws of its own, so that a change of one leaves the others.
 
 use super::{
-    ClientPlan, ClockPlan, DiskPlan, ExecutorsPlan, Expectation, Fault, FaultKind, JobPlan, MastersPlan, NetworkPlan,
-    Operation, Plan, PlannedOperation,
+    ClientPlan, ClockPlan, DiskPlan, ExecutorsPlan, Expectation, Fault, FaultKind, JobPlan, MastersPlan,
+    NetworkPlan, Operation, Plan, PlannedOperation,
 };
 use quorate_core::random::Draws;
 use std::time::Duration;
@@ -139,11 +139,20 @@ fn network(seed: u64, faults: bool) -> NetworkPlan {
     let mut draws = Draws::new(seed, PART_NETWORK);
     let latency_min_us = draws.range(50, 500);
     let latency_max_us = latency_min_us + *pick(&mut draws, &[100, 1_000, 5_000, 20_000]);
-    let mut some = |chance: u64, most: u64| if percent(&mut draws, chance) { draws.range(1, most) } else { 0 };
+    let mut some =
+        |chance: u64, most: u64| if percent(&mut draws, chance) { draws.range(1, most) } else { 0 };
     let (tail_ppm, tail_us) = (some(40, 20_000), some(100, 150_000));
     let (loss_ppm, duplicate_ppm, reorder_ppm) = (some(40, 30_000), some(50, 50_000), some(50, 100_000));
     if !faults {
-        return NetworkPlan { latency_min_us, latency_max_us, tail_ppm: 0, tail_us: 0, loss_ppm: 0, duplicate_ppm: 0, reorder_ppm: 0 };
+        return NetworkPlan {
+            latency_min_us,
+            latency_max_us,
+            tail_ppm: 0,
+            tail_us: 0,
+            loss_ppm: 0,
+            duplicate_ppm: 0,
+            reorder_ppm: 0,
+        };
     }
     NetworkPlan { latency_min_us, latency_max_us, tail_ppm, tail_us, loss_ppm, duplicate_ppm, reorder_ppm }
 }
@@ -195,13 +204,20 @@ fn key_operation(draws: &mut Draws, keys: u64) -> Operation {
             }
         }
         _ => {
-            let expect = *pick(draws, &[Expectation::Absent, Expectation::LastValue, Expectation::LastRevision]);
+            let expect =
+                *pick(draws, &[Expectation::Absent, Expectation::LastValue, Expectation::LastRevision]);
             Operation::CompareAndSet { key, expect }
         }
     }
 }
 
-fn job_operation(draws: &mut Draws, client: u64, slots: u32, jobs: &mut u64, own: &mut Vec<String>) -> Operation {
+fn job_operation(
+    draws: &mut Draws,
+    client: u64,
+    slots: u32,
+    jobs: &mut u64,
+    own: &mut Vec<String>,
+) -> Operation {
     const JOBS_MOST: u64 = 24;
     let some_job = |draws: &mut Draws| format!("job-{}", draws.range(0, JOBS_MOST / 2));
     match draws.range(0, 11) {
@@ -219,7 +235,8 @@ fn job_operation(draws: &mut Draws, client: u64, slots: u32, jobs: &mut u64, own
             };
             Operation::Submit { job: job(draws, id, slots) }
         }
-        4 if !own.is_empty() => Operation::DeleteJob { id: own.remove(0) },
+        4 if own.is_empty() || percent(draws, 40) => Operation::DeleteJob { id: some_job(draws) },
+        4 => Operation::DeleteJob { id: own.remove(0) },
         5..=6 => Operation::Cancel { id: some_job(draws), timeout_ms: draws.range(200, 4_000) },
         7 if !own.is_empty() => {
             Operation::Cancel { id: pick(draws, own).clone(), timeout_ms: draws.range(200, 4_000) }

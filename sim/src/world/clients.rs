@@ -56,7 +56,8 @@ impl World {
         }
         let to = client.target;
         let origin = Origin::Client { client: place, attempt };
-        if let Some(time) = self.network.send(self.time, Endpoint::Client(place), Endpoint::Master(to), 1)[0] {
+        if let Some(time) = self.network.send(self.time, Endpoint::Client(place), Endpoint::Master(to), 1)[0]
+        {
             self.queue.push(time, Event::RequestGone { to, origin });
         }
         self.client_failed(place, None);
@@ -73,7 +74,8 @@ impl World {
         let masters = self.plan.masters.clocks.len() as u64;
         let client = &mut self.clients[usize::from(place)];
         let Some(busy) = &client.busy else { return };
-        let next = leader.filter(|leader| *leader > 0).map_or(u64::from(client.target) + 1, |leader| leader - 1);
+        let next =
+            leader.filter(|leader| *leader > 0).map_or(u64::from(client.target) + 1, |leader| leader - 1);
         client.target = (next % masters) as u8;
         client.attempt += 1;
         let attempt = client.attempt;

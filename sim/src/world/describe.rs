@@ -18,14 +18,21 @@ pub(super) fn envelope(envelope: &pb::Envelope) -> String {
             )
         }
         Some(Body::SnapshotChunk(chunk)) => {
-            format!("snapshot {}.{} chunk {} last {}", chunk.entry_term, chunk.index, chunk.number, chunk.last)
+            format!(
+                "snapshot {}.{} chunk {} last {}",
+                chunk.entry_term, chunk.index, chunk.number, chunk.last
+            )
         }
         Some(Body::Forward(forward)) => {
             let request = forward.request.as_ref().map(crate::oracle::answers::brief);
             format!("forward {}: {}", forward.id, request.unwrap_or_default())
         }
         Some(Body::ForwardReply(forward)) => {
-            format!("forward reply {}: {}", forward.id, forward.reply.as_ref().map_or_else(String::new, reply))
+            format!(
+                "forward reply {}: {}",
+                forward.id,
+                forward.reply.as_ref().map_or_else(String::new, reply)
+            )
         }
         Some(other) => format!("{other:?}"),
         None => "nothing".to_owned(),
@@ -78,10 +85,20 @@ pub(super) fn reply(reply: &pb::ClientReply) -> String {
             let desired: Vec<String> = beat.desired.iter().map(name).collect();
             format!("heartbeat {} index {} desired [{}]", beat.sequence, beat.index, desired.join(", "))
         }
+        Some(client_reply::Body::Job(status)) => job(status),
+        Some(client_reply::Body::ListJobs(list)) => list.jobs.iter().map(job).collect::<Vec<_>>().join("; "),
         Some(other) => format!("{other:?}"),
         None => "nothing".to_owned(),
     };
     format!("@{} {what}", reply.index)
+}
+
+fn job(status: &pb::JobStatus) -> String {
+    let Some(job) = &status.job else { return "no job".to_owned() };
+    let task =
+        |task: &pb::Task| format!("{}:{:?}@{} on {}", task.number, task.state(), task.epoch, task.executor);
+    let tasks: Vec<String> = status.tasks.iter().map(task).collect();
+    format!("{} {:?} {}", job.id, job.state(), tasks.join(" "))
 }
 
 /// A call to an executor.
@@ -94,5 +111,8 @@ pub(super) fn call(call: &pb::ExecutorCall) -> String {
     };
     let attempt = attempt.clone().unwrap_or_default();
     let header = header.unwrap_or_default();
-    format!("{name} {}/{}@{} term {} index {}", attempt.job, attempt.number, attempt.epoch, header.term, header.index)
+    format!(
+        "{name} {}/{}@{} term {} index {}",
+        attempt.job, attempt.number, attempt.epoch, header.term, header.index
+    )
 }

@@ -5,7 +5,7 @@ use crate::{
     draw::{Purpose, again, chance, draw, within},
     executor::{Asked, Executor, Process},
     network::Endpoint,
-    oracle::{Rule, answers},
+    oracle::{Rule, answers, truth::Seen},
 };
 use bytes::Bytes;
 use prost::Message;
@@ -118,7 +118,9 @@ impl World {
             AgentOutput::Request { key, request, timeout } => self.agent_asks(at, key, request, timeout),
             AgentOutput::CallReply { key, reply } => {
                 let Some((to, run, key)) = self.executors[at].calls.remove(&key) else {
-                    return self.ledger.fail(Rule::Contract, format!("machine {at}: call {key} is answered twice"));
+                    return self
+                        .ledger
+                        .fail(Rule::Contract, format!("machine {at}: call {key} is answered twice"));
                 };
                 let bytes = Bytes::from(reply.encode_to_vec());
                 self.mark(23, place, key.0, &bytes);
@@ -149,7 +151,9 @@ impl World {
                 });
             }
             AgentOutput::Extend { deadline } => self.extend(at, deadline),
-            AgentOutput::Trace(event) => self.line(Endpoint::Executor(place), "trace", || format!("{event:?}")),
+            AgentOutput::Trace(event) => {
+                self.line(Endpoint::Executor(place), "trace", || format!("{event:?}"));
+            }
             AgentOutput::Stop => {
                 self.stop_agent(place);
             }
@@ -195,7 +199,8 @@ impl World {
         match reply.as_ref().map(|reply| &reply.body) {
             None => executor.target = (u64::from(executor.target) + 1).wrapping_rem(masters) as u8,
             Some(Some(Body::Refusal(refusal))) if refusal.code() == pb::RefusalCode::Unavailable => {
-                let next = if refusal.leader > 0 { refusal.leader - 1 } else { u64::from(executor.target) + 1 };
+                let next =
+                    if refusal.leader > 0 { refusal.leader - 1 } else { u64::from(executor.target) + 1 };
                 executor.target = (next % masters) as u8;
             }
             Some(_) => {}
@@ -241,7 +246,13 @@ impl World {
         self.step_agent(at, AgentInput::Call { key: own, call: Box::new(call) });
     }
 
-    fn start_process(&mut self, at: usize, attempt: AttemptId, specification: &pb::JobSpecification, deadline: Time) {
+    fn start_process(
+        &mut self,
+        at: usize,
+        attempt: AttemptId,
+        specification: &pb::JobSpecification,
+        deadline: Time,
+    ) {
         let place = at as u8;
         self.serial += 1;
         let serial = self.serial;
@@ -254,7 +265,8 @@ impl World {
         let job = attempt.task.job.as_str().bytes().fold(0, |hash, byte| again(hash, u64::from(byte)));
         let luck =
             draw(self.plan.seed, Purpose::Process, &[job, u64::from(attempt.task.number), attempt.epoch.0]);
-        let numbers: Vec<u64> = specification.argv.iter().skip(1).filter_map(|text| text.parse().ok()).collect();
+        let numbers: Vec<u64> =
+            specification.argv.iter().skip(1).filter_map(|text| text.parse().ok()).collect();
         let number = |place: usize| numbers.get(place).copied().unwrap_or(0);
         let process = Process {
             attempt,
@@ -287,7 +299,9 @@ impl World {
 
     pub(super) fn process_up(&mut self, place: u8, serial: u64) {
         let executor = &mut self.executors[usize::from(place)];
-        let Some(process) = executor.processes.get_mut(&serial).filter(|process| !process.killed) else { return };
+        let Some(process) = executor.processes.get_mut(&serial).filter(|process| !process.killed) else {
+            return;
+        };
         process.up = true;
         let (attempt, ends, code) = (process.attempt.clone(), self.time + process.runs_for, process.code);
         let id = executor.agent.as_ref().and_then(Agent::executor);
@@ -295,7 +309,10 @@ impl World {
         self.line(Endpoint::Executor(place), "up", || attempt.to_string());
         self.count("process started");
         if let Some(oracles) = &mut self.oracles {
-            oracles.truth.up(&mut self.ledger, serial, place, id, &attempt);
+            // Epochs are given in order of the log.
+            let created = oracles.reference.jobs.created(attempt.task.job.as_str(), Index(attempt.epoch.0));
+            let seen = Seen { serial, machine: place, executor: id };
+            oracles.truth.up(&mut self.ledger, seen, &attempt, created);
         }
         let event = ProcessEvent::Ended { end: pb::AttemptEnd::Exited, code, message: String::new() };
         self.queue.push(ends, Event::ProcessEnd { executor: place, serial, event });
@@ -305,7 +322,8 @@ impl World {
     fn tell_process(&mut self, place: u8, serial: u64, event: ProcessEvent) {
         let at = usize::from(place);
         let executor = &self.executors[at];
-        let Some(process) = executor.processes.get(&serial).filter(|process| process.run == executor.run) else {
+        let Some(process) = executor.processes.get(&serial).filter(|process| process.run == executor.run)
+        else {
             return;
         };
         let attempt = process.attempt.clone();
@@ -339,7 +357,9 @@ impl World {
     /// Kills all below a guard, which takes its time, but no more than was promised.
     fn kill(&mut self, place: u8, serial: u64, signal: i32) {
         let executor = &mut self.executors[usize::from(place)];
-        let Some(process) = executor.processes.get_mut(&serial).filter(|process| !process.killed) else { return };
+        let Some(process) = executor.processes.get_mut(&serial).filter(|process| !process.killed) else {
+            return;
+        };
         process.killed = true;
         let most = self.plan.executors.lease_ms[3] * MILLISECOND;
         let wait = within(draw(self.plan.seed, Purpose::KillTime, &[serial, 2]), 1, most * 9 / 10);
@@ -377,14 +397,19 @@ impl World {
         }
         let local = self.executors[at].clock.local(self.time);
         let late = |process: &Process| process.killed || process.deadline <= local;
-        let ended: Vec<u64> =
-            self.executors[at].processes.iter().filter(|(_, process)| late(process)).map(|(serial, _)| *serial).collect();
+        let ended: Vec<u64> = self.executors[at]
+            .processes
+            .iter()
+            .filter(|(_, process)| late(process))
+            .map(|(serial, _)| *serial)
+            .collect();
         // Their ends are told after what waited; they run no more from here on.
         for serial in ended {
             if let Some(oracles) = &mut self.oracles {
                 oracles.truth.down(serial);
             }
-            self.queue.push(self.time, Event::ProcessEnd { executor: place, serial, event: stopped(SIGKILL) });
+            self.queue
+                .push(self.time, Event::ProcessEnd { executor: place, serial, event: stopped(SIGKILL) });
             if let Some(process) = self.executors[at].processes.get_mut(&serial) {
                 process.killed = true;
             }
@@ -407,7 +432,9 @@ impl Executor {
                 self.lease_until = Time(0);
                 registered.ttl_ms
             }
-            (Some(Ask::Heartbeat(beat)), Some(Body::Heartbeat(answer))) if Some(ExecutorId(beat.executor)) == self.id => {
+            (Some(Ask::Heartbeat(beat)), Some(Body::Heartbeat(answer)))
+                if Some(ExecutorId(beat.executor)) == self.id =>
+            {
                 answer.ttl_ms
             }
             _ => return,

@@ -18,7 +18,10 @@ impl World {
         let ends = self.time + planned.for_ms * MILLISECOND;
         self.mark(50, fault as u8, 0, &[]);
         if let Some(log) = &mut self.log {
-            log(self.time, &format!("---       fault     {fault} for {} ms: {:?}", planned.for_ms, planned.kind));
+            log(
+                self.time,
+                &format!("---       fault     {fault} for {} ms: {:?}", planned.for_ms, planned.kind),
+            );
         }
         if self.begin_fault(fault, &planned.kind, ends) {
             self.count(planned.kind.name());
@@ -29,7 +32,8 @@ impl World {
     /// Whether it took effect.
     fn begin_fault(&mut self, fault: usize, kind: &FaultKind, ends: u64) -> bool {
         let masters = self.masters.len() as u8;
-        let others = |side: &[u8]| -> Vec<u8> { (0..masters).filter(|master| !side.contains(master)).collect() };
+        let others =
+            |side: &[u8]| -> Vec<u8> { (0..masters).filter(|master| !side.contains(master)).collect() };
         match kind {
             FaultKind::Crash { master } => self.down(*master, false, ends),
             FaultKind::PowerLoss { master } => self.down(*master, true, ends),
@@ -77,7 +81,8 @@ impl World {
             }
             FaultKind::CutExecutor { executor } => {
                 let executor = Endpoint::Executor(*executor);
-                let both = |master: u8| [(executor, Endpoint::Master(master)), (Endpoint::Master(master), executor)];
+                let both =
+                    |master: u8| [(executor, Endpoint::Master(master)), (Endpoint::Master(master), executor)];
                 self.cut(fault, (0..masters).flat_map(both).collect())
             }
             FaultKind::CutClients { master } => {
@@ -145,7 +150,9 @@ impl World {
                 self.masters[usize::from(master)].disk.failing = false;
                 self.restart(master);
             }
-            FaultKind::WallStep { master, by_ms } => self.masters[usize::from(master)].clock.step_wall(-by_ms),
+            FaultKind::WallStep { master, by_ms } => {
+                self.masters[usize::from(master)].clock.step_wall(-by_ms);
+            }
             FaultKind::AgentPause { executor } => self.unpause_agent(usize::from(executor)),
             FaultKind::AgentShutdown { executor } => {
                 let run = self.executors[usize::from(executor)].run;
@@ -240,7 +247,8 @@ impl World {
             return;
         }
         if cut {
-            let far: Vec<u8> = (0..self.masters.len() as u8).filter(|master| !side.contains(master)).collect();
+            let far: Vec<u8> =
+                (0..self.masters.len() as u8).filter(|master| !side.contains(master)).collect();
             let mut links = between(&side, &far);
             links.extend(between(&far, &side));
             self.cut(fault, links);

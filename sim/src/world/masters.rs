@@ -81,7 +81,10 @@ impl World {
         let node = NodeId(u64::from(peer) + 1);
         self.mark(2, at, u64::from(peer) << 1 | u64::from(up), &[]);
         self.line(Endpoint::Master(at), if up { "connected" } else { "reset" }, || format!("node {node}"));
-        self.step_master(usize::from(at), if up { Input::PeerConnected(node) } else { Input::PeerLost(node) });
+        self.step_master(
+            usize::from(at),
+            if up { Input::PeerConnected(node) } else { Input::PeerLost(node) },
+        );
     }
 
     /// The process ends. `power`: with its machine.
@@ -95,7 +98,8 @@ impl World {
         let luck = draw(self.plan.seed, Purpose::Survivors, &[u64::from(place), master.run]);
         let writes = master.disk.waiting.len();
         let survivors = within(again(luck, 1), 0, writes as u64) as usize;
-        let parts = if power { within(again(luck, 2), 0, master.disk.parts(survivors) as u64) as usize } else { 0 };
+        let parts =
+            if power { within(again(luck, 2), 0, master.disk.parts(survivors) as u64) as usize } else { 0 };
         let oracles = &mut self.oracles;
         let result = master.disk.crash(survivors, parts, |write| {
             if let Some(oracles) = oracles {
@@ -213,7 +217,9 @@ impl World {
                 Some(waiting) => self.reply(at, &waiting, &reply),
                 None => {
                     let left = self.masters[at].left.remove(&key);
-                    self.ledger.hold(Rule::Contract, left, || format!("node {}: request {key} is answered twice", at + 1));
+                    self.ledger.hold(Rule::Contract, left, || {
+                        format!("node {}: request {key} is answered twice", at + 1)
+                    });
                 }
             },
             Output::Call { key, address, call } => self.call(at, key, &address, &call),
@@ -245,6 +251,7 @@ impl World {
         self.line(Endpoint::Master(place), "stop", || reason.to_string());
         let expected = matches!(reason, StopReason::WriteFailed { .. });
         self.ledger.hold(Rule::Stopped, expected, || format!("node {} stops: {reason}", place + 1));
+        self.stop_master(place, false);
     }
 
     fn send_envelope(&mut self, at: usize, to: NodeId, lane: Lane, envelope: &pb::Envelope) {
@@ -268,7 +275,8 @@ impl World {
         let Some(to) = u8::try_from(to.0).ok().and_then(|to| to.checked_sub(1)) else {
             return self.ledger.fail(Rule::Contract, format!("node {} sends to {to}", at + 1));
         };
-        let times = self.network.send(self.time, Endpoint::Master(place), Endpoint::Master(to), lane_number(lane));
+        let times =
+            self.network.send(self.time, Endpoint::Master(place), Endpoint::Master(to), lane_number(lane));
         for time in times.into_iter().flatten() {
             self.queue.push(time, Event::Envelope { to, from: place, bytes: bytes.clone() });
         }
@@ -276,15 +284,20 @@ impl World {
 
     pub(super) fn envelope_arrives(&mut self, to: u8, from: u8, bytes: &Bytes) {
         let at = usize::from(to);
-        if self.masters[at].node.is_none() || !self.network.open(Endpoint::Master(from), Endpoint::Master(to)) {
+        if self.masters[at].node.is_none() || !self.network.open(Endpoint::Master(from), Endpoint::Master(to))
+        {
             return;
         }
         let envelope = match pb::Envelope::decode(bytes.clone()) {
             Ok(envelope) => envelope,
-            Err(error) => return self.ledger.fail(Rule::Contract, format!("an envelope does not decode: {error}")),
+            Err(error) => {
+                return self.ledger.fail(Rule::Contract, format!("an envelope does not decode: {error}"));
+            }
         };
         self.mark(6, to, u64::from(from), bytes);
-        self.line(Endpoint::Master(to), "receive", || format!("<- {} {}", from + 1, describe::envelope(&envelope)));
+        self.line(Endpoint::Master(to), "receive", || {
+            format!("<- {} {}", from + 1, describe::envelope(&envelope))
+        });
         if let (Some(Peer::Forward(forward)), Some(_)) = (&envelope.body, &self.oracles) {
             let confirmed = forward.request.as_ref().is_some_and(answers::confirmed);
             let quorum = quorum_term(&self.masters);
@@ -295,14 +308,14 @@ impl World {
 
     /// What a node forwards must be what somebody asked of it directly, and it forwards that once.
     fn forwarded_out(&mut self, at: usize, forward: &pb::ForwardRequest) {
-        let master = &self.masters[at];
-        let direct = master
-            .requests
-            .values()
-            .any(|waiting| forward.request.as_ref().is_some_and(|request| *waiting.request == *request));
+        let Some(request) = &forward.request else { return };
+        let left = self.masters[at].direct.get_mut(&fingerprint(&request.encode_to_vec()));
+        let direct = left.is_some_and(|left| {
+            *left -= 1;
+            *left >= 0
+        });
         self.ledger.hold(Rule::ForwardedOnce, direct, || {
-            let request = forward.request.as_ref().map(answers::brief);
-            format!("node {} forwards {request:?}, which no client asks of it", master.id)
+            format!("node {} forwards {:?} more often than clients asked it", at + 1, answers::brief(request))
         });
     }
 
@@ -337,7 +350,9 @@ impl World {
             oracles.consensus.write(&mut self.ledger, master, &write);
         }
         if let Some(last) = self.masters[at].disk.waiting.back().map(|last| last.io) {
-            self.ledger.hold(Rule::DiskContract, last < io, || format!("node {}: write {io} follows {last}", at + 1));
+            self.ledger.hold(Rule::DiskContract, last < io, || {
+                format!("node {}: write {io} follows {last}", at + 1)
+            });
         }
         self.mark(7, place, io.0, &write.entries.last().map_or(0, |entry| entry.index.0).to_le_bytes());
         self.line(Endpoint::Master(place), "write", || describe::write(&write));
@@ -421,6 +436,7 @@ impl World {
         let master = &mut self.masters[at];
         let key = master.request_key();
         let request = Box::new(request);
+        *master.direct.entry(fingerprint(bytes)).or_default() += 1;
         master.requests.insert(key, Waiting { origin, request: request.clone(), quorum_term });
         self.step_master(at, Input::Request { key, request });
     }
@@ -443,7 +459,12 @@ impl World {
             self.deposed(at, waiting.quorum_term, reply);
         }
         self.line(Endpoint::Master(at as u8), "answer", || {
-            format!("{} to {:?}: {}", answers::brief(&waiting.request), waiting.origin, describe::reply(reply))
+            format!(
+                "{} to {:?}: {}",
+                answers::brief(&waiting.request),
+                waiting.origin,
+                describe::reply(reply)
+            )
         });
         self.answer(at as u8, waiting.origin, Some(Bytes::from(reply.encode_to_vec())));
     }
@@ -483,12 +504,21 @@ impl World {
         }
         let reply = match reply.map(|reply| pb::ExecutorCallReply::decode(reply.clone())).transpose() {
             Ok(reply) => reply.map(Box::new),
-            Err(error) => return self.ledger.fail(Rule::Contract, format!("a call's answer does not decode: {error}")),
+            Err(error) => {
+                return self.ledger.fail(Rule::Contract, format!("a call's answer does not decode: {error}"));
+            }
         };
         self.mark(13, to, key.0, &[u8::from(reply.is_some())]);
         self.line(Endpoint::Master(to), "call done", || format!("{key}: {reply:?}"));
         self.step_master(at, Input::CallDone { key, reply });
     }
+}
+
+fn fingerprint(bytes: &[u8]) -> u64 {
+    use core::hash::Hasher;
+    let mut hasher = siphasher::sip::SipHasher13::new();
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 fn tag(input: &Input) -> u64 {

@@ -184,11 +184,17 @@ impl World {
     #[must_use]
     pub fn new(plan: Plan, oracles: bool, log: Option<Sink>) -> Self {
         let count = |length: usize| 0..u8::try_from(length).unwrap_or(u8::MAX);
-        let masters = count(plan.masters.clocks.len()).map(|place| Master::new(place, &plan.masters)).collect();
+        let masters_count = plan.masters.clocks.len() as u8;
+        let masters =
+            count(plan.masters.clocks.len()).map(|place| Master::new(place, &plan.masters)).collect();
         let executors =
             count(plan.executors.clocks.len()).map(|place| Executor::new(place, &plan.executors)).collect();
-        let clients =
-            plan.clients.iter().zip(0..).map(|(client, place)| Client::new(place, client)).collect();
+        let clients = plan
+            .clients
+            .iter()
+            .zip(0..)
+            .map(|(client, place)| Client::new(place, client, masters_count))
+            .collect();
         Self {
             network: Network::new(plan.seed, plan.network),
             time: 0,
@@ -237,7 +243,8 @@ impl World {
             self.queue.push(at, Event::StartMaster { master: master as u8, run: 0 });
         }
         for executor in 0..self.executors.len() {
-            let at = within(draw(self.plan.seed, Purpose::Start, &[1, executor as u64]), 0, 500 * MILLISECOND);
+            let at =
+                within(draw(self.plan.seed, Purpose::Start, &[1, executor as u64]), 0, 500 * MILLISECOND);
             self.queue.push(at, Event::StartAgent { executor: executor as u8, run: 0 });
         }
         for client in 0..self.clients.len() {
@@ -251,7 +258,8 @@ impl World {
 
     fn stormy(&mut self) -> bool {
         let millisecond = self.time / MILLISECOND;
-        self.storm = if self.storm.0 == millisecond { (millisecond, self.storm.1 + 1) } else { (millisecond, 1) };
+        self.storm =
+            if self.storm.0 == millisecond { (millisecond, self.storm.1 + 1) } else { (millisecond, 1) };
         let calm = self.storm.1 <= EVENTS_PER_MILLISECOND;
         if !calm {
             self.ledger.fail(Rule::Storm, format!("over {EVENTS_PER_MILLISECOND} events in one millisecond"));
@@ -363,6 +371,10 @@ impl World {
             let Some(node) = &master.node else { continue };
             let checked = node.state().check();
             self.ledger.hold(Rule::Tables, checked.is_ok(), || format!("node {}: {checked:?}", master.id));
+            let alarms = node.alarms();
+            self.ledger.hold(Rule::Contract, master.wiped || alarms.is_empty(), || {
+                format!("node {} kept its disk, and raises {alarms:?}", master.id)
+            });
         }
         let Some(oracles) = &self.oracles else { return };
         let history: Vec<_> = self.clients.iter().flat_map(|client| client.history.iter().cloned()).collect();

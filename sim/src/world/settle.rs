@@ -2,7 +2,10 @@
 //! replicas must agree. What is broken for good stays broken.
 
 use super::{Event, MILLISECOND, World};
-use crate::{oracle::{Rule, jobs::job_ended}, plan::Operation};
+use crate::{
+    oracle::{Rule, jobs::job_ended},
+    plan::Operation,
+};
 use quorate_core::{Node, types::Index};
 use quorate_proto::v1::{self as pb, client_reply::Body, client_request::Body as Ask};
 use std::collections::BTreeSet;
@@ -76,9 +79,9 @@ impl World {
         }
         if since > self.plan.settle_ms * MILLISECOND {
             let open: Vec<String> =
-                open.iter().map(|(id, state, service)| format!("{id} ({state:?}, service {service})")).collect();
+                open.iter().map(|(id, state, _)| format!("{id} {state:?} [{}]", self.tasks(id))).collect();
             let message = format!(
-                "{} ms after the faults: open jobs [{}], apart: {apart:?}, clients busy: {busy}",
+                "{} ms after the faults: open jobs: {}; apart: {apart:?}, clients busy: {busy}",
                 since / MILLISECOND,
                 open.join(", ")
             );
@@ -108,6 +111,19 @@ impl World {
             .collect()
     }
 
+    fn tasks(&self, id: &str) -> String {
+        let ask = pb::GetJobRequest { id: id.to_owned(), tasks: true, ..pb::GetJobRequest::default() };
+        let Some(node) = self.newest() else { return String::new() };
+        let reply = node.state().query(&pb::ClientRequest { body: Some(Ask::GetJob(ask)) });
+        let Some(Body::Job(status)) = reply.body else { return String::new() };
+        let tasks = status.tasks.iter().map(|task| {
+            let (state, executor, wait) = (task.state(), task.executor, task.not_before_ms);
+            format!("{}: {state:?} epoch {} executor {executor} not before {wait}", task.number, task.epoch)
+        });
+        let slots = status.job.and_then(|job| job.specification).map_or(0, |what| what.slots_per_task);
+        format!("slots {slots}; {}", tasks.collect::<Vec<_>>().join(", "))
+    }
+
     /// Somebody who is not busy cancels the services that nobody has canceled.
     fn cancel_services(&mut self, open: &[(String, pb::JobState, bool)]) {
         let idle = |client: &crate::client::Client| client.busy.is_none() && client.urgent.is_empty();
@@ -122,8 +138,10 @@ impl World {
 
     /// Replicas that differ, or are behind. Nodes without a vote count only among those that agree.
     fn apart(&self) -> Option<String> {
-        let live = self.masters.iter().filter(|master| !master.wiped).filter_map(|master| master.node.as_ref());
-        let positions: BTreeSet<(Index, u128)> = live.map(|node| (node.state().index(), node.state().hash().0)).collect();
+        let live =
+            self.masters.iter().filter(|master| !master.wiped).filter_map(|master| master.node.as_ref());
+        let positions: BTreeSet<(Index, u128)> =
+            live.map(|node| (node.state().index(), node.state().hash().0)).collect();
         (positions.len() != 1).then(|| format!("{positions:x?}"))
     }
 }

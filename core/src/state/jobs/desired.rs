@@ -1,8 +1,12 @@
 //! What an executor is to hold.
 
-use super::job;
-use crate::{limits::HEARTBEAT_SPECIFICATIONS, state::records::Tables, types::ExecutorId};
+use crate::{
+    limits::{HEARTBEAT_SPECIFICATIONS, REQUEST_BYTES},
+    state::records::Tables,
+    types::ExecutorId,
+};
 use pb::{AttemptPhase, JobState};
+use prost::Message;
 use quorate_proto::v1 as pb;
 use std::collections::BTreeSet;
 
@@ -13,17 +17,20 @@ pub(crate) fn set(
     reports: &[pb::AttemptReport],
 ) -> Vec<pb::DesiredAttempt> {
     let started = started(reports);
-    let mut specifications = 0;
+    let (mut specifications, mut bytes) = (0, 0);
     let mut desired = Vec::new();
     for key in tables.jobs.placement.held(executor) {
         let (Some(task), Some(job)) = (tables.jobs.task(key), tables.jobs.job(&key.job)) else { continue };
         let known = started.contains(&(key.job.as_str(), key.number, task.epoch));
-        let tell = !known && specifications < HEARTBEAT_SPECIFICATIONS;
-        specifications += usize::from(tell);
+        let tell = !known && specifications < HEARTBEAT_SPECIFICATIONS && bytes < REQUEST_BYTES;
+        if tell {
+            specifications += 1;
+            bytes += job.specification.as_ref().map_or(0, Message::encoded_len);
+        }
         desired.push(pb::DesiredAttempt {
             attempt: Some(pb::AttemptKey { job: task.job.clone(), number: task.number, epoch: task.epoch }),
             stop: job.state() == JobState::Canceling,
-            specification: if tell { job::specification_of(tables, &key.job) } else { None },
+            specification: if tell { job.specification.clone() } else { None },
         });
     }
     desired

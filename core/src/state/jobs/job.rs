@@ -1,8 +1,8 @@
 //! The state machine of a job: created, running, and its ends.
 
-use super::{is_ended, is_terminal, placement, specification, task};
+use super::{is_ended, is_terminal, placement, task};
 use crate::{
-    limits::{JOB_ID_TRIES, JOBS, TASKS},
+    limits::{EXPIRIES, JOB_ID_TRIES, JOBS, TASKS},
     state::{
         Outcome, Turn,
         records::{RecordKey, Tables},
@@ -77,7 +77,7 @@ pub(crate) fn cancel(turn: &mut Turn<'_>, id: &JobId, timeout_ms: u64) -> Outcom
 
 /// Ends those of these jobs whose cancel has taken too long, with whatever still runs of them.
 pub(crate) fn force(turn: &mut Turn<'_>, ids: &[JobId]) {
-    for id in ids {
+    for id in ids.iter().take(EXPIRIES) {
         let Ok(job) = find(turn, id) else { continue };
         if job.state() == JobState::Canceling && ClusterTime(job.cancel_deadline_ms) <= turn.time {
             cancel_tasks(turn, id, |_| true);
@@ -189,9 +189,4 @@ fn free_id(turn: &Turn<'_>) -> Result<JobId, pb::Refusal> {
     ids.find(|id| turn.records.tables().jobs.job(id).is_none()).ok_or_else(|| {
         exhausted(format!("every id like job-{index}-2 is taken: give the job an id, or try again"))
     })
-}
-
-/// What there is to run of a job.
-pub(crate) fn specification_of(tables: &Tables, id: &JobId) -> Option<pb::JobSpecification> {
-    tables.jobs.job(id).map(specification)
 }

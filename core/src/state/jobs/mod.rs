@@ -141,11 +141,6 @@ pub(crate) const fn is_ended(state: TaskState) -> bool {
     matches!(state, TaskState::Finished | TaskState::Failed | TaskState::Canceled)
 }
 
-/// A job's specification. Each record has one: submission and snapshots refuse a job without.
-pub(crate) fn specification(job: &pb::Job) -> pb::JobSpecification {
-    job.specification.clone().unwrap_or_default()
-}
-
 const fn counter(counts: &mut pb::TaskCounts, state: TaskState) -> &mut u32 {
     match state {
         TaskState::Unspecified | TaskState::Pending => &mut counts.pending,

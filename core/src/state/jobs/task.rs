@@ -1,6 +1,6 @@
 //! The state machine of one task: pending, assigned, online, and its ends.
 
-use super::{backoff, is_ended, is_held, job, specification};
+use super::{backoff, is_ended, is_held, job};
 use crate::{
     limits::{MESSAGE_BYTES, REFUSED_WAIT_MS},
     state::Turn,
@@ -38,7 +38,8 @@ pub(crate) fn create(turn: &mut Turn<'_>, key: &TaskKey) {
 pub(crate) fn assign(turn: &mut Turn<'_>, key: &TaskKey, executor: ExecutorId) {
     let Some(mut task) = find(turn, key) else { return };
     task.set_state(TaskState::Assigned);
-    task.epoch = task.epoch.saturating_add(1);
+    // The entry's index: so it grows even over the jobs that had this id before, and aliases none of their attempts.
+    task.epoch = turn.index.0;
     task.executor = executor.0;
     task.not_before_ms = 0;
     task.online_since_ms = 0;
@@ -65,8 +66,10 @@ pub(crate) fn ended(turn: &mut Turn<'_>, key: &TaskKey, end: End) {
     }
     let Some(mut task) = find(turn, key).filter(|task| is_held(task.state())) else { return };
     let Some(job) = turn.records.tables().jobs.job(&key.job) else { return };
-    let (state, specification) = (job.state(), specification(job));
-    let batch = specification.r#type() == JobType::Batch;
+    let specification = job.specification.as_ref();
+    let batch = specification.is_some_and(|it| it.r#type() == JobType::Batch);
+    let retry = specification.and_then(|it| it.retry).unwrap_or_default();
+    let state = job.state();
     let attempt = attempt(key, &task);
     let (way, code) = (end.end, end.code);
     let again_and_again = way == AttemptEnd::Stopped && gave_back_before(&task);
@@ -82,7 +85,6 @@ pub(crate) fn ended(turn: &mut Turn<'_>, key: &TaskKey, end: End) {
         let wait = if again_and_again { turn.time.plus_ms(REFUSED_WAIT_MS) } else { ClusterTime(0) };
         moved(&mut task, wait);
     } else {
-        let retry = specification.retry.unwrap_or_default();
         failed(&mut task, &retry, way == AttemptEnd::Exited && code == 0, online_ms, turn.time);
     }
     turn.trace.push(TraceEvent::TaskEnded { attempt, finished: task.state() == TaskState::Finished });

@@ -62,7 +62,6 @@ fn a_failure_waits_longer_each_time_and_the_last_one_fails_the_job() {
     assert_eq!(world.job_state("job"), JobState::Failed);
     assert_eq!(world.task_states("job"), [TaskState::Failed, TaskState::Canceled]);
     assert_eq!(world.job("job").message, "task 0 failed: exit code 3");
-    assert_eq!(world.task("job", 0).epoch, 3);
     assert!(world.state.held(ExecutorId(1)).next().is_none());
 }
 
@@ -117,11 +116,12 @@ fn a_stop_that_nobody_asked_for_is_a_move_and_no_failure() {
     world.executor(1);
     world.executor(1);
     world.submit("job", |_| {});
-    let first = world.task("job", 0).executor;
+    let first = world.task("job", 0);
     world.report("job", 0, AttemptPhase::Ended, AttemptEnd::Stopped, 0);
     let task = world.task("job", 0);
-    assert_eq!((task.state(), task.failures, task.moves, task.epoch), (TaskState::Assigned, 0, 1, 2));
-    assert_ne!(task.executor, first);
+    assert_eq!((task.state(), task.failures, task.moves), (TaskState::Assigned, 0, 1));
+    assert!(task.epoch > first.epoch);
+    assert_ne!(task.executor, first.executor);
 }
 
 #[test]
@@ -129,16 +129,17 @@ fn reports_of_another_epoch_executor_or_incarnation_change_nothing() {
     let mut world = World::new();
     let (one, two) = (world.executor(1), world.executor(1));
     world.submit("job", |_| {});
+    let epoch = world.task("job", 0).epoch;
     let report = |epoch| pb::AttemptReport {
         attempt: Some(pb::AttemptKey { job: "job".into(), number: 0, epoch }),
         phase: AttemptPhase::Ended as i32,
         end: AttemptEnd::Exited as i32,
         ..Default::default()
     };
-    assert!(world.state.news(one, &[report(0), report(2)]).is_empty());
-    assert!(world.state.news(two, &[report(1)]).is_empty());
-    assert_eq!(world.state.news(one, &[report(1)]).len(), 1);
-    for (executor, incarnation, epoch) in [(one, 7, 2), (one, 6, 1), (two, 7, 1)] {
+    assert!(world.state.news(one, &[report(epoch - 1), report(epoch + 1)]).is_empty());
+    assert!(world.state.news(two, &[report(epoch)]).is_empty());
+    assert_eq!(world.state.news(one, &[report(epoch)]).len(), 1);
+    for (executor, incarnation, epoch) in [(one, 7, epoch + 1), (one, 6, epoch), (two, 7, epoch)] {
         let incarnation = Incarnation(incarnation);
         world.internal(Command::ReportAttempts { executor, incarnation, reports: vec![report(epoch)] });
         assert_eq!(world.task("job", 0).state(), TaskState::Assigned);
@@ -150,8 +151,9 @@ fn what_an_executor_repeats_is_no_news() {
     let mut world = World::new();
     let executor = world.executor(1);
     world.submit("job", |_| {});
+    let epoch = world.task("job", 0).epoch;
     let report = pb::AttemptReport {
-        attempt: Some(pb::AttemptKey { job: "job".into(), number: 0, epoch: 1 }),
+        attempt: Some(pb::AttemptKey { job: "job".into(), number: 0, epoch }),
         phase: AttemptPhase::Running as i32,
         ..Default::default()
     };
@@ -165,19 +167,22 @@ fn a_refused_attempt_goes_elsewhere() {
     let mut world = World::new();
     let (one, two) = (world.executor(1), world.executor(1));
     world.submit("job", |_| {});
+    let first = world.task("job", 0).epoch;
     let attempt = |epoch| AttemptId { task: key("job", 0), epoch: Epoch(epoch) };
-    for (executor, epoch) in [(one, 2), (two, 1)] {
+    for (executor, epoch) in [(one, first + 1), (two, first)] {
         world.internal(Command::AttemptRefused { executor, attempt: attempt(epoch) });
         assert_eq!(world.task("job", 0).state(), TaskState::Assigned);
     }
-    world.internal(Command::AttemptRefused { executor: one, attempt: attempt(1) });
+    world.internal(Command::AttemptRefused { executor: one, attempt: attempt(first) });
     assert_eq!(world.task("job", 0).state(), TaskState::Pending);
     world.time += crate::limits::REFUSED_WAIT_MS;
     world.internal(Command::Place);
-    assert_eq!((world.task("job", 0).executor, world.task("job", 0).epoch), (two.0, 2));
+    let second = world.task("job", 0).epoch;
+    assert_eq!(world.task("job", 0).executor, two.0);
+    assert!(second > first);
     // Where there is no other, the same one is asked again.
     world.expire(one);
-    world.internal(Command::AttemptRefused { executor: two, attempt: attempt(2) });
+    world.internal(Command::AttemptRefused { executor: two, attempt: attempt(second) });
     world.time += crate::limits::REFUSED_WAIT_MS;
     world.internal(Command::Place);
     assert_eq!(world.task("job", 0).executor, two.0);
@@ -227,9 +232,10 @@ fn a_job_being_canceled_ends_with_its_executor() {
     let executor = world.executor(1);
     world.executor(1);
     world.submit("job", |_| {});
+    let epoch = world.task("job", 0).epoch;
     world.cancel("job", 10_000);
     world.expire(executor);
-    assert_eq!((world.job_state("job"), world.task("job", 0).epoch), (JobState::Canceled, 1));
+    assert_eq!((world.job_state("job"), world.task("job", 0).epoch), (JobState::Canceled, epoch));
 }
 
 #[test]
@@ -351,4 +357,16 @@ fn time_never_goes_back() {
     world.time = 1_000;
     world.internal(Command::Place);
     assert_eq!(world.state.time(), ClusterTime(5_000));
+}
+
+#[test]
+fn a_job_under_a_used_id_repeats_no_epoch_of_the_one_before() {
+    let mut world = World::new();
+    world.executor(1);
+    world.submit("job", |_| {});
+    let before = world.task("job", 0).epoch;
+    world.exits("job", 0, 0);
+    world.client(Command::DeleteJob { id: id("job") });
+    world.submit("job", |_| {});
+    assert!(world.task("job", 0).epoch > before);
 }

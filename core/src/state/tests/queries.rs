@@ -101,7 +101,7 @@ fn jobs_are_listed_by_state_and_type_page_by_page() {
     for job in ["a", "b", "c", "d"] {
         world.submit(job, |it| {
             if job == "b" {
-                it.set_type(JobType::Service)
+                it.set_type(JobType::Service);
             }
         });
     }

@@ -6,7 +6,7 @@ use proptest::{prelude::*, sample::Index as Pick};
 use std::collections::BTreeMap;
 
 /// What a client, a leader or an executor might do next, with picks among what is there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     Wait(u64),
     OpenSession,
@@ -57,6 +57,7 @@ struct Replicas {
     last: Option<(RequestId, Command, pb::ClientReply)>,
     epochs: BTreeMap<(u64, TaskKey), u64>,
     ended: BTreeMap<(u64, JobId), JobState>,
+    ranks: BTreeMap<(u64, JobId), usize>,
 }
 
 impl Replicas {
@@ -64,10 +65,17 @@ impl Replicas {
         let mut world = World::new();
         world.index = 1;
         let other = world.state.clone();
-        Self { world, other, last: None, epochs: BTreeMap::new(), ended: BTreeMap::new() }
+        Self {
+            world,
+            other,
+            last: None,
+            epochs: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            ranks: BTreeMap::new(),
+        }
     }
 
-    fn apply(&mut self, request: Option<RequestId>, command: Command) -> pb::ClientReply {
+    fn apply(&mut self, request: Option<RequestId>, command: &Command) -> pb::ClientReply {
         let proposal = Proposal {
             time: ClusterTime(self.world.time),
             wall_ms: self.world.time,
@@ -75,7 +83,7 @@ impl Replicas {
             command: command.clone(),
         };
         let proposal = codec::decode(&codec::encode(&proposal)).unwrap();
-        let (could, reports) = (self.world.state.can_place(proposal.time), self.world.executors_free());
+        let could = self.world.state.can_place(proposal.time);
         let context = ApplyContext { index: Index(self.world.index + 1) };
         let there = self.other.apply(&context, proposal.clone());
         let here = self.world.state.apply(&context, proposal);
@@ -83,13 +91,17 @@ impl Replicas {
         assert_eq!((&here.reply, &here.touched, &here.trace), (&there.reply, &there.touched, &there.trace));
         assert_eq!(self.world.state.hash(), self.other.hash());
         self.world.state.check_touched(&here.touched).unwrap();
-        if command == Command::Place {
+        if *command == Command::Place {
             let placed =
                 here.trace.iter().any(|it| matches!(it, crate::trace::TraceEvent::TaskPlaced { .. }));
-            assert_eq!(placed, could, "with {reports} free slots");
+            assert_eq!(placed, could, "what a leader is told is what happens");
         }
         self.watch();
         here.reply
+    }
+
+    fn internal(&mut self, command: &Command) {
+        self.apply(None, command);
     }
 
     fn client(&mut self, command: Command) {
@@ -97,7 +109,7 @@ impl Replicas {
         let sequence = self.world.sequence;
         let lowest_open = sequence.saturating_sub(2).max(1);
         let request = RequestId { session: self.world.session, sequence, lowest_open };
-        let reply = self.apply(Some(request), command.clone());
+        let reply = self.apply(Some(request), &command);
         self.last = Some((request, command, reply));
     }
 
@@ -113,13 +125,16 @@ impl Replicas {
             if matches!(job.state(), JobState::Finished | JobState::Failed | JobState::Canceled) {
                 self.ended.insert((job.created_index, id.clone()), job.state());
             }
+            let rank = self.ranks.entry((job.created_index, id.clone())).or_default();
+            let rank_here = [JobState::Created, JobState::Running, JobState::Canceling]
+                .iter()
+                .position(|it| *it == job.state());
+            let rank_here = rank_here.unwrap_or(3);
+            assert!(rank_here >= *rank, "{id} went back to {:?}", job.state());
+            *rank = rank_here;
             for (key, task) in self.world.state.tasks(id) {
                 let epoch = self.epochs.entry((job.created_index, key.clone())).or_default();
-                assert!(
-                    task.epoch == *epoch || task.epoch == *epoch + 1,
-                    "{key} went from {epoch} to {}",
-                    task.epoch
-                );
+                assert!(task.epoch >= *epoch, "{key} went from {epoch} to {}", task.epoch);
                 *epoch = task.epoch;
                 let holder = ExecutorId(task.executor);
                 assert!(
@@ -157,13 +172,13 @@ impl Replicas {
         match step {
             Step::Wait(milliseconds) => self.world.time += milliseconds,
             Step::OpenSession => {
-                self.apply(None, Command::OpenSession { ttl_ms: 1_000 });
+                self.internal(&Command::OpenSession { ttl_ms: 1_000 });
                 self.world.session = SessionId(self.world.index);
                 self.world.sequence = 0;
             }
             Step::CloseSession(pick) => {
                 let session = SessionId(pick.index(usize::try_from(self.world.index).unwrap()) as u64);
-                self.apply(None, Command::CloseSession { session });
+                self.internal(&Command::CloseSession { session });
             }
             Step::Keys(what, key, value) => {
                 let (key, value) = (Bytes::from(vec![b'a' + key]), Bytes::from(vec![value]));
@@ -178,7 +193,7 @@ impl Replicas {
             }
             Step::Retry => {
                 if let Some((request, command, first)) = self.last.clone() {
-                    let again = self.apply(Some(request), command);
+                    let again = self.apply(Some(request), &command);
                     let expired = matches!(&again.body, Some(Body::Refusal(it)) if it.code() == RefusalCode::SessionExpired);
                     assert!(again == first || expired);
                 }
@@ -193,13 +208,28 @@ impl Replicas {
                     self.client(Command::DeleteJob { id });
                 }
             }
-            Step::Place => drop(self.apply(None, Command::Place)),
+            Step::Place => self.internal(&Command::Place),
             Step::Force => {
                 let jobs = self.world.state.overdue_cancels(ClusterTime(self.world.time));
-                self.apply(None, Command::ForceCancel { jobs });
+                self.internal(&Command::ForceCancel { jobs });
             }
-            Step::Register(_) | Step::Leave(_) | Step::Remove(_) | Step::Expire(..) => self.fleet_step(step),
-            Step::Report { .. } | Step::Refuse(..) => self.attempt_step(step),
+            Step::Register(slots) => {
+                let request = pb::RegisterExecutorRequest { slots, incarnation: 7, ..Default::default() };
+                self.client(Command::RegisterExecutor { request, ttl_ms: 5_000, grace_ms: 2_000 });
+            }
+            Step::Leave(pick) => {
+                if let Some(executor) = self.some_executor(pick) {
+                    self.client(Command::DeregisterExecutor { executor, incarnation: Incarnation(7) });
+                }
+            }
+            Step::Remove(pick) => {
+                if let Some(executor) = self.some_executor(pick) {
+                    self.client(Command::RemoveExecutor { executor });
+                }
+            }
+            Step::Expire(pick, count) => self.expire(pick, count),
+            Step::Report { of, stale, phase, end, code } => self.report(of, stale, phase, end, code),
+            Step::Refuse(of, stale) => self.refuse(of, stale),
         }
     }
 
@@ -223,68 +253,41 @@ impl Replicas {
         self.client(Command::SubmitJob { id, specification });
     }
 
-    fn fleet_step(&mut self, step: Step) {
-        match step {
-            Step::Register(slots) => {
-                let request = pb::RegisterExecutorRequest { slots, incarnation: 7, ..Default::default() };
-                self.client(Command::RegisterExecutor { request, ttl_ms: 5_000, grace_ms: 2_000 });
-            }
-            Step::Leave(pick) => {
-                if let Some(executor) = self.some_executor(pick) {
-                    self.client(Command::DeregisterExecutor { executor, incarnation: Incarnation(7) });
-                }
-            }
-            Step::Remove(pick) => {
-                if let Some(executor) = self.some_executor(pick) {
-                    self.client(Command::RemoveExecutor { executor });
-                }
-            }
-            Step::Expire(pick, count) => {
-                let all: Vec<_> = self.world.state.leases().map(|it| LeaseId(it.id)).collect();
-                let from = pick.index(all.len() + 1);
-                let leases: Vec<_> = all.into_iter().skip(from).take(count).collect();
-                self.apply(None, Command::ExpireLeases { leases });
-            }
-            _ => unreachable!("only these"),
+    fn expire(&mut self, pick: Pick, count: usize) {
+        let all: Vec<_> = self.world.state.leases().map(|it| LeaseId(it.id)).collect();
+        let from = pick.index(all.len() + 1);
+        let leases = all.into_iter().skip(from).take(count).collect();
+        self.internal(&Command::ExpireLeases { leases });
+    }
+
+    fn report(&mut self, of: Pick, stale: bool, phase: i32, end: i32, code: i32) {
+        let Some(task) = self.some_held(of) else { return };
+        let epoch = task.epoch - u64::from(stale);
+        let attempt = pb::AttemptKey { job: task.job, number: task.number, epoch };
+        let report = pb::AttemptReport { attempt: Some(attempt), phase, end, code, message: "m".into() };
+        let executor = ExecutorId(task.executor);
+        let news = self.world.state.news(executor, std::slice::from_ref(&report));
+        assert!(!stale || news.is_empty(), "a stale report is no news");
+        let before = self.world.state.records.frame().revision();
+        let held = key(&report.attempt.as_ref().unwrap().job, task.number);
+        let task = self.world.state.task(&held).cloned();
+        self.internal(&Command::ReportAttempts {
+            executor,
+            incarnation: Incarnation(7),
+            reports: vec![report],
+        });
+        if news.is_empty() {
+            assert_eq!(self.world.state.task(&held), task.as_ref(), "what is no news changes nothing");
+        } else {
+            assert!(self.world.state.records.frame().revision() > before, "news change something");
         }
     }
 
-    fn attempt_step(&mut self, step: Step) {
-        match step {
-            Step::Report { of, stale, phase, end, code } => {
-                let Some(task) = self.some_held(of) else { return };
-                let epoch = task.epoch - u64::from(stale);
-                let attempt = pb::AttemptKey { job: task.job, number: task.number, epoch };
-                let report =
-                    pb::AttemptReport { attempt: Some(attempt), phase, end, code, message: "m".into() };
-                let executor = ExecutorId(task.executor);
-                let news = self.world.state.news(executor, std::slice::from_ref(&report));
-                let before = self.world.state.records.frame().revision();
-                self.apply(
-                    None,
-                    Command::ReportAttempts { executor, incarnation: Incarnation(7), reports: vec![report] },
-                );
-                assert!(!stale || news.is_empty(), "a stale report is no news");
-                assert!(news.is_empty() || self.world.state.records.frame().revision() > before);
-            }
-            Step::Refuse(pick, stale) => {
-                let Some(task) = self.some_held(pick) else { return };
-                let attempt = crate::types::AttemptId {
-                    task: key(&task.job, task.number),
-                    epoch: Epoch(task.epoch - u64::from(stale)),
-                };
-                self.apply(None, Command::AttemptRefused { executor: ExecutorId(task.executor), attempt });
-            }
-            _ => unreachable!("only these"),
-        }
-    }
-}
-
-impl World {
-    fn executors_free(&self) -> u32 {
-        let placement = &self.state.records.tables().jobs.placement;
-        let executors = self.state.executors().filter(|it| !it.removing);
-        executors.map(|it| it.slots - placement.used(ExecutorId(it.id))).sum()
+    fn refuse(&mut self, of: Pick, stale: bool) {
+        let Some(task) = self.some_held(of) else { return };
+        let epoch = Epoch(task.epoch - u64::from(stale));
+        let attempt = crate::types::AttemptId { task: key(&task.job, task.number), epoch };
+        self.internal(&Command::AttemptRefused { executor: ExecutorId(task.executor), attempt });
     }
 }
 

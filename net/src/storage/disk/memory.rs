@@ -23,24 +23,29 @@ struct File {
 #[derive(Clone, Debug)]
 enum NameChange {
     Create(String, u64),
-    Rename(String, String),
-    Remove(String),
+    Rename(String, String, u64),
+    Remove(String, u64),
 }
 
 type Names = BTreeMap<String, u64>;
+
+fn unbind(names: &mut Names, name: &str, file: u64) {
+    if names.get(name) == Some(&file) {
+        names.remove(name);
+    }
+}
 
 fn change(names: &mut Names, change: &NameChange) {
     match change {
         NameChange::Create(name, file) => {
             names.insert(name.clone(), *file);
         }
-        NameChange::Rename(from, to) => {
-            if let Some(file) = names.remove(from) {
-                names.insert(to.clone(), file);
-            }
+        NameChange::Rename(from, to, file) => {
+            unbind(names, from, *file);
+            names.insert(to.clone(), *file);
         }
-        NameChange::Remove(name) => {
-            names.remove(name);
+        NameChange::Remove(name, file) => {
+            unbind(names, name, *file);
         }
     }
 }
@@ -190,8 +195,12 @@ fn missing() -> io::Error {
 }
 
 impl Inner {
+    fn id(&self, name: &str) -> io::Result<u64> {
+        self.names.get(name).copied().ok_or_else(missing)
+    }
+
     fn file(&self, name: &str) -> io::Result<&File> {
-        self.names.get(name).and_then(|id| self.files.get(id)).ok_or_else(missing)
+        self.files.get(&self.id(name)?).ok_or_else(missing)
     }
 
     fn file_mut(&mut self, name: &str) -> io::Result<&mut File> {
@@ -271,16 +280,16 @@ impl Disk for MemoryDisk {
 
     fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
         self.act("rename", from, |inner| {
-            inner.file(from)?;
-            inner.rearrange(NameChange::Rename(from.to_owned(), to.to_owned()));
+            let file = inner.id(from)?;
+            inner.rearrange(NameChange::Rename(from.to_owned(), to.to_owned(), file));
             Ok(())
         })
     }
 
     fn remove(&self, name: &str) -> Result<(), DiskError> {
         self.act("remove", name, |inner| {
-            inner.file(name)?;
-            inner.rearrange(NameChange::Remove(name.to_owned()));
+            let file = inner.id(name)?;
+            inner.rearrange(NameChange::Remove(name.to_owned(), file));
             Ok(())
         })
     }

@@ -15,6 +15,23 @@ fn an_empty_directory_becomes_this_nodes() {
 }
 
 #[test]
+fn the_first_two_openings_may_be_cut_off_anywhere() {
+    for (first, second) in (0..12).flat_map(|first| (0..12).map(move |second| (first, second))) {
+        for seed in 0..24 {
+            let disk = Arc::new(MemoryDisk::new());
+            for steps in [first, second] {
+                disk.halt_after(steps);
+                let _ = open(&disk);
+                disk.crash();
+            }
+            disk.power_loss(&mut quorate_core::random::Draws::new(seed, first * 12 + second));
+            let (mut storage, _) = open(&disk).unwrap();
+            storage.write(&[entries(1, 1, 1, 10)]).unwrap();
+        }
+    }
+}
+
+#[test]
 fn another_nodes_directory_is_refused() {
     let disk = Arc::new(MemoryDisk::new());
     open(&disk).unwrap();
@@ -89,7 +106,14 @@ fn what_a_restart_reads_after_a_failed_sync_survives_the_loss_of_power() {
 fn writes_that_would_break_the_log_are_refused() {
     let large = Write { entries: vec![entry(2, 4, 3 << 20)], ..nothing() };
     let start = |at| Write { start: Some(at), ..nothing() };
+    let commit = |index| {
+        let hard_state = Some(HardState { term: Term(2), vote: None, commit: Index(index) });
+        Write { hard_state, ..nothing() }
+    };
+    let shorter = Write { entries: vec![entry(2, 2, 1)], ..nothing() };
     let cases = [
+        (vec![commit(4)], "commit is 4, but the log ends at 3"),
+        (vec![commit(3), shorter], "commit is 3, but the log ends at 2"),
         (vec![entries(2, 5, 5, 1)], "entry 5 does not follow the log's last entry 3"),
         (vec![entries(1, 4, 4, 1)], "of term 1 follows one of term 2"),
         (vec![start(position(2, 2)), entries(2, 2, 2, 1)], "below the log's start 2"),

@@ -1,0 +1,248 @@
+//! Three masters in one process, on loopback, with data directories of their own.
+#![cfg(not(madsim))]
+#![allow(missing_docs)]
+
+use futures::StreamExt;
+use quorate_core::{
+    Config,
+    contract::{LeaseTimes, MemberAddress, Timing},
+    types::{ClusterId, NodeId, StorageId},
+};
+use quorate_net::{
+    Client, ClientError, ClientOptions, RunningNode, ServerConfig,
+    client::Expected,
+    rt::{self, Duration, Instant},
+    start_server,
+};
+use quorate_proto::v1 as pb;
+use std::{collections::BTreeMap, fs, net::TcpListener, path::PathBuf, process};
+
+struct Cluster {
+    directory: PathBuf,
+    members: BTreeMap<NodeId, MemberAddress>,
+    nodes: BTreeMap<NodeId, RunningNode>,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+impl Cluster {
+    async fn start(name: &str) -> Self {
+        let directory = std::env::temp_dir().join(format!("quorate-net-{}-{name}", process::id()));
+        let _ = fs::remove_dir_all(&directory);
+        // All bound at once, so that they differ.
+        let listeners: Vec<_> = (0..6).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let address = |number: usize| listeners[number].local_addr().unwrap().to_string();
+        let members = (0..3).map(|number| {
+            let member = MemberAddress { peer: address(number), client: address(number + 3) };
+            (NodeId(number as u64 + 1), member)
+        });
+        let members = members.collect();
+        drop(listeners);
+        let mut cluster = Self { directory, members, nodes: BTreeMap::new() };
+        cluster.start_all().await;
+        cluster
+    }
+
+    fn config(&self, node: NodeId) -> ServerConfig {
+        let core = Config {
+            cluster: ClusterId(77),
+            node,
+            storage: StorageId(1),
+            members: self.members.clone(),
+            timing: Timing::default(),
+            executor_lease: LeaseTimes::default(),
+            snapshot_entries: 50,
+            trailing_entries: 10,
+        };
+        ServerConfig {
+            core,
+            data_dir: self.directory.join(node.to_string()),
+            peer_listen: self.members[&node].peer.clone(),
+            client_listen: self.members[&node].client.clone(),
+            insecure: false,
+        }
+    }
+
+    async fn start_node(&mut self, node: NodeId) {
+        let running = start_server(self.config(node)).await.unwrap();
+        self.nodes.insert(node, running);
+    }
+
+    async fn start_all(&mut self) {
+        for node in self.members.keys().copied().collect::<Vec<_>>() {
+            self.start_node(node).await;
+        }
+    }
+
+    async fn stop(&mut self, node: NodeId) {
+        self.nodes.remove(&node).unwrap().shutdown().await;
+    }
+
+    async fn stop_all(&mut self) {
+        for node in self.members.keys().copied().collect::<Vec<_>>() {
+            if self.nodes.contains_key(&node) {
+                self.stop(node).await;
+            }
+        }
+    }
+
+    fn client(&self) -> Client {
+        let endpoints: Vec<_> = self.members.values().map(|member| member.client.clone()).collect();
+        Client::new(&endpoints, ClientOptions::default()).unwrap()
+    }
+
+    fn client_of(&self, node: NodeId) -> Client {
+        Client::new(&[self.members[&node].client.clone()], ClientOptions::default()).unwrap()
+    }
+
+    /// Asks until a node names a leader that runs.
+    async fn leader(&self, client: &Client) -> NodeId {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < deadline {
+            if let Ok(reply) = client.leader().await
+                && self.nodes.contains_key(&NodeId(reply.leader))
+            {
+                return NodeId(reply.leader);
+            }
+            rt::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("no leader");
+    }
+}
+
+fn sleeper() -> pb::JobSpecification {
+    pb::JobSpecification {
+        r#type: pb::JobType::Batch.into(),
+        argv: vec!["true".into()],
+        tasks: 2,
+        ..Default::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_and_jobs_are_served_by_every_master() {
+    let cluster = Cluster::start("serve").await;
+    let client = cluster.client();
+    let first = client.put("a/1", "one").await.unwrap();
+    assert!(client.put("a/2", "two").await.unwrap().revision > first.revision);
+    for node in [1, 2, 3].map(NodeId) {
+        let item = cluster.client_of(node).get("a/1").await.unwrap().item.unwrap();
+        assert_eq!((&item.value[..], item.version), (&b"one"[..], 1), "node {node}");
+        let key = format!("by/{node}");
+        cluster.client_of(node).put(key.clone(), "x").await.unwrap();
+        assert!(client.get(key).await.unwrap().item.is_some(), "node {node} wrote");
+    }
+    let refused = client.compare_and_set("a/1", Expected::Value("two".into()), "three").await.unwrap();
+    assert_eq!((refused.succeeded, &refused.current.unwrap().value[..]), (false, &b"one"[..]));
+    assert!(client.compare_and_set("a/1", Expected::Value("one".into()), "three").await.unwrap().succeeded);
+    assert!(client.compare_and_set("new", Expected::Absent, "1").await.unwrap().succeeded);
+    assert!(client.delete("new").await.unwrap().deleted);
+    let listed = client.list(pb::ListRequest { prefix: "a/".into(), ..Default::default() }).await.unwrap();
+    let keys: Vec<_> = listed.items.iter().map(|item| item.key.clone()).collect();
+    assert_eq!(keys, ["a/1", "a/2"]);
+
+    let submitted = client.submit_job("first", sleeper()).await.unwrap();
+    assert_eq!(submitted.job.unwrap().state(), pb::JobState::Created);
+    let read =
+        client.get_job(pb::GetJobRequest { id: "first".into(), tasks: true, ..Default::default() }).await;
+    let read = read.unwrap();
+    assert_eq!(read.tasks.len(), 2);
+    assert!(read.tasks.iter().all(|task| task.state() == pb::TaskState::Pending), "{:?}", read.tasks);
+    let jobs = client.list_jobs(pb::ListJobsRequest::default()).await.unwrap().jobs;
+    assert_eq!(jobs.len(), 1);
+    let logs = client.job_logs("first", 0, 0).await.err().unwrap();
+    assert!(
+        matches!(&logs, ClientError::Refused { message, .. } if message.contains("not been given")),
+        "{logs:?}"
+    );
+
+    let members = client.members().await.unwrap();
+    assert_eq!((members.members.len(), members.cluster), (3, 77));
+    let endpoint = &members.members[0].client_address;
+    let status = client.status(endpoint).await.unwrap();
+    assert_eq!((status.node, status.cluster, status.version.is_empty()), (1, 77, false));
+    client.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_sees_a_job_end_across_a_change_of_masters() {
+    let mut cluster = Cluster::start("watch").await;
+    let client = cluster.client();
+    client.submit_job("watched", sleeper()).await.unwrap();
+    let mut watch = client.watch_job("watched");
+    let first = watch.next().await.unwrap().unwrap();
+    assert_eq!(first.job.unwrap().state(), pb::JobState::Created);
+    let leader = cluster.leader(&client).await;
+    cluster.stop(leader).await;
+    client.cancel_job("watched", None).await.unwrap();
+    let mut states = Vec::new();
+    while let Some(status) = watch.next().await {
+        states.push(status.unwrap().job.unwrap().state());
+    }
+    assert_eq!(states.last(), Some(&pb::JobState::Canceled), "{states:?}");
+    client.delete_job("watched").await.unwrap();
+    let gone = client.watch_job("watched").next().await.unwrap().unwrap_err();
+    assert!(matches!(gone, ClientError::Refused { code: pb::RefusalCode::NotFound, .. }), "{gone:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_go_on_without_the_leader_and_nothing_is_lost_by_a_restart_of_all() {
+    let mut cluster = Cluster::start("restart").await;
+    let client = cluster.client();
+    // More than the entries between two snapshots.
+    for number in 0..150 {
+        client.put(format!("k/{number:03}"), format!("{number}")).await.unwrap();
+    }
+    let leader = cluster.leader(&client).await;
+    cluster.stop(leader).await;
+    let stopped = Instant::now();
+    client.put("after", "the leader").await.unwrap();
+    // An election takes less than half a second; waiting for the old leader takes `request_timeout`.
+    assert!(stopped.elapsed() < Timing::default().request_timeout / 2, "{:?}", stopped.elapsed());
+    client.submit_job("kept", sleeper()).await.unwrap();
+    assert_ne!(cluster.leader(&client).await, leader);
+    cluster.start_node(leader).await;
+    cluster.stop_all().await;
+
+    let away = Client::new(
+        &client.endpoints(),
+        ClientOptions { deadline: Duration::from_millis(300), ..Default::default() },
+    );
+    let error = away.unwrap().get("after").await.unwrap_err();
+    assert!(error.is_unreachable() && matches!(error, ClientError::Unreachable { .. }), "{error:?}");
+
+    cluster.start_all().await;
+    assert_eq!(&client.get("after").await.unwrap().item.unwrap().value[..], b"the leader");
+    let listed = client
+        .list(pb::ListRequest { prefix: "k/".into(), limit: 1000, ..Default::default() })
+        .await
+        .unwrap();
+    assert_eq!(listed.items.len(), 150);
+    let kept = client.get_job(pb::GetJobRequest { id: "kept".into(), ..Default::default() }).await.unwrap();
+    assert_eq!(kept.job.unwrap().state(), pb::JobState::Created);
+    client.put("again", "1").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bad_requests_are_refused_by_name() {
+    let cluster = Cluster::start("refuse").await;
+    let client = cluster.client();
+    let large = client.put("k", vec![0; quorate_core::limits::REQUEST_BYTES]).await.unwrap_err();
+    assert!(
+        matches!(&large, ClientError::Refused { message, .. } if message.contains("REQUEST_BYTES")),
+        "{large:?}"
+    );
+    let empty = client.put("", "v").await.unwrap_err();
+    assert!(matches!(empty, ClientError::Refused { code: pb::RefusalCode::Invalid, .. }), "{empty:?}");
+    let unknown =
+        client.get_job(pb::GetJobRequest { id: "none".into(), ..Default::default() }).await.unwrap_err();
+    assert!(matches!(unknown, ClientError::Refused { code: pb::RefusalCode::NotFound, .. }), "{unknown:?}");
+    client.submit_job("twice", sleeper()).await.unwrap();
+    let twice = client.submit_job("twice", sleeper()).await.unwrap_err();
+    assert!(matches!(twice, ClientError::Refused { code: pb::RefusalCode::AlreadyExists, .. }), "{twice:?}");
+    assert!(!twice.retryable() && !twice.is_unreachable());
+}

@@ -1,0 +1,44 @@
+//! The binary under test.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::OnceLock,
+};
+
+static BINARY: OnceLock<PathBuf> = OnceLock::new();
+
+/// The `quorate` that `QUORATE_BIN` names; without it, one that is built in release mode, once.
+///
+/// # Panics
+/// If it cannot be built, or is not there.
+#[must_use]
+pub fn binary() -> &'static Path {
+    BINARY.get_or_init(|| {
+        let path = std::env::var_os("QUORATE_BIN").map_or_else(build, PathBuf::from);
+        assert!(path.is_file(), "QUORATE_BIN is {}: there is no such file", path.display());
+        path
+    })
+}
+
+/// The root of the workspace.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are a folder of the workspace")
+}
+
+fn build() -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["build", "--release", "--package", "quorate", "--bin", "quorate", "--message-format", "json"])
+        .current_dir(root())
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo can be started");
+    assert!(built.status.success(), "`cargo build --release --package quorate` failed");
+    let text = String::from_utf8_lossy(&built.stdout);
+    let executable = |line: &str| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        message["executable"].as_str().map(PathBuf::from)
+    };
+    text.lines().filter_map(executable).next_back().expect("cargo names the binary that it built")
+}

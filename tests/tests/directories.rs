@@ -1,0 +1,233 @@
+//! Data directories that are lost, damaged, or of somebody else, and disks that refuse to sync.
+
+use quorate_tests::{Cluster, Options, SyncFailure, Writer, wait_until};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// A cluster in which a follower was killed after it had taken part in many writes, and that follower.
+fn with_a_killed_follower() -> (Cluster, Writer, u64) {
+    let mut cluster = Cluster::start(Options::default());
+    let writer = Writer::start(&cluster, "w");
+    writer.wait_more(100, SOON);
+    let leader = cluster.leader();
+    let follower = cluster.others(leader)[0];
+    cluster.wait_caught_up(follower);
+    cluster.master(follower).kill();
+    (cluster, writer, follower)
+}
+
+/// The others go on, and nothing is lost.
+fn check(cluster: &Cluster, writer: Writer) {
+    writer.wait_more(30, SOON);
+    let written = writer.stop();
+    assert!(written.failed.is_empty(), "{:?}", written.failed);
+    written.assert_all_there(cluster);
+}
+
+/// A master that was started must end by itself, with an error that names these; returns what it wrote.
+#[track_caller]
+fn refuses_to_start(cluster: &mut Cluster, id: u64, parts: &[&str]) -> String {
+    let before = cluster.master(id).log().len();
+    cluster.master(id).start();
+    let status = cluster.master(id).ended(SOON);
+    let said = cluster.master(id).log().split_off(before);
+    assert_eq!(status.code(), Some(1), "{said}");
+    for part in parts {
+        assert!(said.contains(part), "`{part}` is not in: {said}");
+    }
+    said
+}
+
+/// The log file with the most bytes, and its name.
+fn largest_log(data: &Path) -> (PathBuf, String) {
+    let files = fs::read_dir(data).expect("a data directory can be read").flatten();
+    let logs = files.filter(|file| file.file_name().to_string_lossy().starts_with("wal-"));
+    let file = logs.max_by_key(|file| file.metadata().map_or(0, |data| data.len())).expect("there is a log");
+    (file.path(), file.file_name().to_string_lossy().into_owned())
+}
+
+#[test]
+fn a_wiped_directory_does_not_vote() {
+    let (mut cluster, writer, wiped) = with_a_killed_follower();
+    fs::remove_dir_all(cluster.data(wiped)).expect("it can be removed");
+    cluster.master(wiped).start();
+    let alarm = wait_until(SOON, "an alarm of the wiped master", || {
+        let status = cluster.status(wiped)?;
+        let alarm = status["alarms"][0].as_str().unwrap_or_default().to_owned();
+        if status["role"] == "no-vote" && !alarm.is_empty() { Ok(alarm) } else { Err(status.to_string()) }
+    });
+    assert!(alarm.contains("directory") && alarm.contains("replaced"), "{alarm}");
+    check(&cluster, writer);
+
+    // One voter and the wiped one are no quorum: its vote would make a second history possible.
+    let leader = cluster.leader();
+    let rest = cluster.others(leader);
+    cluster.master(leader).kill();
+    cluster.cli_to(&rest).within("3s").run(&["kv", "put", "w/no", "quorum"]).refused(3, &["leader"]);
+    cluster.master(leader).start();
+    let _leads = cluster.leader_among(&[leader, rest[0], rest[1]]);
+    cluster.cli().run(&["kv", "put", "a", "quorum"]).ok();
+    assert_eq!(cluster.status(wiped).expect("it answers")["role"], "no-vote");
+}
+
+#[test]
+fn a_damaged_byte_in_the_middle_of_the_log_is_refused_by_file_and_offset() {
+    let (mut cluster, writer, damaged) = with_a_killed_follower();
+    let (path, name) = largest_log(&cluster.data(damaged));
+    let mut bytes = fs::read(&path).expect("the log can be read");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    fs::write(&path, &bytes).expect("the log can be written");
+    let said = refuses_to_start(&mut cluster, damaged, &[&name, "damaged at byte"]);
+    let offset = said.split("damaged at byte ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+    let offset: usize = offset.unwrap_or_else(|| panic!("no offset: {said}"));
+    // The offset is that of the record in which the byte is.
+    assert!(
+        offset <= middle && middle - offset < 4096,
+        "byte {middle} was changed, and byte {offset} is named"
+    );
+    // It says so each time, and changes nothing.
+    refuses_to_start(&mut cluster, damaged, &[&name, "damaged at byte"]);
+    assert!(fs::read(&path).expect("the log can be read") == bytes, "the damaged file is left as it is");
+    check(&cluster, writer);
+
+    bytes[middle] ^= 0x10;
+    fs::write(&path, &bytes).expect("the log can be written");
+    cluster.master(damaged).start();
+    cluster.wait_caught_up(damaged);
+}
+
+#[test]
+fn bytes_that_a_crash_left_behind_the_log_are_no_damage() {
+    let (mut cluster, writer, torn) = with_a_killed_follower();
+    let (path, _) = largest_log(&cluster.data(torn));
+    let mut bytes = fs::read(&path).expect("the log can be read");
+    let garbage = (0..777_u32).map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()[3]);
+    bytes.extend(garbage);
+    fs::write(&path, &bytes).expect("the log can be written");
+    cluster.master(torn).start();
+    cluster.wait_caught_up(torn);
+    // It counts again: with it, and without another one, the cluster works.
+    let leader = cluster.leader();
+    let other = cluster.ids().into_iter().find(|&id| id != torn && id != leader).expect("there are three");
+    cluster.master(other).kill();
+    check(&cluster, writer);
+}
+
+#[test]
+fn a_directory_of_somebody_else_is_refused() {
+    let mut cluster = Cluster::start(Options::default());
+    cluster.cli().run(&["kv", "put", "key", "value"]).ok();
+    let leader = cluster.leader();
+    let (one, other) = (cluster.others(leader)[0], cluster.others(leader)[1]);
+    cluster.ids().into_iter().for_each(|id| cluster.master(id).kill());
+
+    // Of another node.
+    let (first, second) = (cluster.data(one), cluster.data(other));
+    let aside = cluster.directory().path().join("aside");
+    let swap = || {
+        for (from, to) in [(&first, &aside), (&second, &first), (&aside, &second)] {
+            fs::rename(from, to).expect("a directory can be renamed");
+        }
+    };
+    swap();
+    let (found, expected) = (format!("node is {other}"), format!("expected {one}"));
+    refuses_to_start(&mut cluster, one, &["data directory", &found, &expected]);
+    swap();
+
+    // Of a newer format.
+    let identity = cluster.data(one).join("identity");
+    let mut bytes = fs::read(&identity).expect("a directory says whose it is");
+    bytes[8..12].copy_from_slice(&9_u32.to_le_bytes());
+    let good = fs::read(&identity).expect("a directory says whose it is");
+    fs::write(&identity, &bytes).expect("it can be written");
+    refuses_to_start(&mut cluster, one, &["identity", "format 9", "up to 1"]);
+    fs::write(&identity, &good).expect("it can be written");
+
+    // With all as it was, it starts.
+    cluster.start_all();
+    cluster.wait_ready();
+    assert_eq!(cluster.cli().run(&["kv", "get", "key"]).ok(), "value\n");
+}
+
+#[test]
+fn a_peer_of_another_cluster_is_kept_out() {
+    let (mut cluster, writer, stranger) = with_a_killed_follower();
+    cluster.master(stranger).argument("--cluster-token");
+    cluster.master(stranger).argument("another");
+    // With the directory of the old cluster it does not start.
+    refuses_to_start(&mut cluster, stranger, &["data directory", "cluster is"]);
+    // With an empty one it is alone.
+    fs::remove_dir_all(cluster.data(stranger)).expect("it can be removed");
+    cluster.master(stranger).start();
+    let others = cluster.others(stranger);
+    let cluster_of = |id: u64| cluster.status(id).map(|status| status["cluster"].clone());
+    let theirs = cluster_of(others[0]).expect("it answers");
+    let own = wait_until(SOON, "the stranger answers", || cluster_of(stranger));
+    assert_ne!(own, theirs);
+    wait_until(SOON, "somebody says that the clusters differ", || {
+        let logs: Vec<String> = [stranger, others[0], others[1]].map(|id| cluster.master_log(id)).to_vec();
+        let says = |log: &String| {
+            log.to_lowercase().contains("cluster") && log.contains(theirs.as_str().unwrap_or("?"))
+        };
+        if logs.iter().any(says) {
+            Ok(())
+        } else {
+            Err(format!("no log names cluster {theirs} beside {own}"))
+        }
+    });
+    cluster.cli_to(&[stranger]).within("2s").run(&["kv", "get", "w/000001"]).refused(3, &[]);
+    let status = cluster.status(stranger).expect("it answers");
+    assert!(status["role"] != "leader" && status["keys"] == 0, "{status}");
+    writer.wait_more(30, SOON);
+    let written = writer.stop();
+    assert!(written.failed.is_empty(), "{:?}", written.failed);
+    let there = cluster.keys_from(&others, "w/");
+    assert!(
+        written.keys.iter().all(|(key, value)| there.get(key) == Some(value)),
+        "an acknowledged put is lost"
+    );
+}
+
+#[test]
+fn a_master_whose_disk_refuses_to_sync_stops_and_the_cluster_goes_on() {
+    let mut cluster = Cluster::prepare(Options { agents: 1, ..Options::default() });
+    let ids = cluster.ids();
+    let mut failures = Vec::new();
+    for &id in &ids {
+        let place = cluster.directory().path().join(format!("disk{id}"));
+        fs::create_dir(&place).expect("a directory can be made");
+        let failure = SyncFailure::new(&place);
+        failure.watch(cluster.master(id));
+        failures.push(failure);
+    }
+    cluster.start_all();
+    cluster.wait_ready();
+    let writer = Writer::start(&cluster, "w");
+    cluster.submit("j", 2, &[]);
+    cluster.truth().wait_started("j", 2, &std::collections::BTreeMap::new(), SOON);
+    // First a leader, then a follower.
+    for leads in [true, false] {
+        writer.wait_more(50, SOON);
+        let leader = cluster.leader();
+        let id = if leads { leader } else { cluster.others(leader)[0] };
+        let place = ids.iter().position(|&other| other == id).expect("it is one of them");
+        failures[place].begin();
+        let status = cluster.master(id).ended(SOON);
+        let log = cluster.master(id).log();
+        assert!(status.code().is_some_and(|code| code != 0), "master {id} ended with {status}");
+        assert!(log.contains("sync") && log.contains("Input/output error"), "{log}");
+        let _next = cluster.leader_among(&cluster.others(id));
+        writer.wait_more(50, SOON);
+        failures[place].end();
+        cluster.master(id).start();
+        cluster.wait_caught_up(id);
+    }
+    check(&cluster, writer);
+    cluster.finish("j", SOON);
+}

@@ -1,28 +1,22 @@
 //! What happens at executors: agents step, guards look at their deadlines, processes run and end.
 
-use super::{Event, MILLISECOND, Origin, World, describe};
+use super::{Event, Origin, World, describe, processes::SIGKILL};
 use crate::{
-    draw::{Purpose, again, chance, draw, within},
+    draw::{Purpose, draw},
     executor::{Asked, Executor, Process},
     network::Endpoint,
-    oracle::{Rule, answers, truth::Seen},
+    oracle::{Rule, answers},
 };
 use bytes::Bytes;
 use prost::Message;
 use quorate_core::{
-    agent::{Agent, AgentInput, AgentOutput, ProcessEvent},
+    agent::{Agent, AgentInput, AgentOutput},
     types::{AttemptId, CallKey, ExecutorId, Index, RequestKey, Time},
 };
 use quorate_proto::v1::{self as pb, client_reply::Body, client_request::Body as Ask};
 use std::time::Duration;
 
-const SIGTERM: i32 = 15;
-const SIGKILL: i32 = 9;
 const HELD_INPUTS: usize = 20_000;
-
-fn stopped(code: i32) -> ProcessEvent {
-    ProcessEvent::Ended { end: pb::AttemptEnd::Stopped, code, message: String::new() }
-}
 
 impl World {
     pub(super) fn start_agent(&mut self, place: u8, run: u64) {
@@ -244,182 +238,6 @@ impl World {
         self.mark(26, to, own.0, bytes);
         self.line(Endpoint::Executor(to), "called", || describe::call(&call));
         self.step_agent(at, AgentInput::Call { key: own, call: Box::new(call) });
-    }
-
-    fn start_process(
-        &mut self,
-        at: usize,
-        attempt: AttemptId,
-        specification: &pb::JobSpecification,
-        deadline: Time,
-    ) {
-        let place = at as u8;
-        self.serial += 1;
-        let serial = self.serial;
-        if let Some(oracles) = &mut self.oracles {
-            oracles.truth.start(&mut self.ledger, place, &attempt);
-            oracles.truth.deadline(&mut self.ledger, place, deadline, self.executors[at].lease_until);
-        }
-        self.mark(27, place, serial, attempt.to_string().as_bytes());
-        self.line(Endpoint::Executor(place), "spawn", || format!("{attempt} until {deadline:?}"));
-        let job = attempt.task.job.as_str().bytes().fold(0, |hash, byte| again(hash, u64::from(byte)));
-        let luck =
-            draw(self.plan.seed, Purpose::Process, &[job, u64::from(attempt.task.number), attempt.epoch.0]);
-        let numbers: Vec<u64> =
-            specification.argv.iter().skip(1).filter_map(|text| text.parse().ok()).collect();
-        let number = |place: usize| numbers.get(place).copied().unwrap_or(0);
-        let process = Process {
-            attempt,
-            run: self.executors[at].run,
-            up: false,
-            killed: false,
-            asked: false,
-            stubborn: chance(again(luck, 1), number(3)),
-            deadline,
-            runs_for: within(again(luck, 2), number(0), number(1)) * MILLISECOND,
-            code: i32::from(chance(again(luck, 3), number(2))),
-        };
-        let executor = &mut self.executors[at];
-        executor.processes.insert(serial, process);
-        let guard = executor.clock.true_time(deadline).max(self.time);
-        let starts = self.time + within(again(luck, 4), 1, 20) * MILLISECOND;
-        self.queue.push(starts, Event::ProcessUp { executor: place, serial });
-        self.queue.push(guard, Event::Guard { executor: place, serial });
-    }
-
-    fn extend(&mut self, at: usize, deadline: Time) {
-        let executor = &mut self.executors[at];
-        if let Some(oracles) = &mut self.oracles {
-            oracles.truth.deadline(&mut self.ledger, at as u8, deadline, executor.lease_until);
-        }
-        for process in executor.processes.values_mut().filter(|process| process.run == executor.run) {
-            process.deadline = deadline;
-        }
-    }
-
-    pub(super) fn process_up(&mut self, place: u8, serial: u64) {
-        let executor = &mut self.executors[usize::from(place)];
-        let Some(process) = executor.processes.get_mut(&serial).filter(|process| !process.killed) else {
-            return;
-        };
-        process.up = true;
-        let (attempt, ends, code) = (process.attempt.clone(), self.time + process.runs_for, process.code);
-        let id = executor.agent.as_ref().and_then(Agent::executor);
-        self.mark(28, place, serial, &[]);
-        self.line(Endpoint::Executor(place), "up", || attempt.to_string());
-        self.count("process started");
-        if let Some(oracles) = &mut self.oracles {
-            // Epochs are given in order of the log.
-            let created = oracles.reference.jobs.created(attempt.task.job.as_str(), Index(attempt.epoch.0));
-            let seen = Seen { serial, machine: place, executor: id };
-            oracles.truth.up(&mut self.ledger, seen, &attempt, created);
-        }
-        let event = ProcessEvent::Ended { end: pb::AttemptEnd::Exited, code, message: String::new() };
-        self.queue.push(ends, Event::ProcessEnd { executor: place, serial, event });
-        self.tell_process(place, serial, ProcessEvent::Started);
-    }
-
-    fn tell_process(&mut self, place: u8, serial: u64, event: ProcessEvent) {
-        let at = usize::from(place);
-        let executor = &self.executors[at];
-        let Some(process) = executor.processes.get(&serial).filter(|process| process.run == executor.run)
-        else {
-            return;
-        };
-        let attempt = process.attempt.clone();
-        self.step_agent(at, AgentInput::Process { attempt, event });
-    }
-
-    pub(super) fn process_end(&mut self, place: u8, serial: u64, event: ProcessEvent) {
-        let at = usize::from(place);
-        let Some(process) = self.executors[at].processes.remove(&serial) else { return };
-        self.mark(29, place, serial, &[]);
-        self.line(Endpoint::Executor(place), "down", || format!("{} {event:?}", process.attempt));
-        if let Some(oracles) = &mut self.oracles {
-            oracles.truth.down(serial);
-        }
-        if process.run == self.executors[at].run {
-            self.step_agent(at, AgentInput::Process { attempt: process.attempt, event });
-        }
-    }
-
-    fn terminate(&mut self, place: u8, serial: u64) {
-        let Some(process) = self.executors[usize::from(place)].processes.get_mut(&serial) else { return };
-        if process.asked || process.stubborn {
-            return;
-        }
-        process.asked = true;
-        let wait = within(draw(self.plan.seed, Purpose::KillTime, &[serial, 1]), 1, 100) * MILLISECOND;
-        let event = stopped(SIGTERM);
-        self.queue.push(self.time + wait, Event::ProcessEnd { executor: place, serial, event });
-    }
-
-    /// Kills all below a guard, which takes its time, but no more than was promised.
-    fn kill(&mut self, place: u8, serial: u64, signal: i32) {
-        let executor = &mut self.executors[usize::from(place)];
-        let Some(process) = executor.processes.get_mut(&serial).filter(|process| !process.killed) else {
-            return;
-        };
-        process.killed = true;
-        let most = self.plan.executors.lease_ms[3] * MILLISECOND;
-        let wait = within(draw(self.plan.seed, Purpose::KillTime, &[serial, 2]), 1, most * 9 / 10);
-        let event = stopped(signal);
-        self.queue.push(self.time + wait, Event::ProcessEnd { executor: place, serial, event });
-    }
-
-    pub(super) fn guard_looks(&mut self, place: u8, serial: u64) {
-        let executor = &self.executors[usize::from(place)];
-        let Some(process) = executor.processes.get(&serial) else { return };
-        if process.deadline <= executor.clock.local(self.time) {
-            self.mark(30, place, serial, &[]);
-            self.count("killed by its guard");
-            self.line(Endpoint::Executor(place), "guard", || format!("kills process {serial}"));
-            self.kill(place, serial, SIGKILL);
-        } else {
-            let again = executor.clock.true_time(process.deadline);
-            self.queue.push(again.max(self.time + 1), Event::Guard { executor: place, serial });
-        }
-    }
-
-    pub(super) fn freeze(&mut self, place: u8) {
-        self.executors[usize::from(place)].freezes += 1;
-        if let Some(oracles) = &mut self.oracles {
-            oracles.truth.freeze(place);
-        }
-    }
-
-    /// A machine goes on. The guards whose deadline has passed act before anything else is counted as running.
-    pub(super) fn thaw(&mut self, place: u8) {
-        let at = usize::from(place);
-        self.executors[at].freezes = self.executors[at].freezes.saturating_sub(1);
-        if self.executors[at].freezes > 0 {
-            return;
-        }
-        let local = self.executors[at].clock.local(self.time);
-        let late = |process: &Process| process.killed || process.deadline <= local;
-        let ended: Vec<u64> = self.executors[at]
-            .processes
-            .iter()
-            .filter(|(_, process)| late(process))
-            .map(|(serial, _)| *serial)
-            .collect();
-        // Their ends are told after what waited; they run no more from here on.
-        for serial in ended {
-            if let Some(oracles) = &mut self.oracles {
-                oracles.truth.down(serial);
-            }
-            self.queue
-                .push(self.time, Event::ProcessEnd { executor: place, serial, event: stopped(SIGKILL) });
-            if let Some(process) = self.executors[at].processes.get_mut(&serial) {
-                process.killed = true;
-            }
-        }
-        if let Some(oracles) = &mut self.oracles {
-            oracles.truth.thaw(&mut self.ledger, place);
-        }
-        for event in core::mem::take(&mut self.executors[at].frozen) {
-            self.queue.push(self.time, event);
-        }
     }
 }
 

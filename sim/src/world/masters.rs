@@ -1,11 +1,9 @@
 //! What happens at masters: they start, step, write, send, answer and crash.
 
-use super::{DiskEvent, Event, MILLISECOND, Origin, World, describe};
+use super::{DiskEvent, Event, MILLISECOND, World, describe};
 use crate::{
     disk::StoredSnapshot,
     draw::{Purpose, again, draw, within},
-    executor::place_of,
-    master::Waiting,
     network::Endpoint,
     oracle::{Rule, answers, raft::quorum_term},
 };
@@ -16,12 +14,10 @@ use quorate_core::{
     contract::{Lane, LogPosition, StopReason, Write},
     raft::Role,
     trace::TraceEvent,
-    types::{CallKey, NodeId, Term},
+    types::{NodeId, Term},
 };
 use quorate_proto::v1::{self as pb, client_reply::Body, envelope::Body as Peer};
 
-/// A call that is not answered so long has no answer.
-const CALL_TIMEOUT: u64 = 1_000 * MILLISECOND;
 /// Inputs that a paused process finds when it goes on; what is over was dropped by the system.
 const HELD_INPUTS: usize = 20_000;
 const MICROSECOND: u64 = 1_000;
@@ -319,7 +315,7 @@ impl World {
         });
     }
 
-    fn deposed(&mut self, at: usize, quorum: Term, reply: &pb::ClientReply) {
+    pub(super) fn deposed(&mut self, at: usize, quorum: Term, reply: &pb::ClientReply) {
         let Some(node) = &self.masters[at].node else { return };
         let raft = node.raft();
         if raft.role() != Role::Leader || matches!(reply.body, Some(Body::Refusal(_)) | None) {
@@ -421,100 +417,9 @@ impl World {
         self.line(Endpoint::Master(place), "disk", || describe::input(&input));
         self.step_master(at, input);
     }
-
-    pub(super) fn request_arrives(&mut self, to: u8, origin: Origin, bytes: &Bytes) {
-        let at = usize::from(to);
-        if self.masters[at].node.is_none() {
-            return self.answer(to, origin, None);
-        }
-        let Ok(request) = pb::ClientRequest::decode(bytes.clone()) else {
-            return self.ledger.fail(Rule::Contract, "a request does not decode".to_owned());
-        };
-        self.mark(9, to, 0, bytes);
-        self.line(Endpoint::Master(to), "asked", || format!("{} by {origin:?}", answers::brief(&request)));
-        let quorum_term = if self.oracles.is_some() { quorum_term(&self.masters) } else { Term(0) };
-        let master = &mut self.masters[at];
-        let key = master.request_key();
-        let request = Box::new(request);
-        *master.direct.entry(fingerprint(bytes)).or_default() += 1;
-        master.requests.insert(key, Waiting { origin, request: request.clone(), quorum_term });
-        self.step_master(at, Input::Request { key, request });
-    }
-
-    pub(super) fn request_gone(&mut self, to: u8, origin: Origin) {
-        let at = usize::from(to);
-        let master = &mut self.masters[at];
-        let waiting = &mut master.requests;
-        let found = waiting.iter().find(|(_, waiting)| waiting.origin == origin).map(|(key, _)| *key);
-        if let Some(key) = found {
-            waiting.remove(&key);
-            master.left.insert(key);
-            self.mark(10, to, key.0, &[]);
-            self.step_master(at, Input::RequestGone { key });
-        }
-    }
-
-    fn reply(&mut self, at: usize, waiting: &Waiting, reply: &pb::ClientReply) {
-        if answers::confirmed(&waiting.request) {
-            self.deposed(at, waiting.quorum_term, reply);
-        }
-        self.line(Endpoint::Master(at as u8), "answer", || {
-            format!(
-                "{} to {:?}: {}",
-                answers::brief(&waiting.request),
-                waiting.origin,
-                describe::reply(reply)
-            )
-        });
-        self.answer(at as u8, waiting.origin, Some(Bytes::from(reply.encode_to_vec())));
-    }
-
-    /// An answer goes to whoever asked; `None`: the connection is refused or reset.
-    pub(super) fn answer(&mut self, from: u8, origin: Origin, reply: Option<Bytes>) {
-        self.mark(11, from, 0, reply.as_ref().map_or(&[], |reply| &reply[..]));
-        let times = self.network.send(self.time, Endpoint::Master(from), origin.endpoint(), 1);
-        if let Some(time) = times[0] {
-            self.queue.push(time, Event::Answer { origin, from, reply });
-        }
-    }
-
-    fn call(&mut self, at: usize, key: CallKey, address: &str, call: &pb::ExecutorCall) {
-        let place = at as u8;
-        let master = &mut self.masters[at];
-        let run = master.run;
-        let fresh = master.calls.insert(key);
-        self.ledger.hold(Rule::Contract, fresh, || format!("node {}: call key {key} is used twice", at + 1));
-        let bytes = Bytes::from(call.encode_to_vec());
-        self.mark(12, place, key.0, &bytes);
-        self.line(Endpoint::Master(place), "call", || format!("{address} {}", describe::call(call)));
-        if let Some(to) = place_of(address).filter(|to| usize::from(*to) < self.executors.len()) {
-            let times = self.network.send(self.time, Endpoint::Master(place), Endpoint::Executor(to), 1);
-            for time in times.into_iter().flatten() {
-                self.queue.push(time, Event::Call { to, from: place, run, key, bytes: bytes.clone() });
-            }
-        }
-        self.queue.push(self.time + CALL_TIMEOUT, Event::CallAnswer { to: place, run, key, reply: None });
-    }
-
-    pub(super) fn call_answered(&mut self, to: u8, run: u64, key: CallKey, reply: Option<&Bytes>) {
-        let at = usize::from(to);
-        let master = &mut self.masters[at];
-        if master.node.is_none() || master.run != run || !master.calls.remove(&key) {
-            return;
-        }
-        let reply = match reply.map(|reply| pb::ExecutorCallReply::decode(reply.clone())).transpose() {
-            Ok(reply) => reply.map(Box::new),
-            Err(error) => {
-                return self.ledger.fail(Rule::Contract, format!("a call's answer does not decode: {error}"));
-            }
-        };
-        self.mark(13, to, key.0, &[u8::from(reply.is_some())]);
-        self.line(Endpoint::Master(to), "call done", || format!("{key}: {reply:?}"));
-        self.step_master(at, Input::CallDone { key, reply });
-    }
 }
 
-fn fingerprint(bytes: &[u8]) -> u64 {
+pub(super) fn fingerprint(bytes: &[u8]) -> u64 {
     use core::hash::Hasher;
     let mut hasher = siphasher::sip::SipHasher13::new();
     hasher.write(bytes);

@@ -5,6 +5,8 @@ mod describe;
 mod executors;
 mod faults;
 mod masters;
+mod processes;
+mod requests;
 mod settle;
 
 use crate::{

@@ -2,11 +2,14 @@
 
 use crate::failure::Failure;
 use futures::{FutureExt as _, future::BoxFuture};
-use std::io::Read as _;
+use std::{io::Read as _, time::Duration};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::oneshot,
 };
+
+/// How long a process whose parent has gone may take to end in order.
+const ORPHAN: Duration = Duration::from_secs(1);
 
 /// Ends at SIGINT or SIGTERM, and with `parent` also when stdin is closed: a parent that holds the other end was killed.
 ///
@@ -21,6 +24,9 @@ pub(crate) fn stop_signal(parent: bool) -> Result<BoxFuture<'static, ()>, Failur
             // Whatever is written is ignored: only the end counts.
             while std::io::stdin().read(&mut bytes).is_ok_and(|count| count > 0) {}
             drop(sender);
+            std::thread::sleep(ORPHAN);
+            // An orphan must not linger, whatever it waits for: nobody is left to end it.
+            std::process::exit(1);
         };
         std::thread::Builder::new()
             .name("parent".to_owned())

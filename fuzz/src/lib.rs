@@ -5,6 +5,7 @@
 //! tries random inputs for a while, also on stable.
 
 pub mod choices;
+pub mod corpus;
 pub mod explore;
 
 mod cluster;

@@ -1,6 +1,6 @@
 //! Three masters in one process, on loopback, with data directories of their own.
 #![cfg(not(madsim))]
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 use futures::StreamExt;
 use quorate_core::{

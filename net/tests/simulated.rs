@@ -1,6 +1,6 @@
 //! The same driver, peers, services and client on a simulated runtime, network and disk.
 #![cfg(madsim)]
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 use madsim::runtime::{Handle, NodeHandle};
 use quorate_core::{

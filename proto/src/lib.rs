@@ -3,7 +3,14 @@
 //! Everything here is generated from `proto/quorate/v1/*.proto`; the comments there are the documentation.
 
 /// Version 1 of the API, of the records and of what masters say to each other.
-#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::pedantic, clippy::restriction)]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    unused_qualifications,
+    clippy::all,
+    clippy::pedantic,
+    clippy::restriction
+)]
 pub mod v1 {
     #[cfg(feature = "grpc")]
     tonic::include_proto!("quorate.v1");

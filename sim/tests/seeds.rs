@@ -24,11 +24,11 @@ fn seeds_are_clean_and_every_oracle_looks() {
 }
 
 #[test]
-fn without_faults_nothing_is_refused_or_lost() {
+fn without_faults_no_leader_falls_and_no_answer_is_lost() {
     let limits = Limits { duration_min_ms: 5_000, duration_max_ms: 8_000, faults: false };
     let job = Job { seeds: 0..20, threads: 2, oracles: true, limits, failures_max: 1_000 };
     let summary = run(&job, |_| ());
     assert!(summary.failures.is_empty(), "{:#?}", summary.failures);
     assert_eq!(summary.counts.get("unknown"), None, "{:?}", summary.counts);
-    assert_eq!(summary.counts.get("task moved"), None, "{:?}", summary.counts);
+    assert_eq!(summary.counts.get("stepped down"), None, "{:?}", summary.counts);
 }

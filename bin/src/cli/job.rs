@@ -295,7 +295,7 @@ impl ListArgs {
                 (counts.assigned + counts.online).to_string(),
                 counts.finished.to_string(),
                 counts.failed.to_string(),
-                short(&specification.argv.join(" "), 40),
+                output::short(&specification.argv.join(" "), 40),
             ]);
         }
         table.print()
@@ -345,7 +345,7 @@ async fn show(cluster: &Cluster, id: &str, format: Format) -> Result<(), Failure
             task.failures_total.to_string(),
             task.moves.to_string(),
             end,
-            short(&task.last_message, 60),
+            output::short(&task.last_message, 60),
         ]);
     }
     table.print()
@@ -373,12 +373,4 @@ async fn logs(cluster: &Cluster, id: &str, task: u32, epoch: u64) -> Result<(), 
         output::raw(&chunk.data)?;
     }
     Ok(())
-}
-
-/// The text, cut to so many letters.
-fn short(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.escape_debug().to_string();
-    }
-    format!("{}...", text.chars().take(most).collect::<String>().escape_debug())
 }

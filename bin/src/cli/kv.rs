@@ -140,11 +140,8 @@ impl CasArgs {
         let current = match &reply.current {
             None => "there is no such key".to_owned(),
             Some(item) => {
-                format!(
-                    "its value is {} (revision {})",
-                    String::from_utf8_lossy(&item.value),
-                    item.mod_revision
-                )
+                let value = output::short(&String::from_utf8_lossy(&item.value), 60);
+                format!("its value is `{value}` (revision {})", item.mod_revision)
             }
         };
         Err(Failure::refused(format!("{} was not changed: {current}", self.key))

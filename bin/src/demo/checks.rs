@@ -177,3 +177,88 @@ fn moved(facts: &Facts, again: Option<Duration>, lease: LeaseTimes) -> Check {
     );
     Check { name: "tasks_moved", ok: again.is_some_and(|again| again <= limit), text }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{collections::BTreeMap, path::Path, time::Instant};
+
+    const LOST: (u32, u64) = (0, 5);
+
+    /// A run in which task 0 is moved, and what its processes wrote.
+    fn good() -> (Facts, String) {
+        let epochs: BTreeMap<u32, u64> = (0..TASKS).map(|task| (task, 5)).collect();
+        let epoch = |task| if task == LOST.0 { 9 } else { 5 };
+        let task = |number| pb::Task {
+            number,
+            epoch: epoch(number),
+            state: pb::TaskState::Finished.into(),
+            ..Default::default()
+        };
+        let job = pb::Job { state: pb::JobState::Finished.into(), ..Default::default() };
+        let job =
+            pb::JobStatus { job: Some(job), tasks: (0..TASKS).map(task).collect(), ..Default::default() };
+        let facts = Facts {
+            old_leader: "master-1".to_owned(),
+            new_leader: "master-2".to_owned(),
+            outage: Duration::from_millis(300),
+            epochs: [epochs.clone(), epochs],
+            executor: "agent-1".to_owned(),
+            executor_killed: Instant::now(),
+            lost_tasks: vec![LOST],
+            gone: Some(Duration::from_millis(10)),
+            job,
+            writes: 7,
+            lost_writes: Vec::new(),
+        };
+        let mut text: String = (0..TASKS).map(|task| format!("start {task} 5 1\n")).collect();
+        text += "start 0 9 2\n";
+        text.extend((0..TASKS).map(|task| format!("end {task} {} 1\n", epoch(task))));
+        (facts, text)
+    }
+
+    fn failed(facts: &Facts, text: &str) -> Vec<&'static str> {
+        let mut truth = Truth::new(Path::new("unused"));
+        truth.take(text, Instant::now());
+        let summary = Summary::new(facts, &truth, 1.0);
+        let failed = summary.checks.iter().filter(|check| !check.ok).map(|check| check.name).collect();
+        assert_eq!(summary.ok(), summary.checks.iter().all(|check| check.ok));
+        failed
+    }
+
+    #[test]
+    fn a_good_run_passes_every_check() {
+        let (facts, text) = good();
+        assert_eq!(failed(&facts, &text), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn what_the_processes_wrote_decides() {
+        let (facts, text) = good();
+        assert_eq!(failed(&facts, &text.replace("end 3 5 1\n", "")), ["finished_once"], "it never ended");
+        assert_eq!(failed(&facts, &format!("{text}end 3 5 1\n")), ["finished_once"], "it ended twice");
+        assert_eq!(failed(&facts, &format!("{text}tick 0 5 1\n")), ["never_twice_at_once"]);
+        assert_eq!(failed(&facts, &format!("{text}nonsense\n")), ["finished_once"]);
+        let unmoved = text.replace("start 0 9 2\n", "").replace("end 0 9 1", "end 0 5 1");
+        assert_eq!(failed(&facts, &unmoved), ["finished_once", "tasks_moved"], "the record says epoch 9");
+    }
+
+    #[test]
+    fn each_broken_promise_is_seen() {
+        let broken = |change: fn(&mut Facts)| {
+            let (mut facts, text) = good();
+            change(&mut facts);
+            failed(&facts, &text)
+        };
+        assert_eq!(broken(|facts| facts.lost_writes.push("k".to_owned())), ["no_write_lost"]);
+        assert_eq!(broken(|facts| facts.writes = 0), ["no_write_lost"]);
+        assert_eq!(broken(|facts| facts.outage = OUTAGE_MAX * 2), ["leader_replaced"]);
+        assert_eq!(broken(|facts| facts.gone = None), ["tasks_fenced"]);
+        assert_eq!(broken(|facts| facts.epochs[1] = BTreeMap::new()), ["tasks_undisturbed"]);
+        assert_eq!(broken(|facts| facts.executor_killed -= Duration::from_secs(30)), ["tasks_moved"]);
+        assert_eq!(
+            broken(|facts| facts.job.tasks[2].state = pb::TaskState::Failed.into()),
+            ["finished_once"]
+        );
+    }
+}

@@ -31,7 +31,7 @@ const SLOTS: u32 = story::TASKS;
 const TIMEOUT: Duration = Duration::from_secs(10);
 const EXAMPLES: &str = "\
 Examples:
-  Watch it, for about half a minute:
+  Watch it, for about twenty seconds:
     quorate demo
   Check the promises in a script, and read the figures:
     quorate demo -o json | jq .figures.leader_outage_ms
@@ -60,7 +60,7 @@ pub(crate) async fn run(args: DemoArgs, format: Format) -> Result<(), Failure> {
     let mut local = LocalCluster::start(directory.path(), MASTERS, AGENTS, SLOTS)?;
     let result = tokio::select! {
         result = play(&mut local, &directory, &stage) => result,
-        () = process::interrupt() => Err(Failure::refused("the demo was interrupted")),
+        () = process::interrupt() => Err(Failure::refused("the demo was interrupted").with_next("run it again; it takes about twenty seconds")),
     };
     stage.close();
     local.stop().await;

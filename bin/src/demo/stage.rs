@@ -48,10 +48,14 @@ impl Stage {
             return;
         }
         let mut panel = self.panel.lock().unwrap_or_else(PoisonError::into_inner);
-        let clear = self.clear(&panel);
         let width = self.width();
-        *panel = panel::lines(view).into_iter().map(|line| line.chars().take(width).collect()).collect();
-        self.write(&format!("{clear}{}", joined(&panel)));
+        let lines: Vec<String> =
+            panel::lines(view).into_iter().map(|line| line.chars().take(width).collect()).collect();
+        if lines != *panel {
+            let clear = self.clear(&panel);
+            *panel = lines;
+            self.write(&format!("{clear}{}", joined(&panel)));
+        }
     }
 
     /// Takes the panel away.
@@ -73,7 +77,9 @@ impl Stage {
         } else {
             rustix::termios::tcgetwinsize(std::io::stdout())
         };
-        size.map_or(WIDTH, |size| usize::from(size.ws_col).max(20)) - 1
+        // Some terminals say 0.
+        let columns = size.map_or(0, |size| usize::from(size.ws_col));
+        if columns == 0 { WIDTH } else { columns.saturating_sub(1) }
     }
 
     fn write(&self, text: &str) {

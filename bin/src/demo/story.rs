@@ -130,9 +130,11 @@ impl Story<'_> {
         self.stage.say(&format!("killing {old}, the leader, with SIGKILL"));
         let moment = Instant::now();
         process.kill().await;
+        // What was sent before the process was gone may have been accepted by it.
+        let gone = Instant::now();
         let mut accepted = None;
         self.until("a write to be accepted again", SOON, |_, _| {
-            accepted = probe.accepted_after(moment);
+            accepted = probe.accepted_after(gone);
             accepted.is_some()
         })
         .await?;

@@ -84,7 +84,7 @@ impl Truth {
         self.take(&String::from_utf8_lossy(&whole), Instant::now());
     }
 
-    fn take(&mut self, text: &str, seen: Instant) {
+    pub(super) fn take(&mut self, text: &str, seen: Instant) {
         for line in text.lines() {
             match parse(line, seen) {
                 Some(line) => self.lines.push(line),

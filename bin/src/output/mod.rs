@@ -92,6 +92,12 @@ pub(crate) fn raw(bytes: &[u8]) -> Result<(), Failure> {
     }
 }
 
+/// The text on one line, cut to so many letters.
+pub(crate) fn short(text: &str, most: usize) -> String {
+    let cut: String = text.chars().take(most).collect();
+    format!("{}{}", cut.escape_debug(), if cut.len() < text.len() { "..." } else { "" })
+}
+
 /// The format that raw arguments ask for: needed to say that the arguments are wrong.
 pub(crate) fn wanted(arguments: impl Iterator<Item = String>, default: Format) -> Format {
     let mut before = String::new();
@@ -114,6 +120,13 @@ mod tests {
         let mut table = Table::new(["ID", "STATE"]);
         table.row(["long-name".to_owned(), "up".to_owned()]);
         assert_eq!(table.lines(), ["ID         STATE", "long-name  up"]);
+    }
+
+    #[test]
+    fn a_long_or_strange_text_is_cut_and_escaped() {
+        assert_eq!(short("abc", 3), "abc");
+        assert_eq!(short("abcd", 3), "abc...");
+        assert_eq!(short("a\nb", 3), "a\\nb");
     }
 
     #[test]

@@ -150,6 +150,8 @@ impl Agent {
                 slots: self.config.slots,
                 incarnation: joining.incarnation.0,
                 labels: self.config.labels.clone(),
+                ended_executor: self.past.back().map_or(0, |(executor, _)| executor.0),
+                ended_incarnation: self.past.back().map_or(0, |(_, incarnation)| incarnation.0),
             }),
         };
         let key = self.ask(body, timeout());

@@ -49,6 +49,7 @@ fn register(change: impl FnOnce(&mut pb::RegisterExecutorRequest)) -> Body {
         slots: 1,
         incarnation: 1,
         labels: Vec::new(),
+        ..Default::default()
     };
     change(&mut request);
     Body::RegisterExecutor(request)

@@ -72,7 +72,7 @@ impl Node {
             state: recovered.snapshot.map(|snapshot| snapshot.state).unwrap_or_default(),
             identity,
             lead: None,
-            waiting: Waiting::default(),
+            waiting: Waiting::new(seed),
             calls: CallKey(1),
             saving: None,
             saved: snapshot.map_or(Index(0), |at| at.index),
@@ -98,7 +98,8 @@ impl Node {
         if self.stopped {
             return;
         }
-        let late = now.time.since(self.next_deadline().map_or(Time::FAR, |(time, _)| time));
+        // Counted once: a driver feeds all that waited during a pause before the deadline.
+        let late = now.time.since(self.next_deadline().map_or(Time::FAR, |(at, _)| at.max(self.now.time)));
         self.now = Now { time: now.time.max(self.now.time), wall_ms: now.wall_ms };
         self.raft.begin_step(self.now.time);
         if late > self.config.timing.heartbeat

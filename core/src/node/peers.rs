@@ -25,7 +25,7 @@ impl Node {
         }
         let body = match body {
             Body::Hello(hello) => {
-                let held = (self.raft.term(), self.raft.durable_index());
+                let held = (self.raft.term(), self.raft.held_index());
                 let (answer, verdict) = self.identity.hello_heard(from, storage, &hello, held);
                 self.obey(verdict);
                 if let Some(answer) = answer {
@@ -59,9 +59,7 @@ impl Node {
     /// Remembers what a peer promised, in case it comes back without it.
     fn witness(&mut self, from: NodeId, term: Term, message: &Message) {
         match message {
-            Message::Appended { index } | Message::HeartbeatReply { verified: index, .. } => {
-                self.identity.saw(from, term, *index);
-            }
+            Message::Appended { index } => self.identity.saw(from, term, *index),
             Message::VoteReply { granted: true } => self.identity.saw(from, term, Index(0)),
             Message::PreVote { .. }
             | Message::PreVoteReply { .. }
@@ -69,6 +67,8 @@ impl Node {
             | Message::VoteReply { granted: false }
             | Message::Append { .. }
             | Message::AppendRefused { .. }
+            // Its term may be in memory only.
+            | Message::HeartbeatReply { .. }
             | Message::Heartbeat { .. }
             | Message::SnapshotChunk { .. }
             | Message::SnapshotReply { .. } => {}

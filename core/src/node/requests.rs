@@ -8,6 +8,7 @@ use crate::{
     lead::Errand,
     limits,
     raft::{ProposeError, Role},
+    random,
     types::{ExecutorId, Incarnation, Index, LeaseId, NodeId, RequestKey, SessionId, Term, Time},
 };
 use prost::Message as _;
@@ -55,6 +56,11 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
+    /// Ids of another run are never this run's: an answer that is late by a restart finds nothing.
+    pub(super) fn new(seed: u64) -> Self {
+        Self { next: random::mix(seed) & !u64::from(u32::MAX), ..Self::default() }
+    }
+
     fn count(&self) -> usize {
         self.proposals.len() + self.reads.len() + self.confirmed.len() + self.forwarded.len()
     }

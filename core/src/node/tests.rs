@@ -271,7 +271,7 @@ fn an_executor_registers_gets_a_call_and_is_lost_after_its_lease() {
         address: "e:1".into(),
         slots: 4,
         incarnation: 9,
-        labels: Vec::new(),
+        ..Default::default()
     };
     let Some(Reply::RegisterExecutor(registered)) = cluster.ask(leader, Request::RegisterExecutor(register))
     else {
@@ -382,4 +382,47 @@ fn a_request_over_its_limit_is_refused_by_name() {
     let value = vec![0; crate::limits::REQUEST_BYTES].into();
     let put = pb::PutRequest { request_id: None, key: "k".into(), value };
     assert_eq!(code(cluster.ask(NodeId(1), Request::Put(put))), pb::RefusalCode::Exhausted);
+}
+
+#[test]
+fn a_pause_is_given_back_to_leases_once_however_much_waited_in_it() {
+    let mut cluster = Cluster::new(1);
+    cluster.run(Duration::from_secs(1));
+    cluster.session(NodeId(1));
+    let node = cluster.nodes.get_mut(&NodeId(1)).unwrap();
+    let lease_end = |node: &Node| node.lead.as_ref().unwrap().next_deadline(&node.state);
+    let before = lease_end(node);
+    cluster.now.time = cluster.now.time + Duration::from_secs(4);
+    for _ in 0..10 {
+        node.step(cluster.now, Input::PeerConnected(NodeId(1)));
+    }
+    let gained = lease_end(node).since(before);
+    assert!(gained <= Duration::from_secs(4), "{gained:?}");
+    assert!(gained > Duration::from_millis(3_900), "{gained:?}");
+}
+
+#[test]
+fn an_answer_to_a_request_of_an_earlier_run_finds_nothing() {
+    let mut cluster = Cluster::new(3);
+    cluster.run(Duration::from_secs(1));
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    let ids: Vec<u64> = (0..2)
+        .map(|seed| {
+            let mut node = cluster.nodes[&follower].clone();
+            node.waiting = Waiting::new(seed);
+            let get = pb::GetRequest { key: "k".into(), stale: false };
+            let request = Box::new(pb::ClientRequest { body: Some(Request::Get(get)) });
+            node.step(cluster.now, Input::Request { key: RequestKey(1), request });
+            std::iter::from_fn(|| node.poll_output())
+                .find_map(|output| match output {
+                    Output::Send { to, envelope, .. } if to == leader => match envelope.body {
+                        Some(pb::envelope::Body::Forward(forward)) => Some(forward.id),
+                        _ => None,
+                    },
+                    _ => None,
+                })
+                .unwrap()
+        })
+        .collect();
+    assert_ne!(ids[0], ids[1]);
 }

@@ -63,7 +63,9 @@ impl Raft {
         if let Some((index, hash)) = checkpoint {
             self.effects.push_back(Effect::Checkpoint { index, hash });
         }
-        let verified = self.verified.min(self.durable_index());
+        // A follower that forgot this term could follow an older leader again, and cut what it has acknowledged here.
+        let verified =
+            if self.is_term_durable() { self.verified.min(self.durable_index()) } else { Index(0) };
         self.send(from, Message::HeartbeatReply { position, verified });
     }
 

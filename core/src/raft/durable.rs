@@ -14,7 +14,9 @@ struct Pending {
     io: WriteId,
     /// The end of the log as this write leaves it, as far as it still is part of the log.
     last: Index,
-    /// The oldest node clock at which it was handed out.
+    /// The term as this write leaves it.
+    term: Term,
+    /// The node's clock when it was handed out.
     since: Time,
 }
 
@@ -41,6 +43,7 @@ pub(crate) struct Durability {
     /// Entries up to here were handed out.
     handed: Index,
     durable: Index,
+    durable_term: Term,
     start: Option<LogPosition>,
     voters: Option<Voters>,
     /// The write that makes a candidate's own vote durable.
@@ -66,6 +69,7 @@ impl Durability {
             hard_state,
             handed: last,
             durable: last,
+            durable_term: hard_state.term,
             start: None,
             voters: None,
             own_vote: OwnVote::None,
@@ -153,7 +157,8 @@ impl Raft {
             state.issued = state.issued.next();
             let entries = entries_behind(&self.log, state.handed);
             state.handed = last;
-            state.pending.push_back(Pending { io: state.issued, last, since: self.now });
+            let term = self.hard_state.term;
+            state.pending.push_back(Pending { io: state.issued, last, term, since: self.now });
             let changed = self.hard_state != state.hard_state;
             state.hard_state = self.hard_state;
             Write {
@@ -185,6 +190,7 @@ impl Raft {
             && write.io <= io
         {
             state.durable = state.durable.max(write.last);
+            state.durable_term = write.term;
             state.pending.pop_front();
         }
         while let Some(held) = state.held.front()
@@ -206,6 +212,11 @@ impl Raft {
             }
         }
         self.advance_commit();
+    }
+
+    /// Whether a restart would come up in this term.
+    pub(crate) fn is_term_durable(&self) -> bool {
+        self.durability.durable_term == self.hard_state.term
     }
 
     /// Whether the oldest write is not done for longer than a disk may take.

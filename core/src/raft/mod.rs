@@ -222,7 +222,7 @@ impl Raft {
 
     /// Tells the time of the step that begins. A gap in which this node did not run is not held against others.
     pub fn begin_step(&mut self, now: Time) {
-        let late = now.since(self.next_deadline());
+        let late = now.since(self.next_deadline().max(self.now));
         self.now = now.max(self.now);
         if late <= self.timing.heartbeat {
             return;
@@ -412,6 +412,12 @@ impl Raft {
     #[must_use]
     pub const fn durable_index(&self) -> Index {
         self.durability.durable()
+    }
+
+    /// Everything up to it is on the disk, in the log or in a snapshot.
+    #[must_use]
+    pub fn held_index(&self) -> Index {
+        self.snapshot.map_or(self.durable_index(), |at| at.index.max(self.durable_index()))
     }
 
     /// One entry, unless it was compacted.

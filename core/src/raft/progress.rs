@@ -75,6 +75,12 @@ impl Progress {
         !self.inflight.is_empty()
     }
 
+    /// Whether all that there is was sent and acknowledged.
+    #[must_use]
+    pub fn is_idle(&self, last: Index) -> bool {
+        self.mode == Mode::Replicate && !self.is_waiting() && self.next > last
+    }
+
     /// An append up to `last` left.
     pub fn sent(&mut self, now: Time, last: Index, bytes: usize) {
         if self.inflight.is_empty() {

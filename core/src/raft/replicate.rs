@@ -144,6 +144,9 @@ impl Raft {
         if verified <= last && verified > progress.matched {
             progress.acknowledged(now, verified);
             self.advance_commit();
+        } else if verified < progress.matched && progress.is_idle(last) {
+            // It restarted in this term, and does not know any more that its log is equal to this one.
+            progress.probe(progress.matched.next());
         }
         self.replicate_to(from);
         self.confirm_reads();

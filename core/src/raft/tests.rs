@@ -369,3 +369,44 @@ fn a_follower_that_needs_what_is_gone_gets_the_snapshot_and_then_the_rest() {
         && matches!(message, Message::Append { previous, entries, .. }
             if *previous == place(2, 4) && entries.len() == 1)));
 }
+
+#[test]
+fn a_heartbeat_is_answered_without_what_rests_on_a_term_in_memory() {
+    let mut bench = Bench::new(3, 1, &[(1, 1)]);
+    let append = Message::Append { previous: place(1, 1), entries: Vec::new(), commit: Index(0) };
+    bench.hear(2, 2, append);
+    let heartbeat = Message::Heartbeat { commit: Index(0), position: 3, checkpoint: None };
+    let answer = |verified| [(id(2), Message::HeartbeatReply { position: 3, verified: Index(verified) })];
+    assert_eq!(bench.hear(2, 2, heartbeat.clone()), answer(0));
+    bench.sync();
+    assert_eq!(bench.hear(2, 2, heartbeat), answer(1));
+}
+
+#[test]
+fn a_snapshot_that_is_ahead_of_the_log_is_what_the_node_holds() {
+    let start = RaftStart {
+        id: id(1),
+        voters: [1, 2, 3].map(NodeId).into(),
+        timing: Timing::default(),
+        seed: 7,
+        hard_state: HardState { term: Term(5), vote: None, commit: Index(1) },
+        start: LogPosition::default(),
+        entries: entries(&[(5, 1), (5, 2)]),
+        snapshot: Some(place(5, 9)),
+    };
+    let mut raft = Raft::new(start, Time(0));
+    assert_eq!((raft.held_index(), raft.commit(), raft.last_index()), (Index(9), Index(9), Index(9)));
+    let write = raft.take_write().unwrap();
+    assert_eq!((write.start, write.entries.len()), (Some(place(5, 9)), 0));
+}
+
+#[test]
+fn a_follower_that_restarted_learns_again_that_its_log_is_equal() {
+    let mut bench = Bench::new(3, 1, &[]);
+    bench.elect();
+    bench.sync();
+    bench.hear(2, 2, Message::Appended { index: Index(1) });
+    let sent = bench.hear(2, 2, Message::HeartbeatReply { position: 0, verified: Index(0) });
+    let commit = Index(1);
+    assert_eq!(sent, [(id(2), Message::Append { previous: place(2, 1), entries: Vec::new(), commit })]);
+}

@@ -60,6 +60,14 @@ pub(crate) fn register(
     ttl_ms: u64,
     grace_ms: u64,
 ) -> Outcome {
+    let ended = (ExecutorId(request.ended_executor), Incarnation(request.ended_incarnation));
+    if let Some(former) = turn.records.tables().fleet.get(ended.0)
+        && former.incarnation == ended.1.0
+    {
+        let lease = LeaseId(former.lease);
+        gone(turn, ended.0, false);
+        turn.delete(&RecordKey::Lease(lease));
+    }
     if turn.records.tables().fleet.len() >= EXECUTORS {
         return Err(exhausted(format!(
             "{EXECUTORS} executors are registered: that is the limit; remove some"

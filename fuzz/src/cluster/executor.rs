@@ -213,7 +213,10 @@ impl World {
             }
             AgentOutput::Extend { deadline } => {
                 let own = executor.agent.as_ref().and_then(Agent::deadline);
-                assert!(hostile || own == Some(deadline), "guards are told {deadline:?}: it is {own:?}");
+                assert!(
+                    hostile || own.is_none_or(|own| own == deadline),
+                    "guards are told {deadline:?}: it is {own:?}"
+                );
                 for ((of, _), process) in &mut executor.processes {
                     if *of == run {
                         process.guard = deadline;

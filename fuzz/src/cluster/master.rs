@@ -164,6 +164,9 @@ impl World {
                     self.oracle.sent(id_of(index), to, &envelope, &self.masters[index].disk);
                 }
                 let to = usize::try_from(to.0 - 1).unwrap_or(usize::MAX);
+                if to == index && self.hostile {
+                    return;
+                }
                 assert!(to < MASTERS && to != index, "a message to nobody: {envelope:?}");
                 Event::Peer { from: index, to, bytes: envelope.encode_to_vec().into() }
             }

@@ -10,6 +10,8 @@ use quorate_proto::v1::{self as pb, client_reply::Body as Reply, client_request:
 const SESSIONS: usize = 4;
 const KEYS: [&str; 3] = ["a", "b", "c/d"];
 const JOBS: [&str; 3] = ["j", "k", ""];
+/// Whether a job's id is used again after the job was deleted.
+const REUSE_JOB_IDS: bool = false;
 
 /// Who waits for an answer.
 #[derive(Clone, Debug)]
@@ -36,6 +38,22 @@ struct Session {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Clients {
     sessions: Vec<Session>,
+    /// How often each job was to be deleted and submitted anew, and whether it is to be deleted.
+    jobs: [(u64, bool); JOBS.len()],
+}
+
+impl Clients {
+    /// The id of a job, for a request that deletes it, submits it, or asks for something else.
+    fn job_id(&mut self, job: usize, deletes: bool, submits: bool) -> String {
+        let (generation, deleted) = &mut self.jobs[job];
+        if submits && *deleted && !REUSE_JOB_IDS {
+            *generation += 1;
+            *deleted = false;
+        }
+        *deleted |= deletes;
+        let name = JOBS[job];
+        if name.is_empty() { String::new() } else { format!("{name}{generation}") }
+    }
 }
 
 fn id_in(request: &Request) -> Option<pb::RequestId> {
@@ -127,13 +145,14 @@ impl World {
     fn change(&mut self, kind: u8, choices: &mut Choices<'_>) -> Option<Request> {
         let known = self.clients.sessions.len();
         let serial = self.next_serial();
+        let chosen = choices.pick(JOBS.len());
+        let id = self.clients.job_id(chosen, (29..=30).contains(&kind), (21..=26).contains(&kind));
         let session = self.clients.sessions.get_mut(choices.pick(known))?;
         session.sequence += 1;
         let open = session.sequence.saturating_sub(choices.number() % 4).max(1);
         let request_id =
             Some(pb::RequestId { session: session.id, sequence: session.sequence, lowest_open: open });
         let key = bytes_of(KEYS[choices.pick(3)]);
-        let id = JOBS[choices.pick(3)].to_owned();
         let value = bytes::Bytes::from(format!("v{serial}"));
         let request = match kind {
             14..=17 => Request::Put(pb::PutRequest { request_id, key, value }),
@@ -172,8 +191,8 @@ impl World {
         Some(request)
     }
 
-    fn read(&self, choices: &mut Choices<'_>) -> Option<Request> {
-        let id = JOBS[choices.pick(2)].to_owned();
+    fn read(&mut self, choices: &mut Choices<'_>) -> Option<Request> {
+        let id = self.clients.job_id(choices.pick(2), false, false);
         let limit = u32::from(choices.byte() % 4);
         Some(match choices.pick(8) {
             0 => Request::Get(pb::GetRequest { key: bytes_of(KEYS[choices.pick(3)]), stale: true }),

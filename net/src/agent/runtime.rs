@@ -44,6 +44,12 @@ pub trait MasterLink: Send + Sync + 'static {
     ) -> impl Future<Output = Option<pb::ClientReply>> + Send;
 }
 
+impl MasterLink for crate::Client {
+    async fn request(&self, request: pb::ClientRequest, timeout: Duration) -> Option<pb::ClientReply> {
+        Self::request(self, request, timeout).await
+    }
+}
+
 /// How a guard is started: program, and what comes before its own arguments.
 #[derive(Clone, Debug)]
 pub struct GuardCommand {

@@ -83,7 +83,7 @@ pub(crate) async fn write_all(
 /// What is done with snapshots off the loop.
 #[derive(Debug)]
 pub(crate) enum SnapshotWork {
-    Save(Snapshot),
+    Save(Box<Snapshot>),
     Store { at: LogPosition, number: u64, data: Bytes, last: bool },
     Read { peer: NodeId, at: LogPosition, number: u64 },
     Load { at: LogPosition },

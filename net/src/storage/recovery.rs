@@ -97,8 +97,8 @@ impl LogContent {
         let Checkpoint { hard_state, start, end, voters } = checkpoint;
         self.set_hard_state(hard_state)?;
         self.voters = voters;
-        if end.index < start.index {
-            return Err(format!("the log ends at {end:?}, before its start {start:?}"));
+        if end.index < start.index || end.term < start.term || (end.index == start.index && end != start) {
+            return Err(format!("the log ends at {end:?}, which cannot follow its start {start:?}"));
         }
         if opening {
             self.shape = Shape::new(start, end);

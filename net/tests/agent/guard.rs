@@ -151,6 +151,7 @@ fn kills_all_when_its_pipe_closes() {
 }
 
 /// The body of a process that starts a guard and then does nothing, as a frozen or busy agent.
+#[allow(clippy::zombie_processes, reason = "it is killed while it waits")]
 pub(crate) fn hold(arguments: &[String]) -> ExitCode {
     let argv: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let child = guard_command(LATE, &argv, Path::new(".")).spawn().unwrap();

@@ -1,4 +1,5 @@
 //! Guards and the agent's runtime, on real processes. This program is its own guard: it runs itself again.
+#![allow(clippy::unwrap_used, reason = "all of it is test, but it has no test harness that would say so")]
 
 #[cfg(madsim)]
 fn main() {}

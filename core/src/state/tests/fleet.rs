@@ -116,3 +116,30 @@ fn the_desired_set_is_whole_and_tells_what_is_not_known_yet() {
     world.cancel("job", 10_000);
     assert!(world.state.desired(executor, &reports).iter().all(|it| it.stop));
 }
+
+#[test]
+fn an_executor_that_comes_back_says_what_it_has_ended_and_its_tasks_need_not_wait() {
+    let mut world = World::new();
+    let former = world.executor(1);
+    world.submit("job", |_| {});
+    let register = |ended_incarnation| Command::RegisterExecutor {
+        request: pb::RegisterExecutorRequest {
+            name: "e".into(),
+            address: "e:1".into(),
+            slots: 1,
+            incarnation: 99,
+            ended_executor: former.0,
+            ended_incarnation,
+            ..Default::default()
+        },
+        ttl_ms: 5_000,
+        grace_ms: 2_000,
+    };
+    let incarnation = world.state.executor(former).unwrap().incarnation;
+    world.client(register(incarnation + 1));
+    assert!(world.state.executor(former).is_some(), "another process's word does not count");
+    world.client(register(incarnation));
+    assert!(world.state.executor(former).is_none());
+    assert_ne!(world.task("job", 0).executor, former.0);
+    assert_eq!(world.task("job", 0).moves, 1);
+}

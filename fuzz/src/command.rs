@@ -33,10 +33,10 @@ fn entry(state: &mut State, bytes: &[u8]) {
     let Ok(proposal) = codec::decode(&bytes) else { return };
     let again = codec::decode(&codec::encode(&proposal));
     assert!(again.as_ref() == Ok(&proposal), "{proposal:?} is {again:?} when it is read again");
-    apply(state, proposal);
+    apply(state, &proposal);
 }
 
-fn apply(state: &mut State, proposal: Proposal) {
+fn apply(state: &mut State, proposal: &Proposal) {
     let mut twin = state.clone();
     let index = state.index().next();
     let applied = state.apply(&ApplyContext { index }, proposal.clone());

@@ -65,18 +65,14 @@ fn wal() {
 
 #[test]
 fn the_corpus_is_small_and_holds_every_seed() {
+    assert!(corpus::all() == corpus::all(), "seeds are the same each time");
     for (target, seeds) in corpus::all() {
         let files = kept(target);
         assert!(files.len() <= FILES, "{target}: {} files, at most {FILES} are kept", files.len());
         let large = files.iter().find(|(_, bytes)| bytes.len() > FILE_BYTES);
         assert!(large.is_none(), "{target}: {large:?} is over {FILE_BYTES} bytes");
-        for seed in &seeds {
-            let there = files.contains(seed);
-            assert!(
-                there,
-                "{target}/{} is not what the formats say: cargo run --example make-corpus",
-                seed.0
-            );
-        }
+        // What an older version wrote stays worth trying, so the bytes need not be those of today.
+        let missing = seeds.iter().find(|(name, _)| files.iter().all(|(file, _)| file != name));
+        assert!(missing.is_none(), "{target}: {missing:?} is missing: cargo run --example make-corpus");
     }
 }

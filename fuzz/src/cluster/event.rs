@@ -18,7 +18,7 @@ const MOMENT: usize = 20_000;
 /// What a master asked of its disk, besides writes to the log.
 #[derive(Clone, Debug)]
 pub(crate) enum DiskWork {
-    Save(Snapshot),
+    Save(Box<Snapshot>),
     Store { at: LogPosition, number: u64, data: Bytes, last: bool },
     Read { peer: NodeId, at: LogPosition, number: u64 },
     Load { at: LogPosition },

@@ -11,7 +11,7 @@ const SESSIONS: usize = 4;
 const KEYS: [&str; 3] = ["a", "b", "c/d"];
 const JOBS: [&str; 3] = ["j", "k", ""];
 /// Whether a job's id is used again after the job was deleted.
-const REUSE_JOB_IDS: bool = false;
+const REUSE_JOB_IDS: bool = true;
 
 /// Who waits for an answer.
 #[derive(Clone, Debug)]

@@ -26,7 +26,7 @@ impl fmt::Debug for LogPosition {
 }
 
 /// One entry of the log. Raft does not look into `data`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// The term of the leader that made it.
     pub term: Term,
@@ -45,7 +45,7 @@ impl Entry {
 }
 
 /// What Raft must not forget, besides its log (Raft, figure 2). `commit` is kept only to come up sooner.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct HardState {
     /// The newest term that the node has seen.
     pub term: Term,
@@ -324,6 +324,13 @@ pub enum Input {
     PeerConnected(NodeId),
     /// A connection to a peer was reset: its process is likely gone. A hint, never needed.
     PeerLost(NodeId),
+    /// A peer does not take this node's messages at all: another cluster, another address. An operator has to look.
+    PeerRefused {
+        /// The peer.
+        peer: NodeId,
+        /// What it said.
+        message: String,
+    },
     /// A client asks for something.
     Request {
         /// Comes back with the reply.

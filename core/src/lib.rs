@@ -74,6 +74,7 @@ pub mod agent;
 pub mod codec;
 pub mod command;
 pub mod contract;
+pub mod fingerprint;
 pub mod identity;
 pub mod lead;
 pub mod limits;

@@ -4,7 +4,8 @@ use core::{fmt, ops, time::Duration};
 use serde::{Deserialize, Serialize};
 
 macro_rules! number {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident) => { number!($(#[$doc])* $name, "{}"); };
+    ($(#[$doc:meta])* $name:ident, $form:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub struct $name(pub u64);
@@ -19,29 +20,31 @@ macro_rules! number {
 
         impl fmt::Debug for $name {
             fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(formatter, "{}", self.0)
+                write!(formatter, $form, self.0)
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(formatter, "{}", self.0)
+                write!(formatter, $form, self.0)
             }
         }
     };
 }
 
 number!(
-    /// A cluster: a hash of its first members and a token. Never 0.
-    ClusterId
+    /// A cluster: a hash of its first members and a token. Never 0. Written in hexadecimal.
+    ClusterId,
+    "{:016x}"
 );
 number!(
     /// A master of the cluster. Never 0.
     NodeId
 );
 number!(
-    /// One data directory, drawn at random when it is made. Never 0.
-    StorageId
+    /// One data directory, drawn at random when it is made. Never 0. Written in hexadecimal.
+    StorageId,
+    "{:016x}"
 );
 number!(
     /// A Raft term; 0 is before the first election.

@@ -21,7 +21,7 @@ pub struct OutgoingCall {
     pub call: pb::ExecutorCall,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Step {
     PreDispatch,
     Confirm,
@@ -29,7 +29,7 @@ enum Step {
 }
 
 /// The calls of a reign.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Dispatch {
     cluster: ClusterId,
     term: Term,

@@ -1,6 +1,7 @@
 //! When leases run out, by the leader's clock. Keep-alives are not replicated: only the end of a lease is.
 
 use crate::{
+    fingerprint::Fingerprint,
     limits,
     types::{LeaseId, Time},
 };
@@ -84,6 +85,12 @@ impl Leases {
                 lease.ending = true;
                 self.by_end.remove(&(lease.ends, *id));
             }
+        }
+    }
+
+    pub(crate) fn fingerprint(&self, print: &mut Fingerprint) {
+        for (id, lease) in &self.running {
+            print.add((id, lease.span, lease.ending)).add_time(lease.ends);
         }
     }
 

@@ -11,6 +11,7 @@ pub mod lease;
 use crate::{
     command::Command,
     contract::Config,
+    fingerprint::Fingerprint,
     state::{RecordKey, State},
     trace::TraceEvent,
     types::{CallKey, ClusterTime, ExecutorId, Index, LeaseId, Term, Time},
@@ -39,7 +40,7 @@ pub struct Lead {
 }
 
 /// What an internal proposal is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Errand {
     /// `ExpireLeases`.
     Expire,
@@ -197,6 +198,13 @@ impl Lead {
     /// A call ended. A command if the executor refused for good.
     pub fn call_done(&mut self, key: CallKey, reply: Option<&pb::ExecutorCallReply>) -> Option<Command> {
         self.dispatch.done(key, reply)
+    }
+
+    /// See [`Fingerprint`].
+    pub fn fingerprint(&self, now: Time, print: &mut Fingerprint) {
+        print.add((self.term, self.active, &self.dispatch, &self.proposed, self.time(now)));
+        print.add_time(self.resume_at);
+        self.leases.fingerprint(print);
     }
 
     /// Above every call key of this reign.

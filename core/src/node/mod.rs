@@ -12,16 +12,17 @@ mod tests;
 
 use crate::{
     contract::{Config, Input, LogPosition, Output, Reason, Recovered, StopReason},
+    fingerprint::Fingerprint,
     identity::{Identity, Standing, Verdict},
     lead::Lead,
     raft::{Effect, Raft, RaftStart, Role},
     state::{FEATURE_LEVEL, State, StateHash},
     trace::TraceEvent,
-    types::{CallKey, Index, Now, Time},
+    types::{CallKey, Index, NodeId, Now, Time},
 };
 use quorate_proto::v1 as pb;
 use requests::Waiting;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// One master. See the [crate's first page](crate) for how to drive it.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ pub struct Node {
     checkpoints: VecDeque<(Index, StateHash)>,
     /// What an operator has to mend; while it stands, the node serves nothing.
     alarm: Option<String>,
+    /// Peers that do not take this node's messages, and what they said.
+    refusals: BTreeMap<NodeId, String>,
     hello_at: Time,
     outputs: VecDeque<Output>,
     stopped: bool,
@@ -78,6 +81,7 @@ impl Node {
             saved: snapshot.map_or(Index(0), |at| at.index),
             checkpoints: VecDeque::new(),
             alarm: None,
+            refusals: BTreeMap::new(),
             hello_at: now.time,
             outputs: VecDeque::new(),
             stopped: false,
@@ -119,7 +123,15 @@ impl Node {
                 self.hello_due();
             }
             Input::Peer(envelope) => self.peer(*envelope),
-            Input::PeerConnected(_) => self.hello_at = self.now.time,
+            Input::PeerConnected(peer) => {
+                self.hello_at = self.now.time;
+                self.refusals.remove(&peer);
+            }
+            Input::PeerRefused { peer, message } => {
+                if self.config.members.contains_key(&peer) {
+                    self.refusals.insert(peer, message);
+                }
+            }
             Input::PeerLost(peer) => {
                 self.raft.peer_lost(peer);
                 self.forwarding_lost(peer);
@@ -270,6 +282,21 @@ impl Node {
         .filter(|(time, _)| *time < Time::FAR)
     }
 
+    /// Equal for nodes that would behave alike from now on, whatever their clocks say. See [`Fingerprint`]. Take it when
+    /// all outputs are drained.
+    #[must_use]
+    pub fn fingerprint(&self, now: Now) -> u64 {
+        let mut print = Fingerprint::new(now.time);
+        self.raft.fingerprint(&mut print);
+        print.add((&self.identity, self.state.hash(), &self.checkpoints, &self.alarm, &self.refusals));
+        print.add((self.saving, self.saved, self.stopped)).add_time(self.hello_at);
+        if let Some(lead) = &self.lead {
+            lead.fingerprint(now.time, &mut print);
+        }
+        self.waiting.fingerprint(&mut print);
+        print.finish()
+    }
+
     /// Its consensus state.
     #[must_use]
     pub const fn raft(&self) -> &Raft {
@@ -291,7 +318,9 @@ impl Node {
     /// What is wrong; empty = healthy.
     #[must_use]
     pub fn alarms(&self) -> Vec<String> {
-        self.alarm.iter().cloned().collect()
+        let refusals =
+            self.refusals.iter().map(|(peer, said)| format!("node {peer} refuses this node: {said}"));
+        self.alarm.iter().cloned().chain(refusals).collect()
     }
 
     /// What the node knows of itself.

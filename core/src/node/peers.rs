@@ -13,7 +13,9 @@ impl Node {
     /// A message from the network: nothing about it is trusted.
     pub(super) fn peer(&mut self, envelope: pb::Envelope) {
         let (from, term, storage) = (NodeId(envelope.from), Term(envelope.term), StorageId(envelope.storage));
-        let mine = envelope.to == self.config.node.0 && envelope.cluster == self.config.cluster.0;
+        let mine = envelope.to == self.config.node.0
+            && envelope.cluster == self.config.cluster.0
+            && from != self.config.node;
         let Some(body) = envelope.body.filter(|_| mine && self.config.members.contains_key(&from)) else {
             return;
         };

@@ -5,6 +5,7 @@ use crate::{
     codec,
     command::{Command, Proposal, RequestId},
     contract::{Lane, Output},
+    fingerprint::Fingerprint,
     lead::Errand,
     limits,
     raft::{ProposeError, Role},
@@ -63,6 +64,17 @@ impl Waiting {
 
     fn count(&self) -> usize {
         self.proposals.len() + self.reads.len() + self.confirmed.len() + self.forwarded.len()
+    }
+
+    /// Requests are told apart by who asked, not by the keys that they were given.
+    pub(super) fn fingerprint(&self, print: &mut Fingerprint) {
+        for (index, (term, asker)) in &self.proposals {
+            print.add((index, term, matches!(asker, Asker::Client(_))));
+        }
+        print.add((self.reads.len(), self.confirmed.len(), self.forwarded.len()));
+        for (deadline, _) in &self.deadlines {
+            print.add_time(*deadline);
+        }
     }
 
     fn add(&mut self, deadline: Time, place: Place, asker: Asker) {

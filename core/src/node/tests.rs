@@ -350,7 +350,7 @@ fn a_wiped_node_takes_no_part_and_says_why() {
     cluster.run(Duration::from_secs(2));
     let status = cluster.nodes[&wiped].status();
     assert_eq!(status.role(), pb::Role::NoVote);
-    assert!(status.alarms[0].contains("999"), "{:?}", status.alarms);
+    assert!(status.alarms[0].contains("00000000000003e7"), "{:?}", status.alarms);
     let leader = cluster.leader();
     let session = cluster.session(leader);
     assert!(matches!(cluster.put(leader, session, 1, "a"), Some(Reply::Put(_))));
@@ -425,4 +425,27 @@ fn an_answer_to_a_request_of_an_earlier_run_finds_nothing() {
         })
         .collect();
     assert_ne!(ids[0], ids[1]);
+}
+
+#[test]
+fn a_peer_that_refuses_this_node_is_an_alarm_until_it_connects() {
+    let mut cluster = Cluster::new(3);
+    let node = cluster.nodes.get_mut(&NodeId(1)).unwrap();
+    node.step(cluster.now, Input::PeerRefused { peer: NodeId(2), message: "another cluster".into() });
+    assert_eq!(node.status().alarms, ["node 2 refuses this node: another cluster"]);
+    node.step(cluster.now, Input::PeerConnected(NodeId(2)));
+    assert_eq!(node.alarms(), [] as [String; 0]);
+}
+
+#[test]
+fn nodes_that_would_behave_alike_have_one_fingerprint_whatever_their_clocks_say() {
+    let print = |start: u64, wait: u64| {
+        let mut now = Now { time: Time(start), wall_ms: start };
+        let mut node = Node::new(config(1, 3), Recovered::default(), 9, now);
+        while node.poll_output().is_some() {}
+        now.time = now.time + Duration::from_millis(wait);
+        node.fingerprint(now)
+    };
+    assert_eq!(print(1_000, 5), print(77_000_000, 5));
+    assert_ne!(print(1_000, 5), print(1_000, 6), "a deadline is nearer");
 }

@@ -3,6 +3,7 @@
 use super::{Effect, Raft, Role, message::Message, quorum};
 use crate::{
     contract::{Entry, HardState, LogPosition, Voters, Write},
+    fingerprint::Fingerprint,
     types::{Index, NodeId, Term, Time, WriteId},
 };
 use core::time::Duration;
@@ -21,7 +22,7 @@ struct Pending {
 }
 
 /// A message that must not leave before a write is done.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Held {
     io: WriteId,
     to: NodeId,
@@ -50,7 +51,7 @@ pub(crate) struct Durability {
     own_vote: OwnVote,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum OwnVote {
     None,
     /// Not handed out yet.
@@ -85,6 +86,14 @@ impl Durability {
 
     pub(crate) const fn durable(&self) -> Index {
         self.durable
+    }
+
+    pub(crate) fn fingerprint(&self, print: &mut Fingerprint) {
+        print.add((&self.held, self.hard_state, self.handed, self.durable, self.durable_term));
+        print.add((self.start, &self.voters, self.own_vote, self.issued));
+        for write in &self.pending {
+            print.add((write.io, write.last, write.term)).add_time(write.since);
+        }
     }
 
     /// The log was cut: nothing from `index` on is in it any more, whatever is on its way.

@@ -7,7 +7,7 @@ use crate::{
 use std::collections::VecDeque;
 
 /// Entries without gaps, and the place just before the first of them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct Log {
     start: LogPosition,
     entries: VecDeque<Entry>,

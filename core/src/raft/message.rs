@@ -8,7 +8,7 @@ use crate::{
 use bytes::Bytes;
 
 /// One message, without its sender and term.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
     /// Would you vote for me? Changes nothing at the receiver (Raft dissertation, section 9.6).
     PreVote {

@@ -23,6 +23,7 @@ mod tests;
 
 use crate::{
     contract::{Entry, HardState, LogPosition, Timing},
+    fingerprint::Fingerprint,
     limits,
     random::Draws,
     state::StateHash,
@@ -352,6 +353,21 @@ impl Raft {
         self.has_vote = false;
         self.become_follower(term, None, StepDown::NoVote);
         self.election_at = Time::FAR;
+    }
+
+    /// See [`Fingerprint`].
+    pub fn fingerprint(&self, print: &mut Fingerprint) {
+        print.add((self.hard_state, &self.log, self.role, self.leader, self.has_vote, self.verified));
+        print.add((&self.votes, self.snapshot, &self.receiving, self.checkpoint));
+        print.add_time(self.election_at).add_time(self.leader_heard_at.unwrap_or(Time::FAR));
+        self.durability.fingerprint(print);
+        if let Some(leading) = &self.leading {
+            print.add((leading.first_of_term, &leading.reads)).add_time(leading.heartbeat_at);
+            for (peer, progress) in &leading.progress {
+                print.add(peer);
+                progress.fingerprint(print);
+            }
+        }
     }
 
     fn send(&mut self, to: NodeId, message: Message) {

@@ -2,6 +2,7 @@
 
 use crate::{
     contract::LogPosition,
+    fingerprint::Fingerprint,
     limits,
     types::{Index, Time},
 };
@@ -122,5 +123,15 @@ impl Progress {
         self.next = next.max(self.matched.next());
         self.inflight.clear();
         self.inflight_bytes = 0;
+    }
+
+    pub(crate) fn fingerprint(&self, print: &mut Fingerprint) {
+        print.add((self.matched, self.next, self.position, &self.inflight));
+        print.add_time(self.active_at).add_time(self.moved_at);
+        match &self.mode {
+            Mode::Probe { waiting } => print.add((0, waiting)),
+            Mode::Replicate => print.add(1),
+            Mode::Snapshot { at, number, since } => print.add((2, at, number)).add_time(*since),
+        };
     }
 }

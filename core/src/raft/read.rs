@@ -9,7 +9,7 @@ use crate::{limits, types::Index};
 use std::collections::VecDeque;
 
 /// The reads of a reign.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Reads {
     /// The highest position given to a read.
     given: u64,
@@ -20,7 +20,7 @@ pub(crate) struct Reads {
     waiting: VecDeque<Waiting>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Waiting {
     position: u64,
     token: u64,

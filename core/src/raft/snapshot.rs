@@ -9,7 +9,7 @@ use crate::{
 use bytes::Bytes;
 
 /// A snapshot on its way in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Receiving {
     from: NodeId,
     at: LogPosition,

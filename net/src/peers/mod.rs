@@ -47,6 +47,12 @@ impl Link {
                 Err(status) => status,
             };
             self.tell(&why, &mut said);
+            if why.code() == tonic::Code::FailedPrecondition {
+                let refused = Input::PeerRefused { peer: self.peer, message: describe(&why) };
+                if !self.lanes.control(refused).await {
+                    return;
+                }
+            }
             if opened.elapsed() >= PEER_STABLE {
                 backoff = PEER_BACKOFF_MIN;
             }

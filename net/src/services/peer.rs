@@ -64,7 +64,8 @@ impl PeerService {
     async fn take(&self, envelopes: Vec<pb::Envelope>, known: &mut bool) -> Result<(), Status> {
         for envelope in envelopes {
             let from = check(&envelope, self.node.identity()).inspect_err(|status| {
-                tracing::warn!(node = %self.node.identity().node, why = status.message(), "a peer is refused");
+                // It is told so, and it says so to its operator, once.
+                tracing::debug!(node = %self.node.identity().node, why = status.message(), "a peer is refused");
             })?;
             if !*known {
                 *known = true;
@@ -109,7 +110,7 @@ fn check(envelope: &pb::Envelope, me: &Identity) -> Result<NodeId, Status> {
     if envelope.cluster != me.cluster.0 {
         let (theirs, from) = (envelope.cluster, envelope.from);
         return wrong(format!(
-            "node {} is of cluster {}, but node {from} is of cluster {theirs}: correct the members or the token of one of them",
+            "node {} is of cluster {}, but node {from} is of cluster {theirs:016x}: correct the members or the token of one of them",
             me.node, me.cluster
         ));
     }

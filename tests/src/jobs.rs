@@ -14,6 +14,17 @@ impl Cluster {
         assert_eq!(reply["id"], job, "{reply}");
     }
 
+    /// Submits a job whose task takes itself for one of job `name`: so that checks can be checked.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub fn submit_as(&self, job: &str, name: &str) {
+        let mut words = self.truth().submit(job, 1, &[]);
+        let script = words.pop().unwrap_or_default();
+        words.push(format!("QUORATE_JOB={name}\n{script}"));
+        self.cli().run(&words).ok();
+    }
+
     /// A job with its tasks.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! A client that writes all the time, and remembers what was acknowledged.
 
 use crate::{cluster::Cluster, network::Network, wait::wait_until};
-use quorate_net::client::{Client, ClientOptions};
+use quorate_net::client::{Client, ClientError, ClientOptions};
 use std::{
     collections::BTreeMap,
     path::PathBuf,
@@ -137,17 +137,20 @@ impl Work {
             }
             let (key, value) = (format!("{}/{number:06}", self.prefix), format!("value {number}"));
             let result = client.put(key.clone(), value.clone()).await;
-            let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-            match result {
-                Ok(_) => {
-                    written.keys.insert(key, value);
-                    written.longest_gap = written.longest_gap.max(last.elapsed());
-                    last = Instant::now();
-                }
-                Err(error) => written.failed.push(format!("{key}: {error}")),
-            }
-            drop(written);
+            last = self.note(key, value, result.map(drop), last);
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// Returns when the newest acknowledgement came.
+    fn note(&self, key: String, value: String, result: Result<(), ClientError>, last: Instant) -> Instant {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = result {
+            written.failed.push(format!("{key}: {error}"));
+            return last;
+        }
+        written.keys.insert(key, value);
+        written.longest_gap = written.longest_gap.max(last.elapsed());
+        Instant::now()
     }
 }

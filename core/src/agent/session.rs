@@ -2,6 +2,7 @@
 
 use super::{Agent, AgentTrace, Stage, heartbeat::Serving};
 use crate::{
+    contract::LeaseTimes,
     limits,
     random::Draws,
     types::{ExecutorId, Incarnation, RequestKey, SessionId, Time},
@@ -189,7 +190,13 @@ impl Agent {
         let Stage::Joining(Joining { errand, incarnation }) = &self.stage else { return };
         let sent = errand.first_sent.unwrap_or_default();
         let executor = ExecutorId(reply.executor);
-        let ttl = Duration::from_millis(reply.ttl_ms);
+        let (ttl, grace) = (Duration::from_millis(reply.ttl_ms), Duration::from_millis(reply.grace_ms));
+        // What the masters wait must cover what this executor needs, or a task could run twice.
+        if let Err(error) = (LeaseTimes { ttl, grace, ..self.config.lease }).validate() {
+            let message = format!("{error}: the masters' lease does not fit this executor's settings");
+            self.trace(AgentTrace::Refused { code: pb::RefusalCode::Invalid, message });
+            return self.stop();
+        }
         let session = errand.session.map_or(0, |session| session.0);
         self.stage = Stage::Serving(Serving::new(executor, *incarnation, ttl, sent, now));
         self.trace(AgentTrace::Registered { executor });

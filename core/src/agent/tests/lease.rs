@@ -268,3 +268,17 @@ fn a_lease_lost_during_shutdown_kills_and_stops() {
     world.process(&id, ended(0));
     assert!(world.stopped());
 }
+
+#[test]
+fn an_executor_whose_needs_the_grace_does_not_cover_says_so_and_starts_nothing() {
+    let mut world = World::new();
+    let (key, _) = world.request();
+    world.answer(key, opened());
+    let (key, _) = world.request();
+    let body = pb::RegisterExecutorReply { executor: 1, ttl_ms: 5_000, grace_ms: 600 };
+    world.answer(key, Some(reply(client_reply::Body::RegisterExecutor(body))));
+    assert!(world.outputs.iter().any(|output| matches!(output,
+        AgentOutput::Trace(AgentTrace::Refused { code: pb::RefusalCode::Invalid, message })
+            if message.contains("executor.grace"))));
+    assert!(matches!(world.outputs.last(), Some(AgentOutput::Stop)));
+}

@@ -233,7 +233,7 @@ impl Model {
                 client_reply::Body::RegisterExecutor(pb::RegisterExecutorReply {
                     executor,
                     ttl_ms: TTL,
-                    grace_ms: 0,
+                    grace_ms: 2_000,
                 })
             }
             client_request::Body::Heartbeat(request) => {

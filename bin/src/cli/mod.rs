@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and how an answer becomes an exit code.
 
 mod agent;
+mod bench;
 mod executor;
 mod job;
 mod job_watch;
@@ -112,6 +113,8 @@ enum Command {
     Member(member::MemberCommand),
     /// Show what each master says of itself
     Status(status::StatusArgs),
+    /// Measure how many durable changes a second a cluster takes
+    Bench(bench::BenchArgs),
 }
 
 /// The hidden command that an agent starts for each attempt. Not parsed: whatever follows is for the guard.
@@ -152,6 +155,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Kv(command) => block(command.run(&shared), false),
         Command::Member(command) => block(command.run(&shared), false),
         Command::Status(args) => block(args.run(&shared), false),
+        Command::Bench(args) => block(args.run(&shared), true),
     }
 }
 

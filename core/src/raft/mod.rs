@@ -281,7 +281,7 @@ impl Raft {
             Message::Vote { last } => self.vote_asked(from, last),
             Message::VoteReply { granted } => self.vote_answered(from, granted),
             Message::Append { previous, entries, commit } => {
-                self.append_asked(from, previous, entries, commit)
+                self.append_asked(from, previous, entries, commit);
             }
             Message::Appended { index } => self.append_answered(from, index),
             Message::AppendRefused { previous, hint } => self.append_refused(from, previous, hint),
@@ -289,13 +289,13 @@ impl Raft {
                 self.heartbeat_heard(from, commit, position, checkpoint);
             }
             Message::HeartbeatReply { position, verified } => {
-                self.heartbeat_answered(from, position, verified)
+                self.heartbeat_answered(from, position, verified);
             }
             Message::SnapshotChunk { at, number, data, last } => {
-                self.chunk_heard(from, at, number, data, last)
+                self.chunk_heard(from, at, number, data, last);
             }
             Message::SnapshotReply { index, next, installed } => {
-                self.chunk_answered(from, index, next, installed)
+                self.chunk_answered(from, index, next, installed);
             }
         }
     }
@@ -304,7 +304,7 @@ impl Raft {
     fn answer_stale(&mut self, from: NodeId, message: Message) {
         match message {
             Message::PreVote { next_term, .. } => {
-                self.send(from, Message::PreVoteReply { next_term, granted: false })
+                self.send(from, Message::PreVoteReply { next_term, granted: false });
             }
             Message::Vote { .. } => self.send(from, Message::VoteReply { granted: false }),
             Message::Append { previous, .. } => {

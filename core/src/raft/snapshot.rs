@@ -51,7 +51,7 @@ impl Raft {
                 self.send(from, Message::SnapshotReply { index: at.index, next, installed: false });
             }
             Some(_) | None => {
-                self.send(from, Message::SnapshotReply { index: at.index, next: 0, installed: false })
+                self.send(from, Message::SnapshotReply { index: at.index, next: 0, installed: false });
             }
         }
     }

@@ -73,6 +73,7 @@
 pub mod agent;
 pub mod codec;
 pub mod command;
+pub mod config;
 pub mod contract;
 pub mod fingerprint;
 pub mod identity;

@@ -1,0 +1,279 @@
+//! What a node is told when it starts, and what is refused because it would not be safe, or would not work.
+
+use crate::types::{ClusterId, NodeId, StorageId};
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+/// Where a member is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberAddress {
+    /// `host:port` for peers.
+    pub peer: String,
+    /// `host:port` for clients.
+    pub client: String,
+}
+
+/// What a node is told when it starts.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The cluster that the node is of.
+    pub cluster: ClusterId,
+    /// The node's own id; one of `members`.
+    pub node: NodeId,
+    /// The id of its data directory.
+    pub storage: StorageId,
+    /// All voters, the node among them.
+    pub members: BTreeMap<NodeId, MemberAddress>,
+    /// Elections and heartbeats.
+    pub timing: Timing,
+    /// Leases of executors.
+    pub executor_lease: LeaseTimes,
+    /// Applied entries between two snapshots.
+    pub snapshot_entries: u64,
+    /// Entries kept behind a snapshot; at most [`TRAILING_ENTRIES`](crate::limits::TRAILING_ENTRIES).
+    pub trailing_entries: u64,
+}
+
+/// Raft's periods.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// Between two heartbeats of a leader.
+    pub heartbeat: Duration,
+    /// A follower that hears nothing so long asks for votes; the least of the random range.
+    pub election_min: Duration,
+    /// The most of the random range.
+    pub election_max: Duration,
+    /// A leader whose oldest write is not done so long steps down.
+    pub disk_stall: Duration,
+    /// How long a request may wait for a leader, or for its entry, before it is answered `Unavailable`.
+    pub request_timeout: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(50),
+            election_min: Duration::from_millis(250),
+            election_max: Duration::from_millis(450),
+            disk_stall: Duration::from_millis(400),
+            request_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// How long an executor may be silent, and what the master waits in addition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseTimes {
+    /// An executor that got no acknowledgement so long after sending has stopped its work.
+    pub ttl: Duration,
+    /// What the master waits in addition before it gives the work to others.
+    pub grace: Duration,
+    /// How often the executor looks at its deadline.
+    pub check: Duration,
+    /// How long killing all processes of an attempt takes at most.
+    pub kill: Duration,
+    /// How far two clocks may run apart, in parts of a million.
+    pub drift_ppm: u32,
+}
+
+impl Default for LeaseTimes {
+    fn default() -> Self {
+        Self {
+            ttl: Duration::from_secs(5),
+            grace: Duration::from_secs(2),
+            check: Duration::from_millis(200),
+            kill: Duration::from_millis(500),
+            drift_ppm: 1_000,
+        }
+    }
+}
+
+impl LeaseTimes {
+    /// The least grace with which no task can run twice: check + kill + 2 x drift x (ttl + grace).
+    #[must_use]
+    pub fn grace_min(&self) -> Duration {
+        let both = self.ttl + self.grace;
+        let drift = Duration::from_nanos(
+            u64::try_from(both.as_nanos() * 2 * u128::from(self.drift_ppm) / 1_000_000).unwrap_or(u64::MAX),
+        );
+        self.check + self.kill + drift
+    }
+}
+
+/// A configuration that would not be safe, or would not work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Zero where an id is needed.
+    #[error("{field} is 0: it must be a number above 0")]
+    Zero {
+        /// The field's name.
+        field: &'static str,
+    },
+    /// The node is not in its own list of members.
+    #[error("node {node} is not among the members: add it to the list, or correct the id")]
+    NotAMember {
+        /// The node's id.
+        node: NodeId,
+    },
+    /// Too few or too many voters.
+    #[error("{count} members: there must be 1 to {max}, and an odd number serves best", max = crate::limits::VOTERS)]
+    MemberCount {
+        /// How many there are.
+        count: usize,
+    },
+    /// Two periods that contradict each other.
+    #[error("{field} is {value:?}: it must be at least {least:?}, because {why}")]
+    TooShort {
+        /// The field's name.
+        field: &'static str,
+        /// What was given.
+        value: Duration,
+        /// What would be right.
+        least: Duration,
+        /// The reason.
+        why: &'static str,
+    },
+    /// A number out of its range.
+    #[error("{field} is {value}: it must be {least} to {most}")]
+    OutOfRange {
+        /// The field's name.
+        field: &'static str,
+        /// What was given.
+        value: u64,
+        /// The least that would be right.
+        least: u64,
+        /// The most that would be right.
+        most: u64,
+    },
+}
+
+impl LeaseTimes {
+    /// Refuses times with which a task could run twice.
+    ///
+    /// # Errors
+    /// `TooShort` for a grace below [`grace_min`](Self::grace_min), or a ttl below four checks.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let least = self.grace_min();
+        if self.grace < least {
+            let why = "a task could run twice: check + kill + 2 x drift x (ttl + grace) must fit";
+            return Err(ConfigError::TooShort { field: "executor.grace", value: self.grace, least, why });
+        }
+        if self.ttl < self.check * 4 {
+            let why = "an executor looks at its deadline only every check period";
+            return Err(ConfigError::TooShort {
+                field: "executor.ttl",
+                value: self.ttl,
+                least: self.check * 4,
+                why,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Refuses what would not be safe, or would not work.
+    ///
+    /// # Errors
+    /// The first field that is wrong, with what would be right.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        for (field, value) in [
+            ("cluster", self.cluster.0),
+            ("node", self.node.0),
+            ("storage", self.storage.0),
+            ("snapshot_entries", self.snapshot_entries),
+        ] {
+            if value == 0 {
+                return Err(ConfigError::Zero { field });
+            }
+        }
+        if !self.members.contains_key(&self.node) {
+            return Err(ConfigError::NotAMember { node: self.node });
+        }
+        if self.members.len() > crate::limits::VOTERS {
+            return Err(ConfigError::MemberCount { count: self.members.len() });
+        }
+        if self.trailing_entries > crate::limits::TRAILING_ENTRIES {
+            let most = crate::limits::TRAILING_ENTRIES;
+            return Err(ConfigError::OutOfRange {
+                field: "trailing_entries",
+                value: self.trailing_entries,
+                least: 0,
+                most,
+            });
+        }
+        let Timing { heartbeat, election_min, election_max, disk_stall, .. } = self.timing;
+        let why = "a follower must not miss its leader because of one late heartbeat";
+        let pairs = [
+            ("timing.heartbeat", heartbeat, Duration::from_millis(1), "it is a period"),
+            ("timing.election_min", election_min, heartbeat * 3, why),
+            ("timing.election_max", election_max, election_min + heartbeat, "candidates must not collide"),
+            ("timing.disk_stall", disk_stall, heartbeat, "one slow sync is no stall"),
+        ];
+        for (field, value, least, why) in pairs {
+            if value < least {
+                return Err(ConfigError::TooShort { field, value, least, why });
+            }
+        }
+        self.executor_lease.validate()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        let address = MemberAddress { peer: "a:1".into(), client: "a:2".into() };
+        Config {
+            cluster: ClusterId(7),
+            node: NodeId(1),
+            storage: StorageId(3),
+            members: (1..=3).map(|id| (NodeId(id), address.clone())).collect(),
+            timing: Timing::default(),
+            executor_lease: LeaseTimes::default(),
+            snapshot_entries: 10_000,
+            trailing_entries: 5_000,
+        }
+    }
+
+    fn refused(change: impl FnOnce(&mut Config)) -> String {
+        let mut config = config();
+        change(&mut config);
+        config.validate().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_defaults_are_safe() {
+        assert_eq!(config().validate(), Ok(()));
+        assert!(LeaseTimes::default().grace > LeaseTimes::default().grace_min());
+    }
+
+    #[test]
+    fn what_is_refused_is_named_with_what_would_be_right() {
+        let message = refused(|config| config.executor_lease.grace = Duration::from_millis(500));
+        assert!(
+            message.contains("executor.grace is 500ms") && message.contains("at least 711ms"),
+            "{message}"
+        );
+        let message = refused(|config| config.node = NodeId(9));
+        assert!(message.contains("node 9 is not among the members"), "{message}");
+        let message = refused(|config| config.timing.election_min = Duration::from_millis(100));
+        assert!(message.contains("timing.election_min is 100ms") && message.contains("150ms"), "{message}");
+        let message = refused(|config| config.cluster = ClusterId(0));
+        assert!(message.contains("cluster is 0"), "{message}");
+        let message = refused(|config| config.trailing_entries = u64::MAX);
+        assert!(message.contains("it must be 0 to 5000"), "{message}");
+        let message = refused(|config| {
+            let address = config.members[&NodeId(1)].clone();
+            config.members.extend((4..=12).map(|id| (NodeId(id), address.clone())));
+        });
+        assert!(message.contains("12 members"), "{message}");
+    }
+
+    #[test]
+    fn the_grace_covers_the_check_the_kill_and_the_drift_of_both_clocks() {
+        let lease = LeaseTimes { drift_ppm: 10_000, ..LeaseTimes::default() };
+        assert_eq!(lease.grace_min(), Duration::from_millis(200 + 500 + 140));
+    }
+}

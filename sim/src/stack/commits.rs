@@ -285,7 +285,14 @@ impl Commits {
     }
 
     /// A directory was opened: it must hold everything that was durable, and may hold what was being written.
-    pub(super) fn recovered(&mut self, ledger: &mut Ledger, place: usize, recovered: &Recovered) {
+    ///
+    /// Answers what became of a write that was under way.
+    pub(super) fn recovered(
+        &mut self,
+        ledger: &mut Ledger,
+        place: usize,
+        recovered: &Recovered,
+    ) -> Option<&'static str> {
         let old = &self.images[place];
         let snapshot = recovered.snapshot.as_ref().map_or(Index(0), |snapshot| snapshot.at.index);
         ledger.hold(Rule::CompactionCovered, recovered.start.index <= snapshot, || {
@@ -311,11 +318,14 @@ impl Commits {
                 old.brief()
             )
         });
+        let kept = if same(old) { "a cut-off write was lost" } else { "a cut-off write was kept" };
+        let fate = begun.is_some().then_some(kept);
         self.images[place] = image;
         self.vote(ledger, place, has);
         self.acknowledges(place);
         self.advance(ledger);
         self.agrees(ledger, place);
+        fate
     }
 
     /// A directory was emptied.

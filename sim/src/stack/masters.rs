@@ -214,7 +214,9 @@ impl Stage {
         {
             let mut world = self.world();
             let world = &mut *world;
-            world.commits.recovered(&mut world.ledger, place, &recovered);
+            if let Some(fate) = world.commits.recovered(&mut world.ledger, place, &recovered) {
+                world.count(fate);
+            }
             let holds = world.commits.image(place).brief();
             world.tell_master(place, "recovered", || holds);
         }
@@ -284,7 +286,7 @@ impl Stage {
         let mut world = self.world();
         let (seed, run) = (world.plan.seed, world.masters[place].run);
         let master = &mut world.masters[place];
-        (master.handle, master.status, master.pauses, master.may_stop) = (None, None, 0, false);
+        (master.handle, master.pauses, master.may_stop) = (None, 0, false);
         master.dying = false;
         if power {
             let purpose = again(place as u64, run);

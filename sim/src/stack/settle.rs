@@ -124,7 +124,9 @@ impl Stage {
             let mut world = self.world();
             let world = &mut *world;
             match opened {
-                Ok((_, recovered)) => world.commits.recovered(&mut world.ledger, place, &recovered),
+                Ok((_, recovered)) => {
+                    world.commits.recovered(&mut world.ledger, place, &recovered);
+                }
                 Err(error) => {
                     world.fail(Rule::DiskContract, format!("node {} cannot start: {error}", place + 1));
                 }

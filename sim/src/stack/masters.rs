@@ -18,12 +18,15 @@ use quorate_core::{
 };
 use quorate_net::{
     NodeHandle, NodeParts,
-    rt::Listener,
+    rt::{Listener, spawn},
     start_node,
     storage::{Identity, MemoryDisk, Storage, StorageOptions},
 };
 use quorate_proto::v1 as pb;
 use std::{collections::BTreeMap, future::pending, net::IpAddr, sync::Arc};
+
+/// How long nothing tells that a machine has no power, milliseconds.
+const SILENCE_MS: u64 = 2_000;
 
 /// What is known of a machine from outside.
 pub(super) struct Machine {
@@ -286,15 +289,26 @@ impl Stage {
         let mut world = self.world();
         let (seed, run) = (world.plan.seed, world.masters[place].run);
         let master = &mut world.masters[place];
-        (master.handle, master.pauses, master.may_stop) = (None, 0, false);
-        master.dying = false;
+        (master.handle, master.pauses, master.may_stop, master.dying) = (None, 0, false, false);
         if power {
             let purpose = again(place as u64, run);
             master.disk.power_loss(&mut Draws::new(seed, purpose));
+            spawn(self.clone().silence(place, run));
         } else {
             master.disk.crash();
         }
         true
+    }
+
+    /// The connections of a machine without power are reset at last. A server of madsim-tonic waits for the first message
+    /// of one connection before it takes the next: a dead one must not block it for ever.
+    async fn silence(self, place: usize, run: u64) {
+        self.wait_ms(SILENCE_MS).await;
+        let mut world = self.world();
+        if world.masters[place].run == run && !world.masters[place].up {
+            world.links.power_off(place, false);
+            world.apply_links();
+        }
     }
 
     /// Starts a master's process, unless it runs, or never shall.

@@ -19,5 +19,7 @@ pub mod oracle;
 pub mod plan;
 pub mod queue;
 pub mod run;
+#[cfg(madsim)]
+pub mod stack;
 pub mod wgl;
 pub mod world;

@@ -1,0 +1,238 @@
+//! The workload, over the client library as it is shipped.
+
+use super::{
+    history::Ended,
+    masters::client_address,
+    stage::{MILLISECOND, Stage},
+};
+use crate::{
+    draw::{Purpose, draw},
+    oracle::{Rule, answers::brief},
+    plan::{ClientPlan, Expectation, JobPlan, Operation},
+};
+use prost::bytes::Bytes;
+use quorate_net::{Client, ClientOptions, client::Expected, rt::Duration};
+use quorate_proto::v1::{
+    self as pb, client_reply::Body, client_request::Body as Ask, compare_and_set_request,
+};
+use std::collections::BTreeMap;
+
+/// One client.
+pub(super) struct Person {
+    stage: Stage,
+    place: usize,
+    client: Client,
+    values: u64,
+    /// What it knows of each key: value and revision.
+    seen: BTreeMap<String, (Bytes, u64)>,
+}
+
+impl Person {
+    /// A client that has done nothing yet.
+    pub(super) fn new(stage: &Stage, place: usize, plan: &ClientPlan) -> Option<Self> {
+        let mut world = stage.world();
+        let endpoints: Vec<String> = (0..world.masters.len()).map(client_address).collect();
+        let session_ttl = match plan.session_ttl_ms {
+            0 => ClientOptions::default().session_ttl,
+            milliseconds => Duration::from_millis(milliseconds),
+        };
+        let options = ClientOptions {
+            request_timeout: Duration::from_millis(plan.timeout_ms),
+            deadline: Duration::from_millis(plan.give_up_ms),
+            session_ttl,
+            seed: Some(draw(world.plan.seed, Purpose::Client, &[place as u64])),
+        };
+        match Client::new(&endpoints, options) {
+            Ok(client) => {
+                Some(Self { stage: stage.clone(), place, client, values: 0, seen: BTreeMap::new() })
+            }
+            Err(error) => {
+                world.fail(Rule::Contract, format!("client {place}: {error}"));
+                None
+            }
+        }
+    }
+
+    /// Does what is planned, one after the other, until the faults are over.
+    pub(super) async fn work(mut self, plan: ClientPlan) {
+        for planned in plan.operations {
+            self.stage.until(planned.at_ms * MILLISECOND).await;
+            if self.stage.world().settling {
+                break;
+            }
+            self.operate(planned.operation).await;
+        }
+        self.stage.world().clients_busy -= 1;
+    }
+
+    fn value(&mut self) -> Bytes {
+        self.values += 1;
+        Bytes::from(format!("c{}v{}", self.place + 1, self.values))
+    }
+
+    async fn operate(&mut self, operation: Operation) {
+        let ask = match operation {
+            Operation::Put { key } => {
+                Ask::Put(pb::PutRequest { key: key.into(), value: self.value(), request_id: None })
+            }
+            Operation::Get { key, stale } => Ask::Get(pb::GetRequest { key: key.into(), stale }),
+            Operation::Delete { key } => Ask::Delete(pb::DeleteRequest { key: key.into(), request_id: None }),
+            Operation::CompareAndSet { key, expect } => self.compare(key, expect),
+            Operation::List { stale } => {
+                Ask::List(pb::ListRequest { stale, limit: 1_000, ..Default::default() })
+            }
+            Operation::Submit { job } => Ask::SubmitJob(pb::SubmitJobRequest {
+                id: job.id.clone(),
+                specification: Some(specification(&job)),
+                request_id: None,
+            }),
+            Operation::Cancel { id, timeout_ms } => {
+                Ask::CancelJob(pb::CancelJobRequest { id, timeout_ms, request_id: None })
+            }
+            Operation::GetJob { id } => {
+                Ask::GetJob(pb::GetJobRequest { id, tasks: true, ..Default::default() })
+            }
+            Operation::ListJobs {} => Ask::ListJobs(pb::ListJobsRequest::default()),
+            Operation::DeleteJob { id } => Ask::DeleteJob(pb::DeleteJobRequest { id, request_id: None }),
+            Operation::RemoveExecutor { which } => {
+                let Ok(list) = self.client.list_executors(pb::ListExecutorsRequest::default()).await else {
+                    return;
+                };
+                let ids: Vec<u64> =
+                    list.executors.iter().filter_map(|status| Some(status.executor.as_ref()?.id)).collect();
+                let Some(place) = usize::from(which).checked_rem(ids.len()) else { return };
+                Ask::RemoveExecutor(pb::RemoveExecutorRequest { executor: ids[place], request_id: None })
+            }
+            // The library does it by itself.
+            Operation::KeepSession {} => return,
+            Operation::CloseSession {} => return self.client.close().await,
+        };
+        self.ask(ask).await;
+    }
+
+    fn compare(&mut self, key: String, expect: Expectation) -> Ask {
+        let expected = match (expect, self.seen.get(&key)) {
+            (Expectation::LastValue, Some((value, _))) => {
+                compare_and_set_request::Expected::Value(value.clone())
+            }
+            (Expectation::LastRevision, Some((_, revision))) => {
+                compare_and_set_request::Expected::ModRevision(*revision)
+            }
+            _ => compare_and_set_request::Expected::Absent(true),
+        };
+        let (new_value, expected) = (self.value(), Some(expected));
+        Ask::CompareAndSet(pb::CompareAndSetRequest {
+            key: key.into(),
+            new_value,
+            expected,
+            request_id: None,
+        })
+    }
+
+    /// Asks, and lets the oracles look at the answer.
+    pub(super) async fn ask(&mut self, ask: Ask) {
+        let name = format!("c{}", self.place + 1);
+        let asked = {
+            let mut world = self.stage.world();
+            let asked = world.history.asks(world.time(), ask.clone());
+            world.event(&name, "asks", || brief(&asked.request));
+            asked
+        };
+        let ended = self.send(ask).await;
+        self.learn(&asked.request, &ended);
+        let mut world = self.stage.world();
+        let world = &mut *world;
+        let outcome = match &ended {
+            Ok(_) => "done",
+            Err(quorate_net::ClientError::Refused { code, .. }) => code.as_str_name(),
+            Err(quorate_net::ClientError::SessionExpired) => "session expired",
+            Err(_) => "unknown",
+        };
+        world.count(outcome);
+        world.event(&name, "answered", || match &ended {
+            Ok(body) => format!("{}: {body:?}", brief(&asked.request)),
+            Err(error) => format!("{}: {error}", brief(&asked.request)),
+        });
+        world.history.ended(&mut world.ledger, &world.commits, asked, &ended);
+    }
+
+    async fn send(&self, ask: Ask) -> Ended {
+        let client = &self.client;
+        match ask {
+            Ask::Put(ask) => client.put(ask.key, ask.value).await.map(Body::Put),
+            Ask::Get(ask) => client.get_with(ask).await.map(Body::Get),
+            Ask::Delete(ask) => client.delete(ask.key).await.map(Body::Delete),
+            Ask::CompareAndSet(ask) => {
+                let expected = match ask.expected {
+                    Some(compare_and_set_request::Expected::Value(value)) => Expected::Value(value),
+                    Some(compare_and_set_request::Expected::ModRevision(revision)) => {
+                        Expected::Revision(revision)
+                    }
+                    _ => Expected::Absent,
+                };
+                client.compare_and_set(ask.key, expected, ask.new_value).await.map(Body::CompareAndSet)
+            }
+            Ask::List(ask) => client.list(ask).await.map(Body::List),
+            Ask::SubmitJob(ask) => {
+                client.submit_job(&ask.id, ask.specification.unwrap_or_default()).await.map(Body::Job)
+            }
+            Ask::CancelJob(ask) => {
+                client.cancel_job(&ask.id, Some(Duration::from_millis(ask.timeout_ms))).await.map(Body::Job)
+            }
+            Ask::GetJob(ask) => client.get_job(ask).await.map(Body::Job),
+            Ask::ListJobs(ask) => client.list_jobs(ask).await.map(Body::ListJobs),
+            Ask::DeleteJob(ask) => {
+                client.delete_job(&ask.id).await.map(|()| Body::DeleteJob(pb::DeleteJobReply {}))
+            }
+            Ask::RemoveExecutor(ask) => {
+                let removed = client.remove_executor(ask.executor).await;
+                removed.map(|()| Body::RemoveExecutor(pb::RemoveExecutorReply {}))
+            }
+            other => {
+                let message = format!("no client asks for {other:?}");
+                Err(quorate_net::ClientError::Refused { code: pb::RefusalCode::Invalid, message })
+            }
+        }
+    }
+
+    fn learn(&mut self, request: &pb::ClientRequest, ended: &Ended) {
+        let text = |key: &Bytes| String::from_utf8_lossy(key).into_owned();
+        match (&request.body, ended) {
+            (Some(Ask::Put(put)), Ok(Body::Put(reply))) => {
+                self.seen.insert(text(&put.key), (put.value.clone(), reply.revision));
+            }
+            (Some(Ask::Get(get)), Ok(Body::Get(reply))) => match &reply.item {
+                Some(item) => {
+                    self.seen.insert(text(&get.key), (item.value.clone(), item.mod_revision));
+                }
+                None => {
+                    self.seen.remove(&text(&get.key));
+                }
+            },
+            (Some(Ask::CompareAndSet(set)), Ok(Body::CompareAndSet(reply))) => {
+                if let Some(item) = &reply.current {
+                    self.seen.insert(text(&set.key), (item.value.clone(), item.mod_revision));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn specification(job: &JobPlan) -> pb::JobSpecification {
+    let kind = if job.service { pb::JobType::Service } else { pb::JobType::Batch };
+    pb::JobSpecification {
+        r#type: kind.into(),
+        argv: job.argv(),
+        tasks: job.tasks,
+        slots_per_task: job.slots,
+        retry: Some(pb::RetryPolicy {
+            max_failures: job.max_failures,
+            backoff_initial_ms: 50,
+            backoff_max_ms: 800,
+            ..pb::RetryPolicy::default()
+        }),
+        stop_timeout_ms: job.stop_timeout_ms,
+        ..pb::JobSpecification::default()
+    }
+}

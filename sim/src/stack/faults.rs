@@ -1,0 +1,251 @@
+//! How each fault begins and ends. One task a fault.
+
+use super::{
+    links::Link,
+    stage::{MILLISECOND, Stage},
+};
+use crate::{
+    draw::{Purpose, chance, within},
+    network::Endpoint,
+    plan::{Fault, FaultKind},
+};
+use madsim::runtime::Handle;
+use quorate_proto::v1 as pb;
+
+/// The longest time that a delayed message takes: connecting takes two of them.
+const DELAY_MOST_MS: u64 = 400;
+
+impl Stage {
+    /// Carries one fault of the plan out, unless the faults are over by then.
+    pub(super) async fn fault(self, number: usize, fault: Fault) {
+        self.until(fault.at_ms * MILLISECOND).await;
+        if self.world().settling {
+            return;
+        }
+        self.world().event("", "fault", || format!("{number} for {} ms: {:?}", fault.for_ms, fault.kind));
+        let took_effect = self.begin(number, &fault).await;
+        if !took_effect {
+            return;
+        }
+        self.world().count(fault.kind.name());
+        self.until((fault.at_ms + fault.for_ms) * MILLISECOND).await;
+        if !self.world().settling {
+            self.world().event("", "fault", || format!("{number} ends"));
+            self.end(number, &fault.kind).await;
+        }
+    }
+
+    async fn begin(&self, number: usize, fault: &Fault) -> bool {
+        let masters = self.world().masters.len();
+        match &fault.kind {
+            FaultKind::Crash { master } => self.take_down(usize::from(*master), false).await,
+            FaultKind::PowerLoss { master } => self.take_down(usize::from(*master), true).await,
+            FaultKind::PowerLossAll {} => {
+                for place in 0..masters {
+                    self.take_down(place, true).await;
+                }
+                true
+            }
+            FaultKind::Pause { master } => self.pause_master(usize::from(*master)),
+            FaultKind::Wipe { master } => self.wipe(usize::from(*master)).await,
+            FaultKind::SyncError { master, restart } => self.fail_sync(usize::from(*master), *restart),
+            FaultKind::SlowDisk { master, sync_ms } => {
+                self.world().masters[usize::from(*master)].slow.insert(number, sync_ms * 1_000);
+                true
+            }
+            FaultKind::Flap { side, period_ms } => {
+                self.flap(number, fault, side, *period_ms).await;
+                true
+            }
+            FaultKind::Delay { ppm, most_ms } => {
+                // The network of madsim has one range of latencies: the chance decides how much of it is used.
+                let most = (*most_ms).min(DELAY_MOST_MS) * (ppm / 1_000).clamp(30, 300) / 300;
+                self.trouble(number, 0, most * 1_000)
+            }
+            FaultKind::Loss { ppm } => self.trouble(number, *ppm, 0),
+            FaultKind::AgentCrash { executor } => self.crash_agent(usize::from(*executor)),
+            FaultKind::AgentShutdown { executor } => self.shut_agent_down(usize::from(*executor)),
+            FaultKind::AgentPause { executor } => self.pause_agent(usize::from(*executor), false),
+            FaultKind::MachineFreeze { executor } => self.pause_agent(usize::from(*executor), true),
+            kind => match self.links_of(kind, masters as u8) {
+                Some(links) => self.cut(number, links),
+                // One clock for all: nothing to step.
+                None => false,
+            },
+        }
+    }
+
+    async fn end(&self, number: usize, kind: &FaultKind) {
+        let masters = self.world().masters.len();
+        {
+            let mut world = self.world();
+            world.links.mend(number);
+            world.apply_links();
+        }
+        match *kind {
+            FaultKind::Crash { master } | FaultKind::PowerLoss { master } | FaultKind::Wipe { master } => {
+                self.bring_up(usize::from(master));
+            }
+            FaultKind::PowerLossAll {} => (0..masters).for_each(|place| self.bring_up(place)),
+            FaultKind::Pause { master } => self.resume_master(usize::from(master)),
+            FaultKind::SyncError { master, restart: true } => self.mend_disk(usize::from(master)).await,
+            FaultKind::SlowDisk { master, .. } => {
+                self.world().masters[usize::from(master)].slow.remove(&number);
+            }
+            FaultKind::AgentCrash { executor } | FaultKind::AgentShutdown { executor } => {
+                self.restart_agent(usize::from(executor));
+            }
+            FaultKind::AgentPause { executor } => self.resume_agent(usize::from(executor), false),
+            FaultKind::MachineFreeze { executor } => self.resume_agent(usize::from(executor), true),
+            _ => {}
+        }
+    }
+
+    fn links_of(&self, kind: &FaultKind, masters: u8) -> Option<Vec<Link>> {
+        let all = || (0..masters).flat_map(|a| (0..masters).map(move |b| (a, b)));
+        Some(match kind {
+            FaultKind::Cut { side } => both_ways(between(side, &others(side, masters))),
+            FaultKind::CutOneWay { side } => between(side, &others(side, masters)),
+            FaultKind::Ring {} => {
+                let far = |a: u8, b: u8| masters > 3 && a.abs_diff(b) != 1 && a.abs_diff(b) != masters - 1;
+                // Of three, each is a neighbour of each: one link is taken out, so that they form a line.
+                let line = |a: u8, b: u8| masters == 3 && a.abs_diff(b) == 2;
+                let links = all().filter(|&(a, b)| a != b && (far(a, b) || line(a, b)));
+                links.map(|(a, b)| (Endpoint::Master(a), Endpoint::Master(b))).collect()
+            }
+            FaultKind::IsolateLeader { one_way } => {
+                let leader = self.world().leader()? as u8;
+                let links = between(&[leader], &others(&[leader], masters));
+                if *one_way { links } else { both_ways(links) }
+            }
+            FaultKind::CutExecutor { executor } => {
+                let executor = Endpoint::Executor(*executor);
+                both_ways((0..masters).map(|master| (executor, Endpoint::Master(master))).collect())
+            }
+            FaultKind::CutClients { master } => {
+                let clients = 0..self.world().plan.clients.len() as u8;
+                let far = others(&[*master], masters);
+                let pairs = clients.flat_map(|client| far.iter().map(move |&master| (client, master)));
+                both_ways(
+                    pairs
+                        .map(|(client, master)| (Endpoint::Client(client), Endpoint::Master(master)))
+                        .collect(),
+                )
+            }
+            _ => return None,
+        })
+    }
+
+    fn cut(&self, number: usize, links: Vec<Link>) -> bool {
+        let mut world = self.world();
+        world.links.cut(number, links);
+        world.apply_links();
+        true
+    }
+
+    fn trouble(&self, number: usize, loss_ppm: u64, most_us: u64) -> bool {
+        let mut world = self.world();
+        world.links.trouble(number, loss_ppm, most_us);
+        world.apply_links();
+        true
+    }
+
+    async fn flap(&self, number: usize, fault: &Fault, side: &[u8], period_ms: u64) {
+        let masters = self.world().masters.len() as u8;
+        let end = (fault.at_ms + fault.for_ms) * MILLISECOND;
+        let mut is_cut = false;
+        while self.now() + period_ms.max(1) * MILLISECOND < end && !self.world().settling {
+            is_cut = !is_cut;
+            let links = if is_cut { both_ways(between(side, &others(side, masters))) } else { Vec::new() };
+            self.cut(number, links);
+            self.wait_ms(period_ms.max(1)).await;
+        }
+    }
+
+    fn pause_master(&self, place: usize) -> bool {
+        let mut world = self.world();
+        let master = &mut world.masters[place];
+        let Some(machine) = master.machine.clone().filter(|_| master.up) else { return false };
+        master.pauses += 1;
+        Handle::current().pause(machine.id());
+        true
+    }
+
+    pub(super) fn resume_master(&self, place: usize) {
+        let mut world = self.world();
+        let master = &mut world.masters[place];
+        // A process that was killed meanwhile has no pauses left.
+        let Some(pauses) = master.pauses.checked_sub(1) else { return };
+        master.pauses = pauses;
+        if let Some(machine) = master.machine.clone().filter(|_| pauses == 0) {
+            Handle::current().resume(machine.id());
+        }
+    }
+
+    /// Only once the cluster has begun: before that, an empty directory is as good as any.
+    async fn wipe(&self, place: usize) -> bool {
+        if !self.world().begun() {
+            return false;
+        }
+        self.take_down(place, true).await;
+        // It may have been on its way down, or down, by another fault.
+        self.wait_ms(20).await;
+        if self.world().masters[place].up {
+            return false;
+        }
+        self.empty(place);
+        true
+    }
+
+    fn fail_sync(&self, place: usize, restart: bool) -> bool {
+        let mut world = self.world();
+        if (!restart && !world.begun()) || !world.masters[place].up || world.masters[place].gone {
+            return false;
+        }
+        let master = &mut world.masters[place];
+        master.disk.fail_next_sync();
+        (master.may_stop, master.gone) = (true, !restart);
+        true
+    }
+
+    /// The disk is well again, and the node starts again: after its process was killed, or after the power was gone.
+    async fn mend_disk(&self, place: usize) {
+        let (power, wait) = {
+            let world = self.world();
+            let luck = world.draw(Purpose::Survivors, &[place as u64, world.masters[place].run, 2]);
+            (chance(luck, 300_000), within(luck, 1, 100))
+        };
+        if self.take_down(place, power).await {
+            self.wait_ms(wait).await;
+        }
+        self.bring_up(place);
+    }
+}
+
+impl super::stage::World {
+    /// Whether something was committed.
+    pub(super) fn begun(&self) -> bool {
+        self.commits.frontier().0 > 0
+    }
+
+    /// The master that leads in the highest term, as far as masters said.
+    pub(super) fn leader(&self) -> Option<usize> {
+        let said = self.masters.iter().enumerate().filter(|(_, master)| master.up);
+        let said = said.filter_map(|(place, master)| Some((place, &master.status.as_ref()?.1)));
+        let leads = said.filter(|(_, status)| status.role() == pb::Role::Leader);
+        leads.max_by_key(|(_, status)| status.term).map(|(place, _)| place)
+    }
+}
+
+fn others(side: &[u8], masters: u8) -> Vec<u8> {
+    (0..masters).filter(|master| !side.contains(master)).collect()
+}
+
+fn between(from: &[u8], to: &[u8]) -> Vec<Link> {
+    let pairs = from.iter().flat_map(|&a| to.iter().map(move |&b| (a, b)));
+    pairs.map(|(a, b)| (Endpoint::Master(a), Endpoint::Master(b))).collect()
+}
+
+fn both_ways(links: Vec<Link>) -> Vec<Link> {
+    links.into_iter().flat_map(|(from, to)| [(from, to), (to, from)]).collect()
+}

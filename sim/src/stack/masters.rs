@@ -1,0 +1,344 @@
+//! One master's machine: the runtime of a node as it is shipped, on a disk in memory.
+
+use super::{
+    disk::Watched,
+    stage::{Stage, World},
+};
+use crate::{
+    draw::{Purpose, again},
+    master::{CLUSTER, WIPED_STORAGE},
+    oracle::Rule,
+    plan::Plan,
+};
+use madsim::runtime::{Handle, NodeHandle as MachineHandle};
+use quorate_core::{
+    contract::{Config, MemberAddress, StopReason},
+    random::Draws,
+    types::{NodeId, StorageId},
+};
+use quorate_net::{
+    NodeHandle, NodeParts,
+    rt::{Listener, spawn},
+    start_node,
+    storage::{Identity, MemoryDisk, Storage, StorageOptions},
+};
+use quorate_proto::v1 as pb;
+use std::{collections::BTreeMap, future::pending, net::IpAddr, sync::Arc};
+
+/// How long nothing tells that a machine has no power, milliseconds.
+const SILENCE_MS: u64 = 2_000;
+
+/// What is known of a machine from outside.
+pub(super) struct Machine {
+    place: usize,
+    /// `None` until it is built.
+    pub(super) machine: Option<MachineHandle>,
+    pub(super) disk: Arc<MemoryDisk>,
+    pub(super) storage: StorageId,
+    /// How often it was started.
+    pub(super) run: u64,
+    /// The process is there.
+    pub(super) up: bool,
+    /// Pauses that are on.
+    pub(super) pauses: u32,
+    /// Its directory was emptied.
+    pub(super) wiped: bool,
+    /// Never starts again.
+    pub(super) gone: bool,
+    /// It is about to be killed: its disk does nothing any more.
+    pub(super) halted: bool,
+    /// It is being killed.
+    dying: bool,
+    /// Its process runs, but its node has stopped by itself.
+    pub(super) stopped: bool,
+    /// A sync of this run was told to fail, so that it may stop.
+    pub(super) may_stop: bool,
+    /// By fault: how long an access takes at least, microseconds.
+    pub(super) slow: BTreeMap<usize, u64>,
+    /// Accesses to its disk.
+    pub(super) accesses: u64,
+    /// The way to the node that runs.
+    pub(super) handle: Option<NodeHandle>,
+    /// What it said of itself last in this run, and when it was asked.
+    pub(super) status: Option<(u64, pb::StatusReply)>,
+}
+
+/// Its address.
+pub(super) fn ip(place: usize) -> IpAddr {
+    IpAddr::from([10, 0, 0, place as u8 + 1])
+}
+
+/// Where clients reach it.
+pub(super) fn client_address(place: usize) -> String {
+    format!("{}:7002", ip(place))
+}
+
+fn members(count: usize) -> BTreeMap<NodeId, MemberAddress> {
+    let member = |place| {
+        let address = MemberAddress { peer: format!("{}:7001", ip(place)), client: client_address(place) };
+        (NodeId(place as u64 + 1), address)
+    };
+    (0..count).map(member).collect()
+}
+
+impl Machine {
+    pub(super) fn all(plan: &Plan) -> Vec<Self> {
+        (0..plan.masters.clocks.len()).map(Self::new).collect()
+    }
+
+    fn new(place: usize) -> Self {
+        Self {
+            place,
+            machine: None,
+            disk: Arc::new(MemoryDisk::new()),
+            storage: StorageId(place as u64 + 1),
+            run: 0,
+            up: false,
+            pauses: 0,
+            wiped: false,
+            gone: false,
+            halted: false,
+            dying: false,
+            stopped: false,
+            may_stop: false,
+            slow: BTreeMap::new(),
+            accesses: 0,
+            handle: None,
+            status: None,
+        }
+    }
+
+    /// The least time of an access, microseconds.
+    pub(super) fn slow_us(&self) -> u64 {
+        self.slow.values().copied().max().unwrap_or(0)
+    }
+
+    /// One line for reports.
+    pub(super) fn line(&self) -> String {
+        let said = self.status.as_ref().map_or_else(
+            || "nothing known".to_owned(),
+            |(time, status)| {
+                format!(
+                    "{:?} in term {} of leader {}, committed {}, applied {}, durable {}, log from {}{}{} (at {:.3} s)",
+                    status.role(),
+                    status.term,
+                    status.leader,
+                    status.commit_index,
+                    status.applied_index,
+                    status.durable_index,
+                    status.first_index,
+                    if status.alarms.is_empty() { "" } else { ", alarms: " },
+                    status.alarms.join("; "),
+                    *time as f64 / 1e9
+                )
+            },
+        );
+        let state = |is: bool, text: &'static str| if is { text } else { "" };
+        format!(
+            "node {} run {}{}{}{}{}: {said}",
+            self.place + 1,
+            self.run,
+            state(!self.up, " down"),
+            state(self.pauses > 0, " paused"),
+            state(self.wiped, " wiped"),
+            state(self.gone, " gone for good"),
+        )
+    }
+}
+
+impl World {
+    /// The name of a master in events.
+    pub(super) fn tell_master(&mut self, place: usize, what: &str, text: impl FnOnce() -> String) {
+        self.event(&format!("m{}", place + 1), what, text);
+    }
+}
+
+/// What a run of a master begins with.
+struct Run {
+    config: Config,
+    disk: Arc<MemoryDisk>,
+    seed: u64,
+    number: u64,
+    options: StorageOptions,
+}
+
+impl Stage {
+    /// Builds a master's machine, and starts it.
+    pub(super) fn build_master(&self, place: usize) {
+        let stage = self.clone();
+        let start = move || {
+            let stage = stage.clone();
+            async move { stage.run_master(place).await }
+        };
+        let name = format!("m{}", place + 1);
+        let machine = Handle::current().create_node().name(name).ip(ip(place)).init(start).build();
+        let mut world = self.world();
+        world.masters[place].machine = Some(machine);
+        world.masters[place].up = true;
+    }
+
+    fn begin_run(&self, place: usize) -> Run {
+        let mut world = self.world();
+        let master = &mut world.masters[place];
+        master.run += 1;
+        (master.handle, master.status, master.stopped) = (None, None, false);
+        let (number, storage, disk) = (master.run, master.storage, Arc::clone(&master.disk));
+        let seed = world.draw(Purpose::NodeSeed, &[place as u64, number]);
+        // Small segments, so that there are many.
+        let segment_bytes = [4 << 10, 64 << 10, StorageOptions::default().segment_bytes]
+            [(again(world.plan.seed, 0x5E6) % 3) as usize];
+        let config = Config {
+            cluster: CLUSTER,
+            node: NodeId(place as u64 + 1),
+            storage,
+            members: members(world.masters.len()),
+            timing: world.plan.masters.timing(),
+            executor_lease: world.plan.executors.lease(),
+            snapshot_entries: world.plan.masters.snapshot_entries,
+            trailing_entries: world.plan.masters.trailing_entries,
+        };
+        world.tell_master(place, "start", || format!("run {number}"));
+        Run { config, disk, seed, number, options: StorageOptions { segment_bytes } }
+    }
+
+    /// What `quorate server` does, until the machine is killed.
+    async fn run_master(self, place: usize) {
+        let run = self.begin_run(place);
+        let Run { mut config, disk, seed, number, options } = run;
+        let identity = Identity::new(config.cluster, config.node, config.storage);
+        let (log, recovered) = match Storage::open(disk, identity, options) {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.stopped(place, &error.to_string());
+                return pending().await;
+            }
+        };
+        config.storage = log.identity().storage;
+        {
+            let mut world = self.world();
+            let world = &mut *world;
+            if let Some(fate) = world.commits.recovered(&mut world.ledger, place, &recovered) {
+                world.count(fate);
+            }
+            let holds = world.commits.image(place).brief();
+            world.tell_master(place, "recovered", || holds);
+        }
+        let member = config.members[&config.node].clone();
+        let (Ok(peer_listener), Ok(client_listener)) =
+            (Listener::bind(&member.peer).await, Listener::bind(&member.client).await)
+        else {
+            return self.world().fail(Rule::Contract, format!("node {} has no address", place + 1));
+        };
+        let snapshots = Watched { inner: log.snapshots(), place, stage: self.clone() };
+        let log = Watched { inner: log, place, stage: self.clone() };
+        let parts = NodeParts { config, recovered, seed, log, snapshots, peer_listener, client_listener };
+        let mut node = match start_node(parts) {
+            Ok(node) => node,
+            Err(error) => return self.world().fail(Rule::Contract, format!("node {}: {error}", place + 1)),
+        };
+        {
+            let mut world = self.world();
+            if world.masters[place].run == number {
+                world.masters[place].handle = Some(node.handle());
+            }
+        }
+        let reason = node.stopped().await;
+        let reason = reason.as_ref().map_or_else(|| "its driver ended".to_owned(), StopReason::to_string);
+        self.stopped(place, &reason);
+        node.shutdown().await;
+        pending().await
+    }
+
+    fn stopped(&self, place: usize, reason: &str) {
+        let mut world = self.world();
+        (world.masters[place].handle, world.masters[place].stopped) = (None, true);
+        world.count("stopped by itself");
+        world.tell_master(place, "stopped", || reason.to_owned());
+        let expected = world.masters[place].may_stop || world.masters[place].halted;
+        if world.ledger.hold(Rule::Stopped, expected, || format!("node {} stopped: {reason}", place + 1)) {
+            return;
+        }
+        world.tell_master(place, "violation", || "a node stopped without a disk error".to_owned());
+    }
+
+    /// Kills a master's process, or takes the power of its machine: then its peers hear nothing of it, not even a reset.
+    /// False: it is down already.
+    pub(super) async fn take_down(&self, place: usize, power: bool) -> bool {
+        let (machine, wait) = {
+            let mut world = self.world();
+            if !world.masters[place].up {
+                return false;
+            }
+            let run = world.masters[place].run;
+            let luck = world.draw(Purpose::Survivors, &[place as u64, run, 1]);
+            let master = &mut world.masters[place];
+            (master.up, master.dying, master.halted) = (false, true, true);
+            // In the middle of a write, if there is one soon.
+            master.disk.halt_after(again(luck, 1) % 5);
+            if power {
+                world.links.power_off(place, true);
+                world.apply_links();
+            }
+            world.tell_master(place, if power { "power off" } else { "kill" }, String::new);
+            (world.masters[place].machine.clone(), again(luck, 2) % 12)
+        };
+        self.wait_ms(wait).await;
+        if let Some(machine) = machine {
+            Handle::current().kill(machine.id());
+        }
+        let mut world = self.world();
+        let (seed, run) = (world.plan.seed, world.masters[place].run);
+        let master = &mut world.masters[place];
+        (master.handle, master.pauses, master.may_stop, master.dying) = (None, 0, false, false);
+        if power {
+            let purpose = again(place as u64, run);
+            master.disk.power_loss(&mut Draws::new(seed, purpose));
+            spawn(self.clone().silence(place, run));
+        } else {
+            master.disk.crash();
+        }
+        true
+    }
+
+    /// The connections of a machine without power are reset at last. A server of madsim-tonic waits for the first message
+    /// of one connection before it takes the next: a dead one must not block it for ever.
+    async fn silence(self, place: usize, run: u64) {
+        self.wait_ms(SILENCE_MS).await;
+        let mut world = self.world();
+        if world.masters[place].run == run && !world.masters[place].up {
+            world.links.power_off(place, false);
+            world.apply_links();
+        }
+    }
+
+    /// Starts a master's process, unless it runs, or never shall.
+    pub(super) fn bring_up(&self, place: usize) {
+        let machine = {
+            let mut world = self.world();
+            let master = &mut world.masters[place];
+            if master.up || master.dying || master.gone {
+                return;
+            }
+            (master.up, master.halted) = (true, false);
+            let machine = master.machine.clone();
+            world.links.power_off(place, false);
+            world.apply_links();
+            machine
+        };
+        if let Some(machine) = machine {
+            Handle::current().restart(machine.id());
+        }
+    }
+
+    /// Empties the directory of a master that is down.
+    pub(super) fn empty(&self, place: usize) {
+        let mut world = self.world();
+        let world = &mut *world;
+        let master = &mut world.masters[place];
+        master.disk = Arc::new(MemoryDisk::new());
+        master.storage = StorageId(master.storage.0 + WIPED_STORAGE);
+        master.wiped = true;
+        world.commits.wipe(place);
+        world.tell_master(place, "wiped", String::new);
+    }
+}

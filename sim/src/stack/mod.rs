@@ -1,0 +1,31 @@
+//! The simulator, stack level: the runtime's own driver, storage, peers, services and client library on madsim, which gives
+//! them its time, its network, its kills and pauses; the disks are ours. Plans, draws and oracles are those of the core level.
+//!
+//! * [`stage`]: what all machines of one run share: the plan, the oracles, the trace.
+//! * [`masters`], [`disk`]: a master's machine. [`commits`]: its log as it is on disks, which is what the oracles look at.
+//! * [`executors`], [`service`], [`processes`]: an executor's machine, and what really runs on it.
+//! * [`clients`], [`history`]: the workload, and what it was told.
+//! * [`faults`], [`links`], [`settle`]: what breaks, and how it is mended.
+//! * [`run`], [`cli`]: one seed on one fresh thread, many seeds, and the command.
+//!
+//! What madsim lacks is left out of the plans or done here: masters have one clock, agents have their own; messages are not
+//! repeated; a disk loses what was not synced.
+
+mod clients;
+mod commits;
+mod disk;
+mod executors;
+mod faults;
+mod history;
+mod links;
+mod masters;
+mod observe;
+mod processes;
+mod service;
+mod settle;
+mod stage;
+
+pub mod cli;
+pub mod run;
+
+pub use stage::Sink;

@@ -1,0 +1,175 @@
+//! What all machines of one run share.
+
+use super::{
+    commits::Commits, executors::Machine as ExecutorMachine, history::History, links::Links,
+    masters::Machine as MasterMachine, processes::Running,
+};
+use crate::{
+    draw::{Purpose, draw},
+    oracle::{Ledger, Rule, Truth},
+    plan::Plan,
+};
+use core::hash::Hasher;
+use quorate_net::rt::{Duration, Instant, lock, sleep, sleep_until};
+use siphasher::sip::SipHasher13;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+pub(super) const MILLISECOND: u64 = 1_000_000;
+pub(super) const SECOND: u64 = 1_000 * MILLISECOND;
+
+/// Where event lines go: true time in nanoseconds, and the line.
+pub type Sink = Box<dyn FnMut(u64, &str) + Send>;
+
+/// One run. Cloning it costs nothing.
+#[derive(Clone)]
+pub(super) struct Stage {
+    start: Instant,
+    world: Arc<Mutex<World>>,
+}
+
+/// Everything that is known about a run from outside of its machines.
+pub(super) struct World {
+    /// What is carried out.
+    pub(super) plan: Plan,
+    /// What the oracles found.
+    pub(super) ledger: Ledger,
+    /// The log as it is on disks.
+    pub(super) commits: Commits,
+    /// What clients were told.
+    pub(super) history: History,
+    /// What really runs.
+    pub(super) truth: Truth,
+    /// By place.
+    pub(super) masters: Vec<MasterMachine>,
+    /// By place.
+    pub(super) executors: Vec<ExecutorMachine>,
+    /// By serial number.
+    pub(super) processes: BTreeMap<u64, Running>,
+    /// The last serial number.
+    pub(super) serial: u64,
+    /// Links that are cut, and the network's troubles.
+    pub(super) links: Links,
+    /// Where processes and guards live: it never breaks.
+    pub(super) reality: Option<madsim::runtime::NodeHandle>,
+    /// The faults are over.
+    pub(super) settling: bool,
+    /// Clients that have not ended.
+    pub(super) clients_busy: usize,
+    /// What happened how often.
+    pub(super) counts: BTreeMap<&'static str, u64>,
+    /// Events so far.
+    pub(super) events: u64,
+    hasher: SipHasher13,
+    sink: Option<Sink>,
+}
+
+impl World {
+    /// Of everything that happened, with its times.
+    pub(super) fn hash(&self) -> u64 {
+        self.hasher.finish()
+    }
+
+    /// True time, nanoseconds.
+    pub(super) const fn time(&self) -> u64 {
+        self.ledger.time
+    }
+
+    /// Something happened: it goes into the hash, and to whoever reads the events. A colon in no `what`.
+    pub(super) fn event(&mut self, who: &str, what: &str, text: impl FnOnce() -> String) {
+        self.events += 1;
+        self.ledger.step += 1;
+        let text = text();
+        self.hasher.write_u64(self.ledger.time);
+        self.hasher.write(who.as_bytes());
+        self.hasher.write(what.as_bytes());
+        self.hasher.write(text.as_bytes());
+        if let Some(sink) = &mut self.sink {
+            sink(self.ledger.time, &format!("{who:<4} {what:<10} {text}"));
+        }
+    }
+
+    /// Counts something.
+    pub(super) fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    /// A draw of this run.
+    pub(super) fn draw(&self, purpose: Purpose, counters: &[u64]) -> u64 {
+        draw(self.plan.seed, purpose, counters)
+    }
+
+    /// A rule does not hold.
+    pub(super) fn fail(&mut self, rule: Rule, message: String) {
+        self.event("", "violation", || format!("{}: {message}", rule.name()));
+        self.ledger.fail(rule, message);
+    }
+
+    /// One line a machine.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let masters = self.masters.iter().map(MasterMachine::line);
+        masters.chain((0..self.executors.len()).map(|at| self.executor_line(at))).collect()
+    }
+}
+
+impl Stage {
+    /// At the present simulated time, which is its zero.
+    pub(super) fn new(plan: Plan, sink: Option<Sink>) -> Self {
+        let masters = MasterMachine::all(&plan);
+        let executors = ExecutorMachine::all(&plan);
+        let world = World {
+            ledger: Ledger::default(),
+            commits: Commits::new(masters.len()),
+            history: History::default(),
+            truth: Truth::default(),
+            masters,
+            executors,
+            processes: BTreeMap::new(),
+            serial: 0,
+            links: Links::default(),
+            reality: None,
+            settling: false,
+            clients_busy: plan.clients.len(),
+            counts: BTreeMap::new(),
+            events: 0,
+            hasher: SipHasher13::new(),
+            sink,
+            plan,
+        };
+        Self { start: Instant::now(), world: Arc::new(Mutex::new(world)) }
+    }
+
+    /// The world at the present time. Never held over an `await`.
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+        let mut world = lock(&self.world);
+        world.ledger.time = self.now();
+        world
+    }
+
+    /// The world, also from outside of the simulation, with the time that it had last.
+    pub(super) fn after(shared: &Arc<Mutex<World>>) -> MutexGuard<'_, World> {
+        lock(shared)
+    }
+
+    /// The world, to be looked at when the simulation has ended.
+    pub(super) fn shared(&self) -> Arc<Mutex<World>> {
+        Arc::clone(&self.world)
+    }
+
+    /// True time, nanoseconds.
+    pub(super) fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Waits until a true time.
+    pub(super) async fn until(&self, time: u64) {
+        sleep_until(self.start + Duration::from_nanos(time)).await;
+    }
+
+    /// Waits so many milliseconds.
+    pub(super) async fn wait_ms(&self, milliseconds: u64) {
+        sleep(Duration::from_millis(milliseconds)).await;
+    }
+}

@@ -449,3 +449,36 @@ fn nodes_that_would_behave_alike_have_one_fingerprint_whatever_their_clocks_say(
     assert_eq!(print(1_000, 5), print(77_000_000, 5));
     assert_ne!(print(1_000, 5), print(1_000, 6), "a deadline is nearer");
 }
+
+#[test]
+fn a_state_that_differs_from_the_leaders_at_an_agreed_index_serves_nothing() {
+    let mut cluster = Cluster::new(3);
+    cluster.run(Duration::from_secs(1));
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    let session = cluster.session(leader);
+    for sequence in 1..=300 {
+        cluster.put(leader, session, sequence, "a");
+    }
+    cluster.run(Duration::from_millis(200));
+    let term = cluster.nodes[&leader].raft.term();
+    let heartbeat = |hash: u8| pb::Envelope {
+        cluster: 77,
+        from: leader.0,
+        to: follower.0,
+        storage: leader.0 * 11,
+        term: term.0,
+        body: Some(pb::envelope::Body::Heartbeat(pb::HeartbeatMessage {
+            commit: 0,
+            position: 0,
+            hash_index: crate::limits::CHECKPOINT_ENTRIES,
+            hash: vec![hash; 16].into(),
+        })),
+    };
+    assert!(value(cluster.get(follower, true)).is_some());
+    let node = cluster.nodes.get_mut(&follower).unwrap();
+    node.step(cluster.now, Input::Peer(Box::new(heartbeat(9))));
+    assert!(node.alarms()[0].contains("differs from the leader's"), "{:?}", node.alarms());
+    assert_eq!(node.status().role(), pb::Role::NoVote);
+    assert_eq!(code(cluster.get(follower, true)), pb::RefusalCode::Unavailable);
+    assert!(matches!(cluster.put(leader, session, 301, "b"), Some(Reply::Put(_))), "the others carry on");
+}

@@ -164,9 +164,9 @@ fn run_seeds(args: &RunArgs) -> bool {
         eprint!("\r\x1b[K");
     }
     if args.json {
-        print_json(&summary)
+        print_json(&summary);
     } else {
-        print_summary(&summary, args)
+        print_summary(&summary, args);
     }
     for (seed, outcome) in &summary.failures {
         print_failure(*seed, outcome);

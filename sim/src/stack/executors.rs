@@ -80,7 +80,7 @@ impl Machine {
 impl World {
     /// The name of an executor in events.
     pub(super) fn tell_executor(&mut self, place: usize, what: &str, text: impl FnOnce() -> String) {
-        self.event(&format!("e{}", place + 1), what, text);
+        self.event(&format!("e{place}"), what, text);
     }
 
     pub(super) fn executor_line(&self, at: usize) -> String {
@@ -90,8 +90,7 @@ impl World {
         let id = machine.id.map_or_else(|| "none".to_owned(), |id| id.to_string());
         let state = |is: bool, text: &'static str| if is { text } else { "" };
         format!(
-            "machine {}: executor {id} run {}{}{}{} runs [{}]",
-            at + 1,
+            "machine {at}: executor {id} run {}{}{}{} runs [{}]",
             machine.run,
             state(!machine.up, " down"),
             state(machine.pauses > 0, " paused"),
@@ -197,7 +196,7 @@ impl Stage {
         let serving = spawn(server.serve((ip(place), 7003).into()));
         driver.drive(&mut inbox).await;
         serving.abort();
-        pending().await
+        pending::<()>().await;
     }
 
     /// Kills an agent's process: its guards see their pipes close.

@@ -246,7 +246,7 @@ impl Stage {
         let reason = reason.as_ref().map_or_else(|| "its driver ended".to_owned(), StopReason::to_string);
         self.stopped(place, &reason);
         node.shutdown().await;
-        pending().await
+        pending::<()>().await;
     }
 
     fn stopped(&self, place: usize, reason: &str) {

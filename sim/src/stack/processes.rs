@@ -241,7 +241,7 @@ impl World {
     pub(super) fn forget(&mut self, place: usize, attempt: &AttemptId) {
         let left = self.serials_of(place, attempt);
         self.ledger.hold(Rule::Contract, left.is_empty(), || {
-            format!("machine {} forgets {attempt}, which still runs", place + 1)
+            format!("machine {place} forgets {attempt}, which still runs")
         });
     }
 

@@ -9,6 +9,7 @@
     unused_qualifications,
     clippy::all,
     clippy::pedantic,
+    clippy::nursery,
     clippy::restriction
 )]
 pub mod v1 {

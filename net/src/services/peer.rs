@@ -156,7 +156,7 @@ mod tests {
     fn another_cluster_is_refused_by_both_names() {
         let status = check(&pb::Envelope { cluster: 8, ..envelope() }, &me()).unwrap_err();
         assert_eq!(status.code(), tonic::Code::FailedPrecondition);
-        assert!(status.message().contains("cluster 7") && status.message().contains("cluster 8"), "{status}");
+        assert!(status.message().contains("0007") && status.message().contains("0008"), "{status}");
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use crate::choices::Choices;
 use quorate_core::{
-    contract::{LogPosition, Recovered},
-    types::{ClusterId, Index, NodeId, StorageId, Term},
+    contract::Recovered,
+    types::{ClusterId, Index, NodeId, StorageId},
 };
 use quorate_net::storage::{
     Disk, Identity, MemoryDisk, Storage, StorageOptions,
@@ -122,7 +122,7 @@ fn open(files: &[Vec<u8>]) {
 
 /// An accepted log has no gap, its terms do not go back, and it reaches what was committed.
 fn check(recovered: &Recovered) {
-    let mut last = LogPosition { term: Term(0), index: recovered.start.index };
+    let mut last = recovered.start;
     for entry in &recovered.entries {
         let follows = entry.index == last.index.next() && entry.term >= last.term;
         assert!(follows, "{:?} stands behind {last:?}", entry.position());

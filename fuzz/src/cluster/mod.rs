@@ -286,15 +286,10 @@ impl World {
             self.start_master(master);
         }
         let end = self.now.time + core::time::Duration::from_secs(20);
-        let (mut rounds, mut written) = (0, false);
+        let mut rounds = 0;
         while self.now.time < end && !self.is_whole() {
             self.pass();
             rounds += 1;
-            // A new entry lets every follower learn how far the log is committed.
-            if let Some(leader) = self.leader().filter(|_| rounds > 100 && !written) {
-                self.ask_for(leader, Request::OpenSession(pb::OpenSessionRequest { ttl_ms: 0 }));
-                written = true;
-            }
             assert!(rounds < 20_000, "somebody spins: at {:?} after {rounds} rounds", self.now.time);
         }
         assert!(self.is_whole(), "20 s without a fault, and the cluster is not whole: {}", self.describe());

@@ -1,13 +1,10 @@
-//! The simulator, core level: masters, agents, disks, clocks and clients in a plain event loop that breaks them on purpose.
+//! The simulator. Core level: masters, agents, disks, clocks and clients in a plain event loop that breaks them on purpose.
+//! Stack level (with `--cfg madsim`): the same plans and oracles over the runtime's own parts.
 //!
 //! A seed makes a [`plan`]; a [`world`] runs it; [`oracle`]s look after every step at what really happened. The same plan
 //! gives the same run, event by event, and the same hash, everywhere.
 
-#![allow(
-    clippy::wildcard_enum_match_arm,
-    reason = "messages and inputs grow, and a world or an oracle looks only at those that concern it"
-)]
-
+pub mod arguments;
 pub mod client;
 pub mod clock;
 pub mod disk;

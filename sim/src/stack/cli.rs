@@ -4,7 +4,10 @@ use super::{
     run::{Job, Outcome, Summary, keep_panics, run, run_seed},
     stage::Sink,
 };
-use crate::plan::Limits;
+use crate::{
+    arguments::{seconds, seeds},
+    plan::Limits,
+};
 use clap::{Args, Parser, Subcommand};
 use std::{
     io::{IsTerminal, Write},
@@ -105,31 +108,6 @@ struct ReplayArgs {
     verbose: bool,
     #[command(flatten)]
     limits: LimitArgs,
-}
-
-fn seeds(text: &str) -> Result<Range<u64>, String> {
-    let number = |text: &str| text.parse::<u64>().map_err(|_| format!("{text:?} is not a number"));
-    let range = match text.split_once("..") {
-        Some((first, end)) => number(first)?..number(end)?,
-        None => number(text)?..number(text)?.saturating_add(1),
-    };
-    if range.is_empty() {
-        return Err(format!("{text:?} holds no seed: give FIRST..END, such as 0..200"));
-    }
-    Ok(range)
-}
-
-fn seconds(text: &str) -> Result<(u64, u64), String> {
-    let range = match text.split_once("..") {
-        Some((least, most)) => (least.parse::<u64>(), most.parse::<u64>()),
-        None => (text.parse(), text.parse()),
-    };
-    match range {
-        (Ok(least), Ok(most)) if 1 <= least && least <= most && most <= 3_600 => {
-            Ok((least * 1_000, most * 1_000))
-        }
-        _ => Err(format!("{text:?} is not a number of seconds from 1 to 3600, nor LEAST..MOST")),
-    }
 }
 
 /// The command.

@@ -85,11 +85,13 @@ impl Raft {
             self.log.start_at(at);
             self.durability.release(at);
             self.hard_state.commit = at.index;
+            self.verified = self.verified.max(at.index);
         } else {
+            // Whatever was verified behind it is gone with the log.
             self.restart_log(at);
+            self.verified = at.index;
         }
         self.snapshot = Some(at);
-        self.verified = self.verified.max(at.index);
         self.trace(TraceEvent::SnapshotInstalled { index: at.index });
         self.promise(receiving.from, Message::SnapshotReply { index: at.index, next: 0, installed: true });
         true

@@ -410,3 +410,22 @@ fn a_follower_that_restarted_learns_again_that_its_log_is_equal() {
     let commit = Index(1);
     assert_eq!(sent, [(id(2), Message::Append { previous: place(2, 1), entries: Vec::new(), commit })]);
 }
+
+#[test]
+fn a_snapshot_against_what_was_verified_leaves_nothing_of_it_to_commit() {
+    let mut bench = Bench::new(3, 1, &[]);
+    let append = Message::Append {
+        previous: place(0, 0),
+        entries: entries(&[(1, 1), (1, 2), (1, 3)]),
+        commit: Index(0),
+    };
+    bench.hear(2, 2, append);
+    bench.sync();
+    // No honest leader sends this in one term; it must not bring the node down.
+    bench.hear(2, 2, Message::SnapshotChunk { at: place(2, 2), number: 0, data: Bytes::new(), last: true });
+    bench.raft.chunk_stored(place(2, 2), 0, true);
+    assert!(bench.raft.snapshot_loaded(place(2, 2), true));
+    bench.settle();
+    bench.hear(2, 2, Message::Heartbeat { commit: Index(3), position: 0, checkpoint: None });
+    assert_eq!((bench.raft.commit(), bench.raft.last_index()), (Index(2), Index(2)));
+}

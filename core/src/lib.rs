@@ -71,6 +71,7 @@
 //! own. [`agent`] is the executor's side.
 
 pub mod agent;
+pub mod bug;
 pub mod codec;
 pub mod command;
 pub mod config;
@@ -79,6 +80,7 @@ pub mod fingerprint;
 pub mod identity;
 pub mod lead;
 pub mod limits;
+pub mod mark;
 pub mod node;
 pub mod raft;
 pub mod random;

@@ -66,7 +66,7 @@ fn wrong_use_is_said_and_ends_with_2() {
         (&["run", "--seeds", "9..3"][..], "holds no seed"),
         (&["run", "--seeds", "x"], "is not a number"),
         (&["run", "--duration", "0"], "is not a number of seconds"),
-        (&["replay", "--plan", "/does/not/exist"], "cannot read"),
+        (&["replay", "/does/not/exist"], "cannot read"),
         (&["replay"], "required"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_quorate-sim")).args(args).output().unwrap();

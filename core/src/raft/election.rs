@@ -2,7 +2,9 @@
 
 use super::{Effect, Leading, Raft, Role, message::Message, progress::Progress, quorum, read::Reads};
 use crate::{
+    bug::{self, Bug},
     contract::{Entry, LogPosition},
+    mark::{self, Mark},
     trace::{StepDown, TraceEvent},
     types::{NodeId, Term, Time},
 };
@@ -23,6 +25,7 @@ impl Raft {
         self.votes = BTreeMap::from([(self.id, true)]);
         // A refusal costs nobody a term, so it is soon asked again.
         self.election_at = self.now + self.draw(self.timing.heartbeat, self.timing.heartbeat * 3);
+        mark::hit(Mark::ElectionPreVote);
         let (next_term, last) = (self.hard_state.term.next(), self.log.last());
         self.trace(TraceEvent::PreVoteStarted { term: next_term });
         for peer in self.peers() {
@@ -58,7 +61,9 @@ impl Raft {
             self.send(from, Message::VoteReply { granted });
             return;
         }
-        self.hard_state.vote = Some(from);
+        if !bug::planted(Bug::VoteNotPersisted) {
+            self.hard_state.vote = Some(from);
+        }
         self.role = Role::Follower;
         self.reset_election_timer();
         self.promise(from, Message::VoteReply { granted });
@@ -106,6 +111,7 @@ impl Raft {
 
     fn become_leader(&mut self) {
         let term = self.hard_state.term;
+        mark::hit(Mark::ElectionWon);
         self.role = Role::Leader;
         self.leader = Some(self.id);
         let next = self.log.last().index.next();

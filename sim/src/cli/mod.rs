@@ -1,0 +1,151 @@
+//! `cargo sim`: runs seeds, and replays what failed. One file a command.
+
+mod replay;
+mod run;
+
+use crate::{
+    arguments::seconds,
+    oracle::Rule,
+    plan::{Limits, generate},
+    run::run_plan,
+    world::Outcome,
+};
+use clap::{Args, Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Breaks a simulated cluster on purpose, and checks that nothing that it promised was lost.
+///
+/// A seed makes a plan, and the plan is what runs: the same seed gives the same run, event by event.
+#[derive(Parser)]
+#[command(name = "quorate-sim", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  quorate-sim run --seeds 0..1000       run a thousand seeds on all cores
+  quorate-sim replay 42                 run seed 42 again and print what happened
+  quorate-sim replay 42 --from 3.5      only from 3.5 simulated seconds on
+  quorate-sim plan 42 > plan.json       the plan of seed 42
+  quorate-sim replay plan.json          run a plan from a file
+
+Exit codes: 0 clean, 1 a rule did not hold, 2 wrong use, 3 a stall, 4 a crash.";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs many seeds.
+    Run(run::RunArgs),
+    /// Runs one seed or plan and prints its event log, its hash, and what failed.
+    Replay(replay::ReplayArgs),
+    /// Prints the plan of a seed as JSON.
+    Plan {
+        /// The seed.
+        seed: u64,
+        #[command(flatten)]
+        limits: LimitArgs,
+    },
+    /// Runs one seed and prints the hash of everything that happened.
+    Hash {
+        /// The seed.
+        seed: u64,
+        #[command(flatten)]
+        limits: LimitArgs,
+    },
+}
+
+/// What generated plans stay within.
+#[derive(Args)]
+pub(crate) struct LimitArgs {
+    /// Length of the phase with faults, in simulated seconds: one number, or a range such as 10..30.
+    #[arg(long, default_value = "10..30", value_parser = seconds)]
+    pub(crate) duration: (u64, u64),
+    /// No faults, and a network that loses nothing.
+    #[arg(long)]
+    pub(crate) no_faults: bool,
+}
+
+impl LimitArgs {
+    pub(crate) fn limits(&self) -> Limits {
+        let (duration_min_ms, duration_max_ms) = self.duration;
+        Limits { duration_min_ms, duration_max_ms, faults: !self.no_faults }
+    }
+
+    /// As they have to be given again.
+    pub(crate) fn text(&self) -> String {
+        let (least, most) = self.duration;
+        let mut text = String::new();
+        if (least, most) != (10_000, 30_000) {
+            text += &format!(" --duration {}..{}", least / 1_000, most / 1_000);
+        }
+        if self.no_faults {
+            text += " --no-faults";
+        }
+        text
+    }
+}
+
+/// How a command ended, as its exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ended {
+    /// All was clean.
+    Clean = 0,
+    /// A rule did not hold.
+    Violation = 1,
+    /// The command was used in a wrong way.
+    Misuse = 2,
+    /// The cluster did not become whole.
+    Stall = 3,
+    /// Something panicked.
+    Crash = 4,
+}
+
+impl Ended {
+    /// What a violation of this rule ends with.
+    #[must_use]
+    pub const fn of(rule: Rule) -> Self {
+        match rule {
+            Rule::Liveness | Rule::Storm => Self::Stall,
+            Rule::Panic => Self::Crash,
+            _ => Self::Violation,
+        }
+    }
+}
+
+/// The command.
+#[must_use]
+pub fn main() -> ExitCode {
+    let ended = match Cli::parse().command {
+        Command::Run(args) => run::run_seeds(&args),
+        Command::Replay(args) => replay::replay(&args),
+        Command::Plan { seed, limits } => print_plan(seed, &limits),
+        Command::Hash { seed, limits } => {
+            println!("{:016x}", run_plan(&generate(seed, &limits.limits()), true, None).hash);
+            Ok(Ended::Clean)
+        }
+    };
+    let ended = ended.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        Ended::Misuse
+    });
+    ExitCode::from(ended as u8)
+}
+
+fn print_plan(seed: u64, limits: &LimitArgs) -> anyhow::Result<Ended> {
+    println!("{}", serde_json::to_string_pretty(&generate(seed, &limits.limits()))?);
+    Ok(Ended::Clean)
+}
+
+pub(crate) fn print_failure(seed: u64, outcome: &Outcome) {
+    let Some(violation) = &outcome.violation else { return };
+    eprintln!(
+        "  seed {seed} at {:.6} s, step {}: {}",
+        violation.time as f64 / 1e9,
+        violation.step,
+        violation.rule.name()
+    );
+    eprintln!("  {}", violation.message);
+    for machine in &outcome.machines {
+        eprintln!("    {machine}");
+    }
+}

@@ -85,6 +85,15 @@ rules! {
     Panic = "no panic",
 }
 
+impl Rule {
+    /// Its name for files and groups: failures with one signature are taken for one bug.
+    #[must_use]
+    pub fn signature(self) -> String {
+        let words = self.name().split(|letter: char| !letter.is_ascii_alphanumeric());
+        words.filter(|word| !word.is_empty()).map(str::to_lowercase).collect::<Vec<_>>().join("-")
+    }
+}
+
 /// A rule that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {

@@ -1,5 +1,7 @@
 //! `cargo sim`: runs seeds, and replays what failed. One file a command.
 
+#[cfg(feature = "planted-bugs")]
+mod bugs;
 mod replay;
 mod run;
 
@@ -38,6 +40,9 @@ enum Command {
     Run(run::RunArgs),
     /// Runs one seed or plan and prints its event log, its hash, and what failed.
     Replay(replay::ReplayArgs),
+    /// Plants bugs one at a time, and says how soon each is noticed, by what, and under which faults.
+    #[cfg(feature = "planted-bugs")]
+    Bugs(bugs::BugArgs),
     /// Prints the plan of a seed as JSON.
     Plan {
         /// The seed.
@@ -118,6 +123,8 @@ pub fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Run(args) => run::run_seeds(&args),
         Command::Replay(args) => replay::replay(&args),
+        #[cfg(feature = "planted-bugs")]
+        Command::Bugs(args) => bugs::bugs(&args),
         Command::Plan { seed, limits } => print_plan(seed, &limits),
         Command::Hash { seed, limits } => {
             println!("{:016x}", run_plan(&generate(seed, &limits.limits()), true, None).hash);

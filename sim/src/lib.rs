@@ -20,5 +20,6 @@ pub mod queue;
 pub mod run;
 #[cfg(madsim)]
 pub mod stack;
+pub mod summary;
 pub mod wgl;
 pub mod world;

@@ -1,6 +1,7 @@
 //! One run, and many seeds on a number of threads. What comes of many seeds does not depend on which thread was faster.
 
 use crate::{
+    latency::Samples,
     oracle::{Rule, Violation},
     plan::{Limits, Plan, generate},
     summary::Summary,
@@ -40,6 +41,8 @@ pub struct Outcome {
     pub looked: BTreeMap<&'static str, u64>,
     /// What happened how often: faults that took effect, messages, outcomes.
     pub counts: BTreeMap<&'static str, u64>,
+    /// How long things took.
+    pub samples: Samples,
 }
 
 /// Which parts of the product are real.

@@ -1,6 +1,7 @@
 //! What came of many seeds.
 
 use crate::{
+    latency::Samples,
     oracle::{Rule, Violation},
     plan::FaultKind,
     run::Outcome,
@@ -51,6 +52,8 @@ pub struct Summary {
     pub looked: BTreeMap<&'static str, u64>,
     /// What happened how often.
     pub counts: BTreeMap<&'static str, u64>,
+    /// How long things took.
+    pub samples: Samples,
     /// Of the hashes of all seeds.
     pub hash: u64,
 }
@@ -68,6 +71,7 @@ impl Summary {
         for (name, count) in outcome.counts {
             *self.counts.entry(name).or_default() += count;
         }
+        self.samples.extend(outcome.samples);
         if let Some(second) = second.filter(|&second| second != outcome.hash) {
             self.diverged.insert(seed, (outcome.hash, second));
         }

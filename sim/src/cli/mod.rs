@@ -1,5 +1,7 @@
 //! `cargo sim`: runs seeds, and replays what failed. One file a command.
 
+mod golden;
+mod latency;
 mod level;
 mod replay;
 mod report;
@@ -43,6 +45,8 @@ enum Command {
     Run(run::RunArgs),
     /// Runs one seed or plan and prints its event log, its hash, and what failed.
     Replay(replay::ReplayArgs),
+    /// Runs seeds, and prints how long failover, jobs and moved tasks took.
+    Latency(latency::LatencyArgs),
     /// Prints the plan of a seed as JSON.
     Plan {
         /// The seed.
@@ -146,6 +150,7 @@ pub fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Run(args) => run::run_seeds(&args),
         Command::Replay(args) => replay::replay(&args),
+        Command::Latency(args) => latency::latency(&args),
         Command::Plan { seed, limits } => print_plan(seed, &limits),
         Command::Hash { seed, limits } => {
             println!("{:016x}", run_plan(&generate(seed, &limits.limits()), true, None).hash);

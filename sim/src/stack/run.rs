@@ -76,6 +76,7 @@ fn outcome(shared: &OnceLock<Arc<Mutex<World>>>, panicked: Option<String>) -> Ou
             machines: world.lines(),
             looked: world.ledger.looked(),
             counts: world.counts.clone(),
+            ..Outcome::default()
         };
     }
     if let (Some(message), None) = (panicked, &outcome.violation) {

@@ -185,7 +185,11 @@ impl World {
             for executor in core::mem::take(&mut oracles.reference.jobs.departed) {
                 oracles.truth.departed(&mut self.ledger, executor);
             }
+            for event in oracles.reference.news.drain(..) {
+                self.latency.happened(&event, self.time);
+            }
         }
+        self.watch_new_leader(at);
         self.arm_master(at);
     }
 

@@ -4,6 +4,7 @@ mod clients;
 mod describe;
 mod executors;
 mod faults;
+mod latency;
 mod masters;
 mod processes;
 mod requests;
@@ -12,6 +13,7 @@ mod settle;
 use crate::{
     client::Client,
     executor::Executor,
+    latency::Latency,
     master::Master,
     network::{Endpoint, Network},
     oracle::{Ledger, Oracles, Register, Rule},
@@ -149,6 +151,7 @@ pub struct World {
     chain: SipHasher13,
     log: Option<Sink>,
     counts: BTreeMap<&'static str, u64>,
+    latency: Latency,
     events: u64,
     storm: (u64, u64),
     serial: u64,
@@ -186,6 +189,7 @@ impl World {
             chain: SipHasher13::new(),
             log,
             counts: BTreeMap::new(),
+            latency: Latency::default(),
             events: 0,
             storm: (0, 0),
             serial: 0,
@@ -269,8 +273,8 @@ impl World {
             Event::ClientNext { client } => self.client_next(client),
             Event::ClientTimeout { client, attempt } => self.client_timeout(client, attempt),
             Event::ClientRetry { client, attempt } => self.client_retry(client, attempt),
-            Event::FaultBegin { fault } => self.fault_begins(fault),
-            Event::FaultEnd { fault } => self.fault_ends(fault),
+            Event::FaultBegin { fault } => self.watching_the_leader(|world| world.fault_begins(fault)),
+            Event::FaultEnd { fault } => self.watching_the_leader(|world| world.fault_ends(fault)),
             Event::Flap { fault, cut } => self.flap(fault, cut),
             Event::StartMaster { master, run } => self.start_master(master, run),
             Event::StartAgent { executor, run } => self.start_agent(executor, run),
@@ -341,6 +345,7 @@ impl World {
             steps: self.ledger.step,
             looked: self.ledger.looked(),
             counts: self.counts,
+            samples: self.latency.samples,
             violation: self.ledger.violation,
         }
     }

@@ -8,6 +8,7 @@ pub mod arguments;
 pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod cost;
 pub mod disk;
 pub mod draw;
 pub mod executor;

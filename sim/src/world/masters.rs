@@ -132,7 +132,17 @@ impl World {
             return;
         }
         let now = master.clock.now(self.time);
-        node.step(now, input);
+        match &mut self.cost {
+            Some(cost) => {
+                let mut input = Some(input);
+                cost.step(self.time, || {
+                    if let Some(input) = input.take() {
+                        node.step(now, input);
+                    }
+                });
+            }
+            None => node.step(now, input),
+        }
         self.stepped(at);
     }
 
@@ -270,6 +280,9 @@ impl World {
             _ => {}
         }
         let bytes = Bytes::from(envelope.encode_to_vec());
+        if let Some(cost) = &mut self.cost {
+            cost.message(self.time, envelope, bytes.len());
+        }
         self.mark(5, place, to.0, &bytes);
         self.line(Endpoint::Master(place), "send", || format!("-> {to} {}", describe::envelope(envelope)));
         let Some(to) = u8::try_from(to.0).ok().and_then(|to| to.checked_sub(1)) else {
@@ -353,6 +366,9 @@ impl World {
             self.ledger.hold(Rule::DiskContract, last < io, || {
                 format!("node {}: write {io} follows {last}", at + 1)
             });
+        }
+        if let Some(cost) = &mut self.cost {
+            cost.write(self.time, &write);
         }
         self.mark(7, place, io.0, &write.entries.last().map_or(0, |entry| entry.index.0).to_le_bytes());
         self.line(Endpoint::Master(place), "write", || describe::write(&write));

@@ -12,6 +12,7 @@ mod settle;
 
 use crate::{
     client::Client,
+    cost::Cost,
     executor::Executor,
     latency::Latency,
     master::Master,
@@ -152,6 +153,7 @@ pub struct World {
     log: Option<Sink>,
     counts: BTreeMap<&'static str, u64>,
     latency: Latency,
+    cost: Option<Box<Cost>>,
     events: u64,
     storm: (u64, u64),
     serial: u64,
@@ -190,6 +192,7 @@ impl World {
             log,
             counts: BTreeMap::new(),
             latency: Latency::default(),
+            cost: None,
             events: 0,
             storm: (0, 0),
             serial: 0,
@@ -203,6 +206,20 @@ impl World {
     /// Runs the plan to its end, or to the first violation.
     #[must_use]
     pub fn run(mut self) -> Outcome {
+        self.work();
+        self.end()
+    }
+
+    /// The same, and what the safety phase cost.
+    #[must_use]
+    pub fn metered(mut self, cost: Cost) -> (Outcome, Cost) {
+        self.cost = Some(Box::new(cost));
+        self.work();
+        let cost = self.cost.take().map_or_else(Cost::default, |cost| *cost);
+        (self.end(), cost)
+    }
+
+    fn work(&mut self) {
         self.begin();
         while let Some((time, event)) = self.queue.pop() {
             self.time = time;
@@ -216,7 +233,6 @@ impl World {
                 break;
             }
         }
-        self.end()
     }
 
     fn begin(&mut self) {

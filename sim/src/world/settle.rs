@@ -18,6 +18,9 @@ const CANCEL_EVERY: u64 = 1_500 * MILLISECOND;
 impl World {
     pub(super) fn settle(&mut self) {
         self.settling = true;
+        if let Some(cost) = &mut self.cost {
+            cost.stop();
+        }
         if let Some(log) = &mut self.log {
             log(self.time, "---       settle    the faults are over");
         }

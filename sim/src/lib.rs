@@ -16,8 +16,12 @@ pub mod network;
 pub mod oracle;
 pub mod plan;
 pub mod queue;
+pub mod record;
+pub mod repro;
 pub mod run;
+pub mod shrink;
 #[cfg(madsim)]
 pub mod stack;
+pub mod timeline;
 pub mod wgl;
 pub mod world;

@@ -6,6 +6,7 @@ use crate::{
     world::{Outcome, Sink, World},
 };
 use std::{
+    any::Any,
     collections::BTreeMap,
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -21,21 +22,33 @@ use std::{
 pub fn run_plan(plan: &Plan, oracles: bool, log: Option<Sink>) -> Outcome {
     let plan = plan.clone();
     let run = AssertUnwindSafe(|| World::new(plan, oracles, log).run());
-    catch_unwind(run).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
-        let message = text.unwrap_or_else(|| "a panic without a text".to_owned());
-        Outcome {
-            violation: Some(Violation { rule: Rule::Panic, message, time: 0, step: 0 }),
-            hash: 0,
-            time: 0,
-            events: 0,
-            steps: 0,
-            machines: Vec::new(),
-            looked: BTreeMap::new(),
-            counts: BTreeMap::new(),
-        }
-    })
+    catch_unwind(run).unwrap_or_else(crashed)
+}
+
+/// The same, unless it is not over after so many events.
+#[must_use]
+pub fn run_within(plan: &Plan, events_max: u64) -> Option<Outcome> {
+    let plan = plan.clone();
+    let run = AssertUnwindSafe(|| World::new(plan, true, None).run_within(events_max));
+    catch_unwind(run).unwrap_or_else(|panic| Some(crashed(panic)))
+}
+
+/// What came of a run that panicked.
+#[allow(clippy::needless_pass_by_value, reason = "it is what catch_unwind gives out")]
+pub(crate) fn crashed(panic: Box<dyn Any + Send>) -> Outcome {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+    let message = text.unwrap_or_else(|| "a panic without a text".to_owned());
+    Outcome {
+        violation: Some(Violation { rule: Rule::Panic, message, time: 0, step: 0 }),
+        hash: 0,
+        time: 0,
+        events: 0,
+        steps: 0,
+        machines: Vec::new(),
+        looked: BTreeMap::new(),
+        counts: BTreeMap::new(),
+    }
 }
 
 /// What to run.

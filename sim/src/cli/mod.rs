@@ -2,6 +2,7 @@
 
 mod replay;
 mod run;
+pub(crate) mod shrink;
 
 use crate::{
     arguments::seconds,
@@ -27,6 +28,7 @@ const EXAMPLES: &str = "Examples:
   quorate-sim run --seeds 0..1000       run a thousand seeds on all cores
   quorate-sim replay 42                 run seed 42 again and print what happened
   quorate-sim replay 42 --from 3.5      only from 3.5 simulated seconds on
+  quorate-sim shrink 42                 make the failing seed 42 small, and draw its timeline
   quorate-sim plan 42 > plan.json       the plan of seed 42
   quorate-sim replay plan.json          run a plan from a file
 
@@ -38,6 +40,8 @@ enum Command {
     Run(run::RunArgs),
     /// Runs one seed or plan and prints its event log, its hash, and what failed.
     Replay(replay::ReplayArgs),
+    /// Makes a failing plan small, and writes it with its log and a timeline into a directory.
+    Shrink(shrink::ShrinkArgs),
     /// Prints the plan of a seed as JSON.
     Plan {
         /// The seed.
@@ -118,6 +122,7 @@ pub fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Run(args) => run::run_seeds(&args),
         Command::Replay(args) => replay::replay(&args),
+        Command::Shrink(args) => shrink::shrink(&args),
         Command::Plan { seed, limits } => print_plan(seed, &limits),
         Command::Hash { seed, limits } => {
             println!("{:016x}", run_plan(&generate(seed, &limits.limits()), true, None).hash);

@@ -1,6 +1,6 @@
 //! `cargo sim replay`: one seed or plan, with everything that happened.
 
-use super::{Ended, LimitArgs, print_failure};
+use super::{Ended, LimitArgs, print_failure, shrink::BugArgs};
 use crate::{
     plan::{Plan, generate},
     run::run_plan,
@@ -52,16 +52,20 @@ pub(super) struct ReplayArgs {
     #[arg(long, short)]
     verbose: bool,
     #[command(flatten)]
+    bug: BugArgs,
+    #[command(flatten)]
     limits: LimitArgs,
 }
 
 /// Lines that are left out unless all are asked for.
 fn is_noise(line: &str) -> bool {
     let kind = line.get(10..19).unwrap_or_default().trim_end();
-    matches!(kind, "send" | "receive" | "write" | "disk") || line.contains(" heartbeat ")
+    matches!(kind, "send" | "receive" | "write" | "disk" | "deadline" | "reply")
+        || line.contains(" heartbeat ")
 }
 
 pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<Ended> {
+    args.bug.plant()?;
     let plan = args.plan.read(&args.limits)?;
     let (from, verbose) = ((args.from * 1e9) as u64, args.verbose);
     let sink: Option<Sink> = (!args.quiet).then(|| {

@@ -22,6 +22,7 @@ pub mod run;
 pub mod shrink;
 #[cfg(madsim)]
 pub mod stack;
+pub mod summary;
 pub mod timeline;
 pub mod wgl;
 pub mod world;

@@ -1,6 +1,8 @@
 //! `cargo sim`: runs seeds, and replays what failed. One file a command.
 
+mod level;
 mod replay;
+mod report;
 mod run;
 pub(crate) mod shrink;
 
@@ -8,8 +10,8 @@ use crate::{
     arguments::seconds,
     oracle::Rule,
     plan::{Limits, generate},
-    run::run_plan,
-    world::Outcome,
+    run::{Outcome, run_plan},
+    summary::Summary,
 };
 use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
@@ -31,6 +33,9 @@ const EXAMPLES: &str = "Examples:
   quorate-sim shrink 42                 make the failing seed 42 small, and draw its timeline
   quorate-sim plan 42 > plan.json       the plan of seed 42
   quorate-sim replay plan.json          run a plan from a file
+
+The stack level (the real driver, storage, services and client library on a simulated runtime):
+  quorate-sim run --level stack --seeds 0..200
 
 Exit codes: 0 clean, 1 a rule did not hold, 2 wrong use, 3 a stall, 4 a crash.";
 
@@ -105,6 +110,29 @@ pub enum Ended {
 }
 
 impl Ended {
+    /// The way that this exit code stands for.
+    #[must_use]
+    pub const fn from_code(code: i32) -> Option<Self> {
+        Some(match code {
+            0 => Self::Clean,
+            1 => Self::Violation,
+            2 => Self::Misuse,
+            3 => Self::Stall,
+            4 => Self::Crash,
+            _ => return None,
+        })
+    }
+
+    /// The worst of all failures: a rule that did not hold before a crash, and that before a stall.
+    #[must_use]
+    pub fn of_all(summary: &Summary) -> Self {
+        let ends: Vec<Self> =
+            summary.failures.values().map(|failure| Self::of(failure.violation.rule)).collect();
+        let worst = [Self::Violation, Self::Crash, Self::Stall].into_iter().find(|end| ends.contains(end));
+        let diverged = (!summary.diverged.is_empty()).then_some(Self::Violation);
+        diverged.or(worst).unwrap_or(Self::Clean)
+    }
+
     /// What a violation of this rule ends with.
     #[must_use]
     pub const fn of(rule: Rule) -> Self {

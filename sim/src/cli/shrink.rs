@@ -1,10 +1,17 @@
 //! `cargo sim shrink`: makes a failing plan small.
 
-use super::{Ended, LimitArgs, replay::Which};
+use super::{
+    Ended, LimitArgs,
+    replay::Which,
+    run::{RunArgs, threads},
+};
 use crate::{
-    arguments::seeds,
+    arguments::{length_of_time, seeds},
+    plan::generate,
     repro,
+    run::keep_panics,
     shrink::{Options, Progress, Row, Shrunk, table},
+    summary::Summary,
 };
 use clap::Args;
 use std::{
@@ -20,10 +27,10 @@ pub(super) struct ShrinkArgs {
     #[arg(value_name = "SEED|PLAN.json", value_parser = Which::parse, required_unless_present = "bugs")]
     plan: Option<Which>,
     /// Begin no more runs after this time, such as 60s, 500ms or 2m.
-    #[arg(long, default_value = "60s", value_parser = duration)]
+    #[arg(long, default_value = "60s", value_parser = length_of_time)]
     budget: Duration,
     /// On how many threads; default: one a core.
-    #[arg(long, short = 'j', visible_alias = "threads")]
+    #[arg(long, short = 'j')]
     jobs: Option<usize>,
     /// Where the directory with the shrunk plan is made.
     #[arg(long, short, value_name = "DIR", default_value = repro::ROOT)]
@@ -73,24 +80,6 @@ impl BugArgs {
     }
 }
 
-/// A time such as 60s, 500ms or 2m; a bare number is seconds.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let wrong = || format!("`{text}` is no time: give a number with ms, s or m, such as 60s");
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    match unit {
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" | "" => Ok(Duration::from_secs(number)),
-        "m" => number.checked_mul(60).map(Duration::from_secs).ok_or_else(wrong),
-        _ => Err(wrong()),
-    }
-}
-
-fn threads(asked: Option<usize>) -> usize {
-    asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1)
-}
-
 /// Prints progress in place, or line by line where there is no terminal.
 pub(crate) fn show(progress: &Progress) {
     if std::io::stderr().is_terminal() {
@@ -113,7 +102,7 @@ pub(super) fn shrink(args: &ShrinkArgs) -> anyhow::Result<Ended> {
     let Some(which) = &args.plan else { anyhow::bail!("give a seed, or the file of a plan") };
     args.bug.plant()?;
     let plan = which.read(&args.limits)?;
-    std::panic::set_hook(Box::new(|_| {}));
+    keep_panics();
     let made = repro::make(&plan, options, &args.out);
     let _ = std::panic::take_hook();
     clear();
@@ -125,6 +114,24 @@ pub(super) fn shrink(args: &ShrinkArgs) -> anyhow::Result<Ended> {
     Ok(Ended::of(made.violation.rule))
 }
 
+/// Shrinks the fastest failing seed of each broken rule.
+pub(super) fn failures(summary: &Summary, args: &RunArgs) -> anyhow::Result<()> {
+    let options = Options { budget: args.shrink_budget, threads: threads(args.jobs), progress: &show };
+    for group in summary.groups() {
+        let plan = generate(group.fastest, &args.limits.limits());
+        keep_panics();
+        let made = repro::make(&plan, options, &args.repro);
+        let _ = std::panic::take_hook();
+        clear();
+        match made? {
+            Some(made) => eprintln!("\nSHRUNK  {}, from seed {}\n{made}", group.rule.name(), group.fastest),
+            // What fails only without oracles, or only once, has nothing to shrink.
+            None => eprintln!("\nseed {} does not fail again: nothing was shrunk", group.fastest),
+        }
+    }
+    Ok(())
+}
+
 fn bugs(args: &ShrinkArgs, options: Options<'_>) -> anyhow::Result<Ended> {
     #[cfg(not(feature = "planted-bugs"))]
     anyhow::bail!("--bugs: this build has no planted bugs; use `cargo sim`");
@@ -132,7 +139,7 @@ fn bugs(args: &ShrinkArgs, options: Options<'_>) -> anyhow::Result<Ended> {
         "{:<34} {:>6}  {:>7}  {:>10}  {:>5}  {:>6}  {:>7}  {:>5}  broken rule",
         "bug", "seed", "faults", "operations", "nodes", "sim s", "seconds", "runs"
     );
-    std::panic::set_hook(Box::new(|_| {}));
+    keep_panics();
     let rows = table(&args.seeds, &args.limits.limits(), options, |row| {
         clear();
         println!("{}", line(row));
@@ -173,20 +180,4 @@ fn line(row: &Row) -> String {
         shrunk.runs,
         shrunk.violation.rule.name()
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_have_units() {
-        assert_eq!(duration("60s"), Ok(Duration::from_secs(60)));
-        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        assert_eq!(duration("7"), Ok(Duration::from_secs(7)));
-        for wrong in ["", "s", "1h", "-1s", "1.5s"] {
-            assert!(duration(wrong).is_err_and(|error| error.contains(wrong)), "{wrong}");
-        }
-    }
 }

@@ -9,7 +9,7 @@ mod state;
 pub use recorder::{Recorder, Shared};
 pub use state::{ExecutorState, MasterState, Operation};
 
-use crate::{network::Endpoint, oracle::Violation, plan::Plan, run, world::Outcome, world::World};
+use crate::{network::Endpoint, oracle::Violation, plan::Plan, run, run::Outcome, world::World};
 use std::{
     cell::RefCell,
     fmt,

@@ -8,6 +8,7 @@ use crate::{
     draw::{Purpose, draw},
     oracle::{Ledger, Rule, Truth},
     plan::Plan,
+    run::Sink,
 };
 use core::hash::Hasher;
 use quorate_net::rt::{Duration, Instant, lock, sleep, sleep_until};
@@ -19,9 +20,6 @@ use std::{
 
 pub(super) const MILLISECOND: u64 = 1_000_000;
 pub(super) const SECOND: u64 = 1_000 * MILLISECOND;
-
-/// Where event lines go: true time in nanoseconds, and the line.
-pub type Sink = Box<dyn FnMut(u64, &str) + Send>;
 
 /// One run. Cloning it costs nothing.
 #[derive(Clone)]

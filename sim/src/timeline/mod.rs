@@ -1,6 +1,6 @@
 //! The timeline of a run: one HTML file.
 
-use crate::{plan::Plan, record::Recording, world::Outcome};
+use crate::{plan::Plan, record::Recording, run::Outcome};
 
 /// The page.
 ///

@@ -14,10 +14,11 @@ use crate::{
     executor::Executor,
     master::Master,
     network::{Endpoint, Network},
-    oracle::{Ledger, Oracles, Register, Rule, Violation},
+    oracle::{Ledger, Oracles, Register, Rule},
     plan::Plan,
     queue::Queue,
     record::{Actor, Shared},
+    run::{Outcome, Sink},
 };
 use bytes::Bytes;
 use core::hash::Hasher;
@@ -133,30 +134,6 @@ pub enum Event {
     Settle,
     /// Is everything whole?
     SettleCheck,
-}
-
-/// Takes the event log: a line and its true time in nanoseconds.
-pub type Sink = Box<dyn FnMut(u64, &str)>;
-
-/// How a run ended.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// The rule that did not hold.
-    pub violation: Option<Violation>,
-    /// A chain over every event and every output.
-    pub hash: u64,
-    /// Simulated time, nanoseconds.
-    pub time: u64,
-    /// Events.
-    pub events: u64,
-    /// Steps of masters and agents.
-    pub steps: u64,
-    /// One line a machine.
-    pub machines: Vec<String>,
-    /// How many states each oracle looked at.
-    pub looked: BTreeMap<&'static str, u64>,
-    /// What happened how often: faults that took effect, messages, outcomes.
-    pub counts: BTreeMap<&'static str, u64>,
 }
 
 /// A run.

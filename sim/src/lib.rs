@@ -18,9 +18,13 @@ pub mod network;
 pub mod oracle;
 pub mod plan;
 pub mod queue;
+pub mod record;
+pub mod repro;
 pub mod run;
+pub mod shrink;
 #[cfg(madsim)]
 pub mod stack;
 pub mod summary;
+pub mod timeline;
 pub mod wgl;
 pub mod world;

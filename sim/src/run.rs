@@ -8,6 +8,7 @@ use crate::{
     world::World,
 };
 use std::{
+    any::Any,
     cell::RefCell,
     collections::BTreeMap,
     ops::Range,
@@ -101,15 +102,27 @@ pub(crate) fn take_panic() -> Option<String> {
 pub fn run_plan(plan: &Plan, oracles: bool, log: Option<Sink>) -> Outcome {
     let plan = plan.clone();
     let run = AssertUnwindSafe(|| World::new(plan, oracles, log).run());
-    catch_unwind(run).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
-        let message = take_panic().or(text).unwrap_or_else(|| "a panic without a text".to_owned());
-        Outcome {
-            violation: Some(Violation { rule: Rule::Panic, message, time: 0, step: 0 }),
-            ..Outcome::default()
-        }
-    })
+    catch_unwind(run).unwrap_or_else(crashed)
+}
+
+/// The same with oracles, unless it is not over after so many events.
+#[must_use]
+pub fn run_within(plan: &Plan, events_max: u64) -> Option<Outcome> {
+    let plan = plan.clone();
+    let run = AssertUnwindSafe(|| World::new(plan, true, None).run_within(events_max));
+    catch_unwind(run).unwrap_or_else(|panic| Some(crashed(panic)))
+}
+
+/// What came of a run that panicked.
+#[allow(clippy::needless_pass_by_value, reason = "it is what catch_unwind gives out")]
+pub(crate) fn crashed(panic: Box<dyn Any + Send>) -> Outcome {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+    let message = take_panic().or(text).unwrap_or_else(|| "a panic without a text".to_owned());
+    Outcome {
+        violation: Some(Violation { rule: Rule::Panic, message, time: 0, step: 0 }),
+        ..Outcome::default()
+    }
 }
 
 /// What to run.

@@ -6,6 +6,7 @@ mod level;
 mod replay;
 mod report;
 mod run;
+pub(crate) mod shrink;
 
 use crate::{
     arguments::seconds,
@@ -31,6 +32,7 @@ const EXAMPLES: &str = "Examples:
   quorate-sim run --seeds 0..1000       run a thousand seeds on all cores
   quorate-sim replay 42                 run seed 42 again and print what happened
   quorate-sim replay 42 --from 3.5      only from 3.5 simulated seconds on
+  quorate-sim shrink 42                 make the failing seed 42 small, and draw its timeline
   quorate-sim plan 42 > plan.json       the plan of seed 42
   quorate-sim replay plan.json          run a plan from a file
 
@@ -47,6 +49,8 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Runs seeds, and prints how long failover, jobs and moved tasks took.
     Latency(latency::LatencyArgs),
+    /// Makes a failing plan small, and writes it with its log and a timeline into a directory.
+    Shrink(shrink::ShrinkArgs),
     /// Prints the plan of a seed as JSON.
     Plan {
         /// The seed.
@@ -151,6 +155,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run_seeds(&args),
         Command::Replay(args) => replay::replay(&args),
         Command::Latency(args) => latency::latency(&args),
+        Command::Shrink(args) => shrink::shrink(&args),
         Command::Plan { seed, limits } => print_plan(seed, &limits),
         Command::Hash { seed, limits } => {
             println!("{:016x}", run_plan(&generate(seed, &limits.limits()), true, None).hash);

@@ -1,6 +1,6 @@
 //! `cargo sim replay`: one seed or plan, with everything that happened.
 
-use super::{Ended, LimitArgs, level::LevelArg, print_failure};
+use super::{Ended, LimitArgs, level::LevelArg, print_failure, shrink::BugArgs};
 use crate::{
     plan::{Plan, generate},
     run::{Level, Outcome, Sink, keep_panics, run_plan},
@@ -51,6 +51,8 @@ pub(super) struct ReplayArgs {
     #[arg(long, short)]
     verbose: bool,
     #[command(flatten)]
+    bug: BugArgs,
+    #[command(flatten)]
     level: LevelArg,
     #[command(flatten)]
     limits: LimitArgs,
@@ -61,7 +63,8 @@ fn is_noise(level: Level, line: &str) -> bool {
     match level {
         Level::Core => {
             let kind = line.get(10..19).unwrap_or_default().trim_end();
-            matches!(kind, "send" | "receive" | "write" | "disk") || line.contains(" heartbeat ")
+            matches!(kind, "send" | "receive" | "write" | "disk" | "deadline" | "reply")
+                || line.contains(" heartbeat ")
         }
         #[cfg(madsim)]
         Level::Stack => {
@@ -76,6 +79,7 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<Ended> {
         Ok(level) => level,
         Err(ended) => return Ok(ended),
     };
+    args.bug.plant()?;
     let plan = args.plan.read(&args.limits)?;
     keep_panics();
     let outcome = run_one(level, &plan, (!args.quiet).then(|| printer(args, level)), args.verbose);

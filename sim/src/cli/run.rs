@@ -4,9 +4,11 @@ use super::{
     Ended, LimitArgs,
     level::LevelArg,
     report::{self, Format},
+    shrink,
 };
 use crate::{
     arguments::{length_of_time, seeds},
+    repro,
     run::{Job, Level, keep_panics, run},
     summary::Summary,
 };
@@ -46,6 +48,15 @@ pub(crate) struct RunArgs {
     /// Also write a JUnit report: one test case a rule.
     #[arg(long, value_name = "FILE")]
     pub(super) junit: Option<PathBuf>,
+    /// Do not shrink what fails.
+    #[arg(long)]
+    pub(super) no_shrink: bool,
+    /// Shrink one failing seed of each broken rule for so long.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = length_of_time)]
+    pub(super) shrink_budget: Duration,
+    /// Where the shrunk plans, their logs and their timelines are written.
+    #[arg(long, value_name = "DIR", default_value = repro::ROOT)]
+    pub(super) repro: PathBuf,
     /// Also print how often each oracle looked, and what happened how often.
     #[arg(long, short)]
     pub(super) verbose: bool,
@@ -89,6 +100,9 @@ pub(super) fn run_seeds(args: &RunArgs) -> anyhow::Result<Ended> {
         Format::Json => report::json(&summary)?,
     }
     report::failures(&summary, level, &args.limits);
+    if level == Level::Core && !args.no_shrink {
+        shrink::failures(&summary, args)?;
+    }
     if let Some(path) = &args.junit {
         report::junit(&summary, level, path)?;
     }

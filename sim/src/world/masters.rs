@@ -165,9 +165,10 @@ impl World {
         master.wake = u64::MAX;
         let Some(node) = master.node.as_ref().filter(|_| master.pauses == 0) else { return };
         // Deadlines move while their event waits.
-        let due = node.next_deadline().is_some_and(|(time, _)| time <= master.clock.local(self.time));
-        if due {
+        let due = node.next_deadline().filter(|(time, _)| *time <= master.clock.local(self.time));
+        if let Some((_, why)) = due {
             self.mark(4, place, 0, &[]);
+            self.line(Endpoint::Master(place), "deadline", || format!("{why:?}").to_lowercase());
             self.step_master(at, Input::Deadline);
         } else {
             self.arm_master(at);
@@ -175,6 +176,7 @@ impl World {
     }
 
     fn arm_master(&mut self, at: usize) {
+        self.caused_by_input();
         let master = &mut self.masters[at];
         let Some((deadline, _)) = master.node.as_ref().and_then(Node::next_deadline) else { return };
         let wake = master.clock.true_time(deadline).max(self.time);

@@ -20,6 +20,7 @@ use crate::{
     oracle::{Ledger, Oracles, Register, Rule},
     plan::Plan,
     queue::Queue,
+    record::{Actor, Shared},
     run::{Outcome, Sink},
 };
 use bytes::Bytes;
@@ -151,6 +152,7 @@ pub struct World {
     ledger: Ledger,
     chain: SipHasher13,
     log: Option<Sink>,
+    recorder: Option<Shared>,
     counts: BTreeMap<&'static str, u64>,
     latency: Latency,
     cost: Option<Box<Cost>>,
@@ -190,6 +192,7 @@ impl World {
             ledger: Ledger::default(),
             chain: SipHasher13::new(),
             log,
+            recorder: None,
             counts: BTreeMap::new(),
             latency: Latency::default(),
             cost: None,
@@ -203,10 +206,18 @@ impl World {
         }
     }
 
+    /// A recorder writes down what happens; that changes nothing of the run.
+    #[must_use]
+    pub fn recorded(mut self, recorder: Shared) -> Self {
+        recorder.borrow_mut().begin(&self.plan);
+        self.recorder = Some(recorder);
+        self
+    }
+
     /// Runs the plan to its end, or to the first violation.
     #[must_use]
     pub fn run(mut self) -> Outcome {
-        self.work();
+        self.go(u64::MAX);
         self.end()
     }
 
@@ -214,25 +225,45 @@ impl World {
     #[must_use]
     pub fn metered(mut self, cost: Cost) -> (Outcome, Cost) {
         self.cost = Some(Box::new(cost));
-        self.work();
+        self.go(u64::MAX);
         let cost = self.cost.take().map_or_else(Cost::default, |cost| *cost);
         (self.end(), cost)
     }
 
-    fn work(&mut self) {
+    /// The same, unless it is not over after so many events.
+    #[must_use]
+    pub fn run_within(mut self, events_max: u64) -> Option<Outcome> {
+        self.go(events_max).then(|| self.end())
+    }
+
+    /// Whether it came to its end.
+    fn go(&mut self, events_max: u64) -> bool {
         self.begin();
-        while let Some((time, event)) = self.queue.pop() {
+        while let Some((time, cause, event)) = self.queue.pop_caused() {
             self.time = time;
             self.events += 1;
             self.ledger.time = time;
             if self.stormy() {
                 break;
             }
+            if self.events > events_max {
+                return false;
+            }
+            if let Some(recorder) = &self.recorder {
+                recorder.borrow_mut().popped(time, cause, &event);
+            }
             self.handle(event);
+            if let Some(recorder) = &self.recorder {
+                recorder.borrow_mut().look(time, &self.masters, &self.executors, &self.clients);
+            }
             if self.finished || self.ledger.violation.is_some() {
                 break;
             }
         }
+        if let Some(recorder) = &self.recorder {
+            recorder.borrow_mut().finish(&mut self.queue);
+        }
+        true
     }
 
     fn begin(&mut self) {
@@ -324,15 +355,39 @@ impl World {
         self.chain.write(bytes);
     }
 
+    /// Whether somebody reads the event log.
+    fn watched(&self) -> bool {
+        self.log.is_some() || self.recorder.is_some()
+    }
+
     /// A line of the event log, made only if somebody reads it.
-    fn line(&mut self, who: Endpoint, kind: &str, text: impl FnOnce() -> String) {
+    fn line(&mut self, who: Endpoint, kind: &'static str, text: impl FnOnce() -> String) {
+        if self.watched() {
+            self.tell(who.into(), kind, text());
+        }
+    }
+
+    /// The same for what happens to the whole cluster.
+    fn note(&mut self, kind: &'static str, text: impl FnOnce() -> String) {
+        if self.watched() {
+            self.tell(Actor::Cluster, kind, text());
+        }
+    }
+
+    fn tell(&mut self, who: Actor, kind: &'static str, text: String) {
         if let Some(log) = &mut self.log {
-            let who = match who {
-                Endpoint::Master(place) => format!("node {}", place + 1),
-                Endpoint::Executor(place) => format!("exec {place}"),
-                Endpoint::Client(place) => format!("client {place}"),
-            };
-            log(self.time, &format!("{who:<9} {kind:<9} {}", text()));
+            log(self.time, &format!("{:<9} {kind:<9} {text}", who.to_string()));
+        }
+        if let Some(recorder) = &self.recorder {
+            let id = recorder.borrow_mut().line(who, kind, text, &self.masters);
+            self.queue.set_cause(id);
+        }
+    }
+
+    /// What is put into the queue from here on comes from the input of this step, not from its last output.
+    fn caused_by_input(&mut self) {
+        if let Some(recorder) = &self.recorder {
+            self.queue.set_cause(recorder.borrow().input());
         }
     }
 

@@ -21,9 +21,7 @@ impl World {
         if let Some(cost) = &mut self.cost {
             cost.stop();
         }
-        if let Some(log) = &mut self.log {
-            log(self.time, "---       settle    the faults are over");
-        }
+        self.note("settle", || "the faults are over".to_owned());
         self.mark(60, 0, 0, &[]);
         self.cuts.clear();
         self.network.heal();
@@ -75,9 +73,7 @@ impl World {
         if open.is_empty() && apart.is_none() && !busy && self.begun() {
             self.finished = true;
             self.ledger.hold(Rule::Liveness, true, String::new);
-            if let Some(log) = &mut self.log {
-                log(self.time, "---       whole     every job has ended, all replicas agree");
-            }
+            self.note("whole", || "every job has ended, all replicas agree".to_owned());
             return;
         }
         if since > self.plan.settle_ms * MILLISECOND {

@@ -5,6 +5,7 @@
 //! gives the same run, event by event, and the same hash, everywhere.
 
 pub mod arguments;
+pub mod bugs;
 pub mod cli;
 pub mod client;
 pub mod clock;

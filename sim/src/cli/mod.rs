@@ -1,5 +1,7 @@
 //! `cargo sim`: runs seeds, and replays what failed. One file a command.
 
+#[cfg(feature = "planted-bugs")]
+mod bugs;
 mod golden;
 mod latency;
 mod level;
@@ -51,6 +53,9 @@ enum Command {
     Latency(latency::LatencyArgs),
     /// Makes a failing plan small, and writes it with its log and a timeline into a directory.
     Shrink(shrink::ShrinkArgs),
+    /// Plants bugs one at a time, and says how soon each is noticed, by what, and under which faults.
+    #[cfg(feature = "planted-bugs")]
+    Bugs(bugs::BugArgs),
     /// Prints the plan of a seed as JSON.
     Plan {
         /// The seed.
@@ -156,6 +161,8 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::replay(&args),
         Command::Latency(args) => latency::latency(&args),
         Command::Shrink(args) => shrink::shrink(&args),
+        #[cfg(feature = "planted-bugs")]
+        Command::Bugs(args) => bugs::bugs(&args),
         Command::Plan { seed, limits } => print_plan(seed, &limits),
         Command::Hash { seed, limits } => {
             println!("{:016x}", run_plan(&generate(seed, &limits.limits()), true, None).hash);

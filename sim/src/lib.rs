@@ -19,5 +19,6 @@ pub mod queue;
 pub mod run;
 #[cfg(madsim)]
 pub mod stack;
+pub mod tapes;
 pub mod wgl;
 pub mod world;

@@ -19,9 +19,13 @@ use std::{
 /// Runs a plan. A panic is a violation like any other.
 #[must_use]
 pub fn run_plan(plan: &Plan, oracles: bool, log: Option<Sink>) -> Outcome {
-    let plan = plan.clone();
-    let run = AssertUnwindSafe(|| World::new(plan, oracles, log).run());
-    catch_unwind(run).unwrap_or_else(|panic| {
+    run_world(World::new(plan.clone(), oracles, log))
+}
+
+/// Runs a world. A panic is a violation like any other.
+#[must_use]
+pub fn run_world(world: World) -> Outcome {
+    catch_unwind(AssertUnwindSafe(|| world.run())).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
         let message = text.unwrap_or_else(|| "a panic without a text".to_owned());

@@ -2,6 +2,7 @@
 
 mod replay;
 mod run;
+mod tape;
 
 use crate::{
     arguments::seconds,
@@ -29,6 +30,8 @@ const EXAMPLES: &str = "Examples:
   quorate-sim replay 42 --from 3.5      only from 3.5 simulated seconds on
   quorate-sim plan 42 > plan.json       the plan of seed 42
   quorate-sim replay plan.json          run a plan from a file
+  quorate-sim replay 42 --tape DIR      also record a tape of each run of each master
+  quorate-sim tape master-1.tape        run a tape on the core, and compare
 
 Exit codes: 0 clean, 1 a rule did not hold, 2 wrong use, 3 a stall, 4 a crash.";
 
@@ -38,6 +41,8 @@ enum Command {
     Run(run::RunArgs),
     /// Runs one seed or plan and prints its event log, its hash, and what failed.
     Replay(replay::ReplayArgs),
+    /// Runs a node's tape on the core and compares what comes out with what came out when it was recorded.
+    Tape(tape::TapeArgs),
     /// Prints the plan of a seed as JSON.
     Plan {
         /// The seed.
@@ -118,6 +123,7 @@ pub fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Run(args) => run::run_seeds(&args),
         Command::Replay(args) => replay::replay(&args),
+        Command::Tape(args) => tape::tape(&args),
         Command::Plan { seed, limits } => print_plan(seed, &limits),
         Command::Hash { seed, limits } => {
             println!("{:016x}", run_plan(&generate(seed, &limits.limits()), true, None).hash);

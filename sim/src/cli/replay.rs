@@ -3,8 +3,9 @@
 use super::{Ended, LimitArgs, print_failure};
 use crate::{
     plan::{Plan, generate},
-    run::run_plan,
-    world::Sink,
+    run::run_world,
+    tapes::Tapes,
+    world::{Sink, World},
 };
 use anyhow::Context;
 use clap::Args;
@@ -51,6 +52,9 @@ pub(super) struct ReplayArgs {
     /// Print messages between masters, writes and heartbeats as well.
     #[arg(long, short)]
     verbose: bool,
+    /// Write a tape of each run of each master into this directory.
+    #[arg(long, value_name = "DIR")]
+    tape: Option<PathBuf>,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -72,7 +76,16 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<Ended> {
             }
         }) as Sink
     });
-    let outcome = run_plan(&plan, true, sink);
+    let tapes = Tapes::default();
+    let mut world = World::new(plan.clone(), true, sink);
+    if args.tape.is_some() {
+        world.record(tapes.clone());
+    }
+    let outcome = run_world(world);
+    if let Some(directory) = &args.tape {
+        let count = tapes.write(directory)?;
+        println!("{count} tapes in {}", directory.display());
+    }
     for machine in &outcome.machines {
         println!("{machine}");
     }

@@ -1,7 +1,7 @@
 //! A world: everything that a plan names, and the event loop that runs it. No async, one thread, no clock but its own.
 
 mod clients;
-mod describe;
+pub(crate) mod describe;
 mod executors;
 mod faults;
 mod masters;
@@ -17,6 +17,7 @@ use crate::{
     oracle::{Ledger, Oracles, Register, Rule, Violation},
     plan::Plan,
     queue::Queue,
+    tapes::Tapes,
 };
 use bytes::Bytes;
 use core::hash::Hasher;
@@ -171,6 +172,7 @@ pub struct World {
     ledger: Ledger,
     chain: SipHasher13,
     log: Option<Sink>,
+    tapes: Option<Tapes>,
     counts: BTreeMap<&'static str, u64>,
     events: u64,
     storm: (u64, u64),
@@ -208,6 +210,7 @@ impl World {
             ledger: Ledger::default(),
             chain: SipHasher13::new(),
             log,
+            tapes: None,
             counts: BTreeMap::new(),
             events: 0,
             storm: (0, 0),
@@ -217,6 +220,11 @@ impl World {
             finished: false,
             plan,
         }
+    }
+
+    /// Records a tape of each run of each master.
+    pub fn record(&mut self, tapes: Tapes) {
+        self.tapes = Some(tapes);
     }
 
     /// Runs the plan to its end, or to the first violation.

@@ -89,6 +89,11 @@ impl Tape {
         &self.start
     }
 
+    #[cfg(test)]
+    pub(super) const fn set_seed(&mut self, seed: u64) {
+        self.start.seed = seed;
+    }
+
     /// What the chain begins with, and the chain after the start's own outputs.
     pub(super) fn begun(&self) -> (&[u8], u64) {
         (&self.start_bytes, self.chain)

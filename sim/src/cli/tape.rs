@@ -170,8 +170,7 @@ fn say_panic(args: &TapeArgs, last: Option<(u64, u64, Input)>) -> Ended {
         (step, offset, describe::input(&input))
     });
     if args.output == Format::Json {
-        let value =
-            serde_json::json!({ "same": false, "panic": true, "input": step, "offset": offset, "what": what });
+        let value = serde_json::json!({ "same": false, "panic": true, "input": step, "offset": offset, "what": what });
         println!("{value}");
     } else {
         println!("PANIC in input {step}, byte {offset}\n  input     {}", short(&what));

@@ -1,17 +1,19 @@
 //! `cargo sim-stack`: runs seeds, and runs one again.
 
 use super::{
-    run::{Job, Outcome, Summary, keep_panics, run, run_seed},
+    run::{Job, Outcome, Summary, keep_panics, run, run_taped},
     stage::Sink,
 };
 use crate::{
     arguments::{seconds, seeds},
     plan::Limits,
+    tapes::Tapes,
 };
 use clap::{Args, Parser, Subcommand};
 use std::{
     io::{IsTerminal, Write},
     ops::Range,
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -80,6 +82,9 @@ struct RunArgs {
     /// Run each seed twice: both runs must be the same, event by event.
     #[arg(long)]
     check_determinism: bool,
+    /// Record a tape of each run of each master, and replay it on the core: the outputs must be the same.
+    #[arg(long)]
+    check_tapes: bool,
     /// Begin no more seeds after so many have failed.
     #[arg(long, default_value_t = 20)]
     max_failures: usize,
@@ -106,6 +111,9 @@ struct ReplayArgs {
     /// Print also writes and heartbeats, and what the product logs.
     #[arg(long, short)]
     verbose: bool,
+    /// Write a tape of each run of each master into this directory.
+    #[arg(long, value_name = "DIR")]
+    tape: Option<PathBuf>,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -128,6 +136,7 @@ fn run_seeds(args: &RunArgs) -> bool {
         threads,
         limits: args.limits.limits(),
         twice: args.check_determinism,
+        check_tapes: args.check_tapes,
         failures_max: args.max_failures.max(1),
     };
     let total = args.seeds.end - args.seeds.start;
@@ -156,6 +165,10 @@ fn run_seeds(args: &RunArgs) -> bool {
         );
         eprintln!("  replay:  cargo sim-stack run --seeds {seed} --check-determinism{}", args.limits.text());
     }
+    for (seed, why) in &summary.tapes_differ {
+        eprintln!("\nFAILED  a tape gives the same outputs on the core\n  seed {seed}: {why}");
+        eprintln!("  replay:  cargo sim-stack replay {seed}{} --tape DIR", args.limits.text());
+    }
     summary.clean()
 }
 
@@ -183,6 +196,10 @@ fn print_summary(summary: &Summary, args: &RunArgs) {
         summary.failures.len() + summary.diverged.len(),
         summary.hash
     );
+    if args.check_tapes {
+        let (tapes, inputs) = summary.tapes;
+        println!("{tapes} tapes with {inputs} inputs gave the same outputs on the core");
+    }
     if args.verbose {
         println!("\noracles, and how many states each looked at:");
         for (name, count) in &summary.looked {
@@ -210,6 +227,8 @@ fn print_json(summary: &Summary) {
         "hash": format!("{:016x}", summary.hash),
         "failures": summary.failures.iter().map(failure).collect::<Vec<_>>(),
         "diverged": diverged,
+        "tapes": summary.tapes.0,
+        "tapes_differ": summary.tapes_differ,
         "oracles": summary.looked,
         "counts": summary.counts,
     });
@@ -244,7 +263,17 @@ fn replay(args: &ReplayArgs) -> bool {
             }
         }) as Sink
     });
-    let outcome = run_seed(args.seed, &args.limits.limits(), sink, verbose);
+    let tapes = args.tape.as_ref().map(|_| Tapes::default());
+    let outcome = run_taped(args.seed, &args.limits.limits(), sink, verbose, tapes.clone());
+    if let (Some(directory), Some(tapes)) = (&args.tape, tapes) {
+        match tapes.write(directory) {
+            Ok(count) => println!("{count} tapes in {}", directory.display()),
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                return false;
+            }
+        }
+    }
     for machine in &outcome.machines {
         println!("{machine}");
     }

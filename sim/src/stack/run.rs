@@ -9,6 +9,7 @@ use crate::{
     network::Endpoint,
     oracle::{Rule, Violation},
     plan::{Limits, Plan, generate},
+    tapes::{self, Tapes},
 };
 use madsim::runtime::{Handle, Runtime};
 use quorate_core::random::mix;
@@ -62,6 +63,18 @@ pub fn keep_panics() {
 /// Runs the plan of a seed on a fresh thread. `log`: where event lines go. `verbose`: also lines of the product's own log.
 #[must_use]
 pub fn run_seed(seed: u64, limits: &Limits, log: Option<Sink>, verbose: bool) -> Outcome {
+    run_taped(seed, limits, log, verbose, None)
+}
+
+/// As [`run_seed`], and records a tape of each run of each master.
+#[must_use]
+pub fn run_taped(
+    seed: u64,
+    limits: &Limits,
+    log: Option<Sink>,
+    verbose: bool,
+    tapes: Option<Tapes>,
+) -> Outcome {
     let plan = generate(seed, limits);
     let shared = Arc::new(OnceLock::new());
     let kept = Arc::clone(&shared);
@@ -75,9 +88,10 @@ pub fn run_seed(seed: u64, limits: &Limits, log: Option<Sink>, verbose: bool) ->
                         .with_timer(SimulatedTime)
                         .with_ansi(false)
                         .finish();
-                    tracing::subscriber::with_default(lines, || runtime.block_on(perform(plan, log, &kept)));
+                    let run = perform(plan, log, tapes, &kept);
+                    tracing::subscriber::with_default(lines, || runtime.block_on(run));
                 } else {
-                    runtime.block_on(perform(plan, log, &kept));
+                    runtime.block_on(perform(plan, log, tapes, &kept));
                 }
             });
             let panicked = catch_unwind(run).is_err();
@@ -136,8 +150,8 @@ fn outcome(shared: &OnceLock<Arc<Mutex<World>>>, panicked: Option<String>) -> Ou
 }
 
 /// The whole run: machines, faults, workload, and then the settling.
-async fn perform(plan: Plan, log: Option<Sink>, shared: &OnceLock<Arc<Mutex<World>>>) {
-    let stage = Stage::new(plan.clone(), log);
+async fn perform(plan: Plan, log: Option<Sink>, tapes: Option<Tapes>, shared: &OnceLock<Arc<Mutex<World>>>) {
+    let stage = Stage::new(plan.clone(), log, tapes);
     let _ = shared.set(stage.shared());
     let people = build(&stage, &plan);
     let duration = plan.duration_ms * MILLISECOND;
@@ -221,6 +235,8 @@ pub struct Job {
     pub limits: Limits,
     /// Every seed twice: both must be the same, event by event.
     pub twice: bool,
+    /// Every master records its inputs, and each tape is replayed on the core: the outputs must be the same.
+    pub check_tapes: bool,
     /// After so many failing seeds no new ones are begun.
     pub failures_max: usize,
 }
@@ -240,6 +256,10 @@ pub struct Summary {
     pub failures: BTreeMap<u64, Outcome>,
     /// Seeds that were not the same twice, with both hashes.
     pub diverged: BTreeMap<u64, (u64, u64)>,
+    /// Tapes that were replayed on the core, and the inputs on them.
+    pub tapes: (u64, u64),
+    /// Seeds with a tape that did not give the same outputs there, and why.
+    pub tapes_differ: BTreeMap<u64, String>,
     /// How many states each oracle looked at.
     pub looked: BTreeMap<&'static str, u64>,
     /// What happened how often.
@@ -277,8 +297,22 @@ impl Summary {
     /// Whether nothing is wrong.
     #[must_use]
     pub fn clean(&self) -> bool {
-        self.failures.is_empty() && self.diverged.is_empty()
+        self.failures.is_empty() && self.diverged.is_empty() && self.tapes_differ.is_empty()
     }
+}
+
+/// Replays all tapes of a run: how many there are, and how many inputs on them.
+fn check_all(tapes: &Tapes) -> Result<(u64, u64), String> {
+    let (mut count, mut steps) = (0, 0);
+    for ((place, run), bytes) in tapes.take() {
+        let checked = tapes::check(bytes.into(), |_| ());
+        let checked = checked.map_err(|error| format!("node {} run {run}: {error}", place + 1))?;
+        if checked.torn_bytes > 0 {
+            return Err(format!("node {} run {run}: {} torn bytes", place + 1, checked.torn_bytes));
+        }
+        (count, steps) = (count + 1, steps + checked.steps);
+    }
+    Ok((count, steps))
 }
 
 /// Runs all seeds; `progress` is told of each.
@@ -294,15 +328,23 @@ pub fn run(job: &Job, progress: impl Fn(&Summary) + Sync) -> Summary {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     let failed = {
                         let summary = lock();
-                        summary.failures.len() + summary.diverged.len()
+                        summary.failures.len() + summary.diverged.len() + summary.tapes_differ.len()
                     };
                     if seed >= job.seeds.end || failed >= job.failures_max {
                         return;
                     }
-                    let outcome = run_seed(seed, &job.limits, None, false);
+                    let tapes = job.check_tapes.then(Tapes::default);
+                    let outcome = run_taped(seed, &job.limits, None, false, tapes.clone());
+                    let checked = tapes.map_or(Ok((0, 0)), |tapes| check_all(&tapes));
                     let second = job.twice.then(|| run_seed(seed, &job.limits, None, false).hash);
                     let mut summary = lock();
                     summary.add(seed, outcome, second);
+                    match checked {
+                        Ok((tapes, steps)) => {
+                            summary.tapes = (summary.tapes.0 + tapes, summary.tapes.1 + steps);
+                        }
+                        Err(why) => _ = summary.tapes_differ.insert(seed, why),
+                    }
                     summary.wall = start.elapsed();
                     progress(&summary);
                 }

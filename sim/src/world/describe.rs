@@ -63,7 +63,9 @@ pub(crate) fn input(input: &Input) -> String {
     match input {
         Input::Deadline => "deadline".to_owned(),
         Input::Peer(message) => format!("<- {} {}", message.from, envelope(message)),
-        Input::Request { key, request } => format!("request {key}: {}", crate::oracle::answers::brief(request)),
+        Input::Request { key, request } => {
+            format!("request {key}: {}", crate::oracle::answers::brief(request))
+        }
         Input::WriteDone { io } => format!("write {io} done"),
         Input::SnapshotLoaded { at, state } => format!("snapshot {at:?} loaded: {}", state.is_some()),
         Input::SnapshotChunkRead { peer, at, number, chunk } => {

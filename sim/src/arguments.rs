@@ -1,6 +1,6 @@
 //! Arguments that the commands of both levels take.
 
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
 /// `FIRST..END`, or one seed.
 ///
@@ -35,6 +35,23 @@ pub fn seconds(text: &str) -> Result<(u64, u64), String> {
     }
 }
 
+/// A length of time, such as `60s`, `5m` or `2h`.
+///
+/// # Errors
+/// What is no number with one of these units, or 0.
+pub fn length_of_time(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a length of time: give a number with s, m or h, such as 60s");
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let number: u64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
+    let seconds = match unit {
+        's' => Some(number),
+        'm' => number.checked_mul(60),
+        'h' => number.checked_mul(3_600),
+        _ => None,
+    };
+    seconds.filter(|&seconds| seconds > 0).map(Duration::from_secs).ok_or_else(wrong)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +62,11 @@ mod tests {
         assert_eq!((seconds("10..30"), seconds("5")), (Ok((10_000, 30_000)), Ok((5_000, 5_000))));
         for wrong in ["7..3", "x", "1..", ""] {
             assert!(seeds(wrong).is_err(), "{wrong:?}");
+        }
+        assert_eq!(length_of_time("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(length_of_time("2h"), Ok(Duration::from_secs(7_200)));
+        for wrong in ["", "s", "60", "0s", "5d", "-1s", "18446744073709551615h", "5é"] {
+            assert!(length_of_time(wrong).is_err(), "{wrong:?}");
         }
         assert!(seconds("0").unwrap_err().contains("1 to 3600"));
         assert!(seconds("30..10").is_err());

@@ -34,6 +34,23 @@ impl Tapes {
         core::mem::take(&mut *self.lock())
     }
 
+    /// Replays all of them on the core: how many there are, and how many inputs are on them.
+    ///
+    /// # Errors
+    /// The first that does not give the same outputs, or is not whole.
+    pub fn check(&self) -> Result<(u64, u64), String> {
+        let (mut count, mut steps) = (0, 0);
+        for ((place, run), bytes) in self.take() {
+            let of = |why: String| format!("node {} run {run}: {why}", place + 1);
+            let checked = check(bytes.into(), |_| ()).map_err(|error| of(error.to_string()))?;
+            if checked.torn_bytes > 0 {
+                return Err(of(format!("{} torn bytes", checked.torn_bytes)));
+            }
+            (count, steps) = (count + 1, steps + checked.steps);
+        }
+        Ok((count, steps))
+    }
+
     /// Writes each into a file of a directory, which is made if it is not there: `master-1.run-2.tape`. How many there are.
     ///
     /// # Errors

@@ -3,12 +3,12 @@
 
 use quorate_sim::{
     plan::Limits,
-    stack::run::{Job, keep_panics, run},
+    run::{Job, Level, keep_panics, run},
 };
 
 fn job(seeds: core::ops::Range<u64>, faults: bool) -> Job {
     let limits = Limits { duration_min_ms: 5_000, duration_max_ms: 12_000, faults };
-    Job { seeds, threads: 2, limits, twice: false, check_tapes: false, failures_max: 1_000 }
+    Job { level: Level::Stack, limits, ..Job::new(seeds, 2) }
 }
 
 #[test]

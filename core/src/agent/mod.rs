@@ -336,6 +336,12 @@ impl Agent {
         }
     }
 
+    /// Whether it lost its lease and has not registered again.
+    #[must_use]
+    pub const fn fenced(&self) -> bool {
+        matches!(self.stage, Stage::Fenced { .. })
+    }
+
     /// Every attempt that it holds, in order, as it would report it.
     pub fn attempts(&self) -> impl Iterator<Item = (AttemptId, pb::AttemptPhase)> + '_ {
         self.attempts.iter().map(|(id, attempt)| (id.clone(), attempt.phase()))

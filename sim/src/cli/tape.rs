@@ -1,7 +1,8 @@
 //! `cargo sim tape`: runs the tape of a node on the core, and compares.
 
-use super::Ended;
+use super::{Ended, shrink::BugArgs};
 use crate::{
+    run::keep_panics,
     tapes::{CheckError, Checked, check},
     world::describe,
 };
@@ -44,26 +45,15 @@ pub(super) struct TapeArgs {
     /// How to print what came of it.
     #[arg(long, short, value_enum, default_value_t = Format::Text)]
     output: Format,
-    /// Plant this bug first: the tape of a healthy run must differ (a test of the comparison).
-    #[cfg(feature = "planted-bugs")]
-    #[arg(long, value_name = "KEY", value_parser = bug)]
-    bug: Option<quorate_core::bug::Bug>,
-}
-
-#[cfg(feature = "planted-bugs")]
-fn bug(key: &str) -> Result<quorate_core::bug::Bug, String> {
-    use quorate_core::bug::Bug;
-    let found = Bug::ALL.iter().copied().find(|bug| bug.key() == key);
-    found.ok_or_else(|| {
-        let known: Vec<&str> = Bug::ALL.iter().map(|bug| bug.key()).collect();
-        format!("{key:?} is no bug: it must be one of {}", known.join(", "))
-    })
+    // The tape of a healthy run must differ under a bug: a test of the comparison.
+    #[command(flatten)]
+    bug: BugArgs,
 }
 
 pub(super) fn tape(args: &TapeArgs) -> anyhow::Result<Ended> {
     let bytes = std::fs::read(&args.file).with_context(|| format!("cannot read {}", args.file.display()))?;
-    #[cfg(feature = "planted-bugs")]
-    quorate_core::bug::plant(args.bug);
+    args.bug.plant()?;
+    keep_panics();
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut last = None;
     let replayed = catch_unwind(AssertUnwindSafe(|| {
@@ -75,8 +65,6 @@ pub(super) fn tape(args: &TapeArgs) -> anyhow::Result<Ended> {
             }
         })
     }));
-    #[cfg(feature = "planted-bugs")]
-    quorate_core::bug::plant(None);
     let _closed = out.flush();
     drop(out);
     match replayed {

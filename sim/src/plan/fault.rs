@@ -140,6 +140,31 @@ impl FaultKind {
         }
     }
 
+    /// The names of all kinds.
+    pub const NAMES: &'static [&'static str] = &[
+        "crash",
+        "power_loss",
+        "power_loss_all",
+        "pause",
+        "wipe",
+        "sync_error",
+        "slow_disk",
+        "cut",
+        "cut_one_way",
+        "ring",
+        "isolate_leader",
+        "flap",
+        "cut_executor",
+        "cut_clients",
+        "delay",
+        "loss",
+        "wall_step",
+        "agent_crash",
+        "agent_pause",
+        "agent_shutdown",
+        "machine_freeze",
+    ];
+
     /// Its name in logs and reports.
     #[must_use]
     pub const fn name(&self) -> &'static str {

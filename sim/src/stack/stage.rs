@@ -8,6 +8,7 @@ use crate::{
     draw::{Purpose, draw},
     oracle::{Ledger, Rule, Truth},
     plan::Plan,
+    run::Sink,
     tapes::Tapes,
 };
 use core::hash::Hasher;
@@ -20,9 +21,6 @@ use std::{
 
 pub(super) const MILLISECOND: u64 = 1_000_000;
 pub(super) const SECOND: u64 = 1_000 * MILLISECOND;
-
-/// Where event lines go: true time in nanoseconds, and the line.
-pub type Sink = Box<dyn FnMut(u64, &str) + Send>;
 
 /// One run. Cloning it costs nothing.
 #[derive(Clone)]

@@ -106,6 +106,11 @@ fn job(status: &pb::JobStatus) -> String {
     format!("{} {:?} {}", job.id, job.state(), tasks.join(" "))
 }
 
+/// The answer to a call.
+pub(super) fn call_reply(reply: &pb::ExecutorCallReply) -> String {
+    reply.body.as_ref().map_or_else(|| "nothing".to_owned(), |body| format!("{body:?}"))
+}
+
 /// A call to an executor.
 pub(crate) fn call(call: &pb::ExecutorCall) -> String {
     let (name, header, attempt) = match &call.body {

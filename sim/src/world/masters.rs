@@ -138,7 +138,17 @@ impl World {
         if let Some(tape) = &mut master.tape {
             tape.input(now, &input);
         }
-        node.step(now, input);
+        match &mut self.cost {
+            Some(cost) => {
+                let mut input = Some(input);
+                cost.step(self.time, || {
+                    if let Some(input) = input.take() {
+                        node.step(now, input);
+                    }
+                });
+            }
+            None => node.step(now, input),
+        }
         self.stepped(at);
     }
 
@@ -161,9 +171,10 @@ impl World {
         master.wake = u64::MAX;
         let Some(node) = master.node.as_ref().filter(|_| master.pauses == 0) else { return };
         // Deadlines move while their event waits.
-        let due = node.next_deadline().is_some_and(|(time, _)| time <= master.clock.local(self.time));
-        if due {
+        let due = node.next_deadline().filter(|(time, _)| *time <= master.clock.local(self.time));
+        if let Some((_, why)) = due {
             self.mark(4, place, 0, &[]);
+            self.line(Endpoint::Master(place), "deadline", || format!("{why:?}").to_lowercase());
             self.step_master(at, Input::Deadline);
         } else {
             self.arm_master(at);
@@ -171,6 +182,7 @@ impl World {
     }
 
     fn arm_master(&mut self, at: usize) {
+        self.caused_by_input();
         let master = &mut self.masters[at];
         let Some((deadline, _)) = master.node.as_ref().and_then(Node::next_deadline) else { return };
         let wake = master.clock.true_time(deadline).max(self.time);
@@ -201,7 +213,11 @@ impl World {
             for executor in core::mem::take(&mut oracles.reference.jobs.departed) {
                 oracles.truth.departed(&mut self.ledger, executor);
             }
+            for event in oracles.reference.news.drain(..) {
+                self.latency.happened(&event, self.time);
+            }
         }
+        self.watch_new_leader(at);
         self.arm_master(at);
     }
 
@@ -282,6 +298,9 @@ impl World {
             _ => {}
         }
         let bytes = Bytes::from(envelope.encode_to_vec());
+        if let Some(cost) = &mut self.cost {
+            cost.message(self.time, envelope, bytes.len());
+        }
         self.mark(5, place, to.0, &bytes);
         self.line(Endpoint::Master(place), "send", || format!("-> {to} {}", describe::envelope(envelope)));
         let Some(to) = u8::try_from(to.0).ok().and_then(|to| to.checked_sub(1)) else {
@@ -365,6 +384,9 @@ impl World {
             self.ledger.hold(Rule::DiskContract, last < io, || {
                 format!("node {}: write {io} follows {last}", at + 1)
             });
+        }
+        if let Some(cost) = &mut self.cost {
+            cost.write(self.time, &write);
         }
         self.mark(7, place, io.0, &write.entries.last().map_or(0, |entry| entry.index.0).to_le_bytes());
         self.line(Endpoint::Master(place), "write", || describe::write(&write));

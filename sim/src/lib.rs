@@ -26,6 +26,7 @@ pub mod shrink;
 #[cfg(madsim)]
 pub mod stack;
 pub mod summary;
+pub mod tapes;
 pub mod timeline;
 pub mod wgl;
 pub mod world;

@@ -39,6 +39,9 @@ pub(crate) struct RunArgs {
     /// Run each seed twice: both runs must be the same, event by event.
     #[arg(long)]
     pub(super) check_determinism: bool,
+    /// Record a tape of each run of each master, and replay it on the core: the outputs must be the same.
+    #[arg(long)]
+    pub(super) check_tapes: bool,
     /// Begin no more seeds after so many have failed.
     #[arg(long, default_value_t = 20)]
     pub(super) max_failures: usize,
@@ -76,6 +79,7 @@ impl RunArgs {
             oracles: !self.no_oracles,
             limits: self.limits.limits(),
             twice: self.check_determinism,
+            check_tapes: self.check_tapes,
             budget: self.budget,
             failures_max: self.max_failures.max(1),
             ..Job::new(seeds, threads(self.jobs))

@@ -13,6 +13,7 @@ use quorate_core::{
     Input, Node, Output,
     contract::{Lane, LogPosition, StopReason, Write},
     raft::Role,
+    tape::{StartRef, TapeWriter},
     trace::TraceEvent,
     types::{NodeId, Term},
 };
@@ -48,8 +49,10 @@ impl World {
             return self.ledger.fail(Rule::Contract, format!("the plan's configuration is refused: {error}"));
         }
         let now = master.clock.now(self.time);
-        master.node = Some(Node::new(config, recovered, seed, now));
         let run = master.run;
+        let start = StartRef { config: &config, recovered: &recovered, seed, now };
+        master.tape = self.tapes.as_ref().map(|tapes| TapeWriter::begin(tapes.sink(place, run), &start));
+        master.node = Some(Node::new(config, recovered, seed, now));
         self.mark(1, place, run, &[]);
         self.line(Endpoint::Master(place), "start", || format!("run {run}"));
         self.stepped(at);
@@ -132,6 +135,9 @@ impl World {
             return;
         }
         let now = master.clock.now(self.time);
+        if let Some(tape) = &mut master.tape {
+            tape.input(now, &input);
+        }
         match &mut self.cost {
             Some(cost) => {
                 let mut input = Some(input);
@@ -189,8 +195,18 @@ impl World {
     /// Takes a node's outputs, and lets the oracles look.
     fn stepped(&mut self, at: usize) {
         self.ledger.step += 1;
+        // Taken out: a node that stops ends its run while its outputs are carried out.
+        let mut tape = self.masters[at].tape.take();
         while let Some(output) = self.masters[at].node.as_mut().and_then(Node::poll_output) {
+            if let Some(tape) = &mut tape {
+                tape.output(&output);
+            }
             self.output(at, output);
+        }
+        if let Some(mut tape) = tape {
+            tape.end();
+            let master = &mut self.masters[at];
+            master.tape = master.node.is_some().then_some(tape);
         }
         if let Some(oracles) = &mut self.oracles {
             oracles.consensus.stepped(&mut self.ledger, &mut oracles.reference, &self.masters, at);

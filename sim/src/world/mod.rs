@@ -1,7 +1,7 @@
 //! A world: everything that a plan names, and the event loop that runs it. No async, one thread, no clock but its own.
 
 mod clients;
-mod describe;
+pub(crate) mod describe;
 mod executors;
 mod faults;
 mod latency;
@@ -22,6 +22,7 @@ use crate::{
     queue::Queue,
     record::{Actor, Shared},
     run::{Outcome, Sink},
+    tapes::Tapes,
 };
 use bytes::Bytes;
 use core::hash::Hasher;
@@ -152,6 +153,7 @@ pub struct World {
     ledger: Ledger,
     chain: SipHasher13,
     log: Option<Sink>,
+    tapes: Option<Tapes>,
     recorder: Option<Shared>,
     counts: BTreeMap<&'static str, u64>,
     latency: Latency,
@@ -192,6 +194,7 @@ impl World {
             ledger: Ledger::default(),
             chain: SipHasher13::new(),
             log,
+            tapes: None,
             recorder: None,
             counts: BTreeMap::new(),
             latency: Latency::default(),
@@ -204,6 +207,13 @@ impl World {
             finished: false,
             plan,
         }
+    }
+
+    /// Records a tape of each run of each master; that changes nothing of the run.
+    #[must_use]
+    pub fn taped(mut self, tapes: Option<Tapes>) -> Self {
+        self.tapes = tapes;
+        self
     }
 
     /// A recorder writes down what happens; that changes nothing of the run.

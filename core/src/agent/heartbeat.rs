@@ -3,6 +3,7 @@
 use super::{Agent, AgentConfig, AgentOutput, AgentTrace, Stage};
 use crate::{
     limits,
+    mark::{self, Mark},
     types::{AttemptId, ExecutorId, Incarnation, Index, RequestKey, Time},
 };
 use core::time::Duration;
@@ -72,6 +73,7 @@ impl Serving {
 
     fn heartbeat_due(&self, config: &AgentConfig) -> Time {
         if self.inflight.len() >= limits::HEARTBEATS_INFLIGHT {
+            mark::hit(Mark::HeartbeatsFull);
             return Time::FAR;
         }
         let gap = Duration::from_millis(limits::HEARTBEAT_GAP_MS);
@@ -83,6 +85,7 @@ impl Serving {
     fn acknowledged(&mut self, sent: Time) -> Option<Time> {
         let deadline = sent + self.ttl;
         if deadline <= self.deadline {
+            mark::hit(Mark::AcknowledgedLate);
             return None;
         }
         self.deadline = deadline;
@@ -97,6 +100,7 @@ impl Agent {
         if let Stage::Serving(serving) = &self.stage
             && now >= serving.fence_at
         {
+            mark::hit(Mark::FencedByTime);
             let reason = format!("no heartbeat was acknowledged within {:?}", serving.ttl);
             self.fence(reason);
         }
@@ -107,6 +111,7 @@ impl Agent {
         let Stage::Serving(serving) = &self.stage else { return };
         self.stage = Stage::Fenced { executor: serving.executor, incarnation: serving.incarnation };
         self.trace(AgentTrace::Fenced { reason });
+        mark::hit_if(self.attempts.any_live(), Mark::FencedWorking);
         self.attempts.kill_all(&mut self.outputs);
     }
 
@@ -147,6 +152,7 @@ impl Agent {
             Some(client_reply::Body::Refusal(refusal))
                 if matches!(refusal.code(), pb::RefusalCode::NotFound | pb::RefusalCode::Stale) =>
             {
+                mark::hit(Mark::FencedByRefusal);
                 self.fence(format!("the cluster refused a heartbeat: {}", refusal.message));
             }
             // The next heartbeat says it all again.

@@ -18,6 +18,7 @@ mod tests;
 use crate::{
     contract::LeaseTimes,
     limits,
+    mark::{self, Mark},
     random::Draws,
     types::{AttemptId, CallKey, ClusterId, ExecutorId, Incarnation, Now, RequestKey, Term, Time},
 };
@@ -374,7 +375,10 @@ impl Agent {
         self.attempts.expire(now, &mut self.outputs);
         let idle = !self.attempts.any_live();
         match &mut self.stage {
-            Stage::Joining(_) if self.leaving => self.stop(),
+            Stage::Joining(_) if self.leaving => {
+                mark::hit(Mark::AgentEndsUnregistered);
+                self.stop();
+            }
             Stage::Joining(_) => self.join(now),
             Stage::Serving(_) if self.leaving && idle => self.report_then_leave(now),
             Stage::Serving(serving) => {
@@ -398,6 +402,7 @@ impl Agent {
         }
         self.past.push_back(former);
         if self.leaving {
+            mark::hit(Mark::AgentEndsFenced);
             return self.stop();
         }
         self.stage = Stage::Joining(Joining::new(&mut self.incarnations, now));

@@ -3,6 +3,7 @@
 use crate::{
     fingerprint::Fingerprint,
     limits,
+    mark::{self, Mark},
     types::{LeaseId, Time},
 };
 use core::time::Duration;
@@ -48,6 +49,7 @@ impl Leases {
     pub fn renew(&mut self, id: LeaseId, heard: Time) -> bool {
         let Some(lease) = self.running.get_mut(&id).filter(|lease| !lease.ending) else { return false };
         let ends = heard + lease.span;
+        mark::hit_if(ends < lease.ends, Mark::RenewedLate);
         if ends > lease.ends {
             self.by_end.remove(&(lease.ends, id));
             self.by_end.insert((ends, id));
@@ -58,6 +60,7 @@ impl Leases {
 
     /// Every lease ends later by so much.
     pub fn extend_all(&mut self, by: Duration) {
+        mark::hit_if(!self.running.is_empty(), Mark::LeasesForgiven);
         self.by_end.clear();
         for (&id, lease) in &mut self.running {
             lease.ends = lease.ends + by;

@@ -3,6 +3,7 @@
 use super::Node;
 use crate::{
     contract::{LogPosition, Output, Snapshot},
+    mark::{self, Mark},
     state::State,
     trace::TraceEvent,
     types::Index,
@@ -12,6 +13,7 @@ impl Node {
     pub(super) fn save_if_due(&mut self) {
         let index = self.state.index();
         let due = index.0.saturating_sub(self.saved.0) >= self.config.snapshot_entries;
+        mark::hit_if(due && self.saving.is_some(), Mark::SaveWaits);
         if !due || self.saving.is_some() {
             return;
         }
@@ -44,6 +46,7 @@ impl Node {
         if self.raft.snapshot_loaded(at, whole)
             && let Some(state) = state
         {
+            mark::hit_if(self.saving.is_some(), Mark::InstalledWhileSaving);
             self.state = *state;
             self.saved = at.index;
             self.checkpoints.clear();

@@ -5,7 +5,11 @@
 //! repeated or late carries a position that is already covered, so it cannot confirm anything that came after it.
 
 use super::{Effect, ProposeError, Raft, quorum};
-use crate::{limits, types::Index};
+use crate::{
+    limits,
+    mark::{self, Mark},
+    types::Index,
+};
 use std::collections::VecDeque;
 
 /// The reads of a reign.
@@ -34,6 +38,11 @@ impl Reads {
         self.sent
     }
 
+    /// Whether reads wait.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Whether reads wait and no round that covers an earlier one is on its way.
     const fn wants_round(&self) -> bool {
         self.given > self.sent && self.confirmed == self.sent
@@ -53,7 +62,10 @@ impl Raft {
         }
         // Before its first entry is committed, a leader's commit index may be behind what was answered before.
         let index = commit.max(leading.first_of_term);
+        mark::hit_if(commit < leading.first_of_term, Mark::ReadEarly);
         let reads = &mut leading.reads;
+        mark::hit_if(reads.given > reads.sent, Mark::ReadShares);
+        mark::hit_if(reads.confirmed < reads.sent, Mark::ReadWaitsForRound);
         // Reads between two rounds share the next one.
         if reads.given == reads.sent {
             reads.given += 1;

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     command::RequestId,
     limits::{SESSION_REPLIES, SESSION_REPLY_BYTES, SESSIONS},
+    mark::{self, Mark},
     types::{LeaseId, SessionId},
 };
 use bytes::Bytes;
@@ -73,6 +74,8 @@ pub(crate) fn close(turn: &mut Turn<'_>, requests: &mut Requests, id: SessionId)
     if let Some(lease) = requests.lease(id) {
         requests.close(id);
         turn.delete(&RecordKey::Lease(lease));
+    } else {
+        mark::hit(Mark::SessionGone);
     }
     Ok(Body::CloseSession(pb::CloseSessionReply {}))
 }
@@ -82,15 +85,18 @@ impl Requests {
     pub(crate) fn admit(&mut self, request: &RequestId) -> Admission {
         let RequestId { session: id, sequence, lowest_open } = *request;
         let Some(session) = self.sessions.get(&id) else {
+            mark::hit(Mark::RequestOfNoSession);
             return Admission::Refused(session_expired(format!(
                 "session {id}: it is not known; open another"
             )));
         };
         if let Some(reply) = session.replies.get(&sequence) {
+            mark::hit(Mark::RequestAnswered);
             // What was stored was encoded here, or came whole out of a snapshot that was checked.
             return Admission::Answered(Box::new(pb::ClientReply::decode(reply.clone()).unwrap_or_default()));
         }
         if sequence < session.trim {
+            mark::hit(Mark::RequestForgotten);
             let trim = session.trim;
             let message =
                 format!("request {sequence} of session {id}: the session keeps only {trim} and above");
@@ -109,6 +115,7 @@ impl Requests {
         session.bytes += bytes.len();
         session.replies.insert(sequence, bytes);
         while let Some(oldest) = self.sessions.get(&id).and_then(Session::over_limit) {
+            mark::hit(Mark::RepliesOverLimit);
             self.trim(id, oldest.saturating_add(1));
         }
     }

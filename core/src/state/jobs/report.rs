@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     limits::REQUEST_BYTES,
+    mark::{self, Mark},
     state::{Turn, records::Tables},
     types::{ExecutorId, Incarnation, JobId, TaskKey},
 };
@@ -22,10 +23,14 @@ pub(crate) fn apply(
 ) {
     let executor = turn.records.tables().fleet.get(id);
     if executor.is_none_or(|executor| executor.incarnation != incarnation.0) {
+        mark::hit(Mark::ReportOfGone);
         return;
     }
     for report in reports {
-        let Some(key) = changes(turn.records.tables(), id, &report) else { continue };
+        let Some(key) = changes(turn.records.tables(), id, &report) else {
+            mark::hit(Mark::ReportOutdated);
+            continue;
+        };
         if report.phase() == AttemptPhase::Ended {
             let end = End { end: report.end(), code: report.code, message: report.message };
             task::ended(turn, &key, end);
@@ -54,6 +59,8 @@ fn changes(tables: &Tables, id: ExecutorId, report: &pb::AttemptReport) -> Optio
     let key = TaskKey { job: JobId::parse(&attempt.job)?, number: attempt.number };
     let task = tables.jobs.task(&key)?;
     if !super::is_held(task.state()) || task.executor != id.0 || task.epoch != attempt.epoch {
+        mark::hit_if(task.executor != id.0, Mark::ReportNotHeld);
+        mark::hit_if(task.executor == id.0 && task.epoch != attempt.epoch, Mark::ReportOldAttempt);
         return None;
     }
     let new = match report.phase() {

@@ -1,7 +1,11 @@
 //! The users' key-value space: what can be done to it.
 
 use super::{Item, Store};
-use crate::{command::Expected, state::Outcome};
+use crate::{
+    command::Expected,
+    mark::{self, Mark},
+    state::Outcome,
+};
 use bytes::Bytes;
 use pb::client_reply::Body;
 use quorate_proto::v1 as pb;
@@ -18,6 +22,7 @@ pub(crate) fn put(store: &mut Store, key: Bytes, value: Bytes) -> Outcome {
 /// Takes a key out.
 pub(crate) fn delete(store: &mut Store, key: &Bytes) -> Outcome {
     let deleted = store.delete(key);
+    mark::hit_if(!deleted, Mark::DeleteNothing);
     Ok(Body::Delete(pb::DeleteReply { revision: store.revision().0, deleted }))
 }
 
@@ -29,6 +34,8 @@ pub(crate) fn compare_and_set(store: &mut Store, key: &Bytes, expected: &Expecte
         Expected::Value(value) => item.is_some_and(|item| item.value == *value),
         Expected::ModRevision(revision) => item.is_some_and(|item| item.mod_revision.0 == *revision),
     };
+    mark::hit_if(!succeeded, Mark::CompareFailed);
+    mark::hit_if(succeeded && matches!(expected, Expected::ModRevision(_)), Mark::CompareRevision);
     if succeeded {
         store.put(key.clone(), value);
     }

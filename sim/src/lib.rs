@@ -16,9 +16,12 @@ pub mod network;
 pub mod oracle;
 pub mod plan;
 pub mod queue;
+pub mod reached;
 pub mod run;
+pub mod seeds;
 #[cfg(madsim)]
 pub mod stack;
+pub mod statistics;
 pub mod summary;
 pub mod wgl;
 pub mod world;

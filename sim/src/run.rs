@@ -3,6 +3,7 @@
 use crate::{
     oracle::{Rule, Violation},
     plan::{Limits, Plan, generate},
+    reached::{self, Hits},
     summary::Summary,
     world::World,
 };
@@ -40,6 +41,8 @@ pub struct Outcome {
     pub looked: BTreeMap<&'static str, u64>,
     /// What happened how often: faults that took effect, messages, outcomes.
     pub counts: BTreeMap<&'static str, u64>,
+    /// Marks that were reached, and how often.
+    pub marks: Hits,
 }
 
 /// Which parts of the product are real.
@@ -98,7 +101,8 @@ pub(crate) fn take_panic() -> Option<String> {
 pub fn run_plan(plan: &Plan, oracles: bool, log: Option<Sink>) -> Outcome {
     let plan = plan.clone();
     let run = AssertUnwindSafe(|| World::new(plan, oracles, log).run());
-    catch_unwind(run).unwrap_or_else(|panic| {
+    reached::clear();
+    let mut outcome = catch_unwind(run).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
         let message = take_panic().or(text).unwrap_or_else(|| "a panic without a text".to_owned());
@@ -106,7 +110,9 @@ pub fn run_plan(plan: &Plan, oracles: bool, log: Option<Sink>) -> Outcome {
             violation: Some(Violation { rule: Rule::Panic, message, time: 0, step: 0 }),
             ..Outcome::default()
         }
-    })
+    });
+    outcome.marks.extend(reached::take());
+    outcome
 }
 
 /// What to run.

@@ -1,9 +1,11 @@
 //! `cargo sim`: runs seeds, and replays what failed. One file a command.
 
 mod level;
+mod marks;
 mod replay;
 mod report;
 mod run;
+mod swarm;
 
 use crate::{
     arguments::seconds,
@@ -31,11 +33,12 @@ const EXAMPLES: &str = "Examples:
   quorate-sim replay 42 --from 3.5      only from 3.5 simulated seconds on
   quorate-sim plan 42 > plan.json       the plan of seed 42
   quorate-sim replay plan.json          run a plan from a file
+  quorate-sim marks --swarm             which places seeds reached, and which faults lead there
 
 The stack level (the real driver, storage, services and client library on a simulated runtime):
   quorate-sim run --level stack --seeds 0..200
 
-Exit codes: 0 clean, 1 a rule did not hold, 2 wrong use, 3 a stall, 4 a crash.";
+Exit codes: 0 clean, 1 a rule did not hold or a mark was not reached, 2 wrong use, 3 a stall, 4 a crash.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -43,6 +46,8 @@ enum Command {
     Run(run::RunArgs),
     /// Runs one seed or plan and prints its event log, its hash, and what failed.
     Replay(replay::ReplayArgs),
+    /// Runs many seeds, and lists the places in the product that they reached, the rarest first.
+    Marks(marks::MarksArgs),
     /// Prints the plan of a seed as JSON.
     Plan {
         /// The seed.
@@ -146,6 +151,7 @@ pub fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Run(args) => run::run_seeds(&args),
         Command::Replay(args) => replay::replay(&args),
+        Command::Marks(args) => marks::marks(&args),
         Command::Plan { seed, limits } => print_plan(seed, &limits),
         Command::Hash { seed, limits } => {
             println!("{:016x}", run_plan(&generate(seed, &limits.limits()), true, None).hash);

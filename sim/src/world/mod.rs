@@ -17,6 +17,7 @@ use crate::{
     oracle::{Ledger, Oracles, Register, Rule},
     plan::Plan,
     queue::Queue,
+    reached::Hits,
     run::{Outcome, Sink},
 };
 use bytes::Bytes;
@@ -341,6 +342,7 @@ impl World {
             steps: self.ledger.step,
             looked: self.ledger.looked(),
             counts: self.counts,
+            marks: Hits::new(),
             violation: self.ledger.violation,
         }
     }

@@ -41,6 +41,7 @@ fn threads_change_nothing() {
     let job = |threads| Job { limits: limits(), ..Job::new(0..SEEDS, threads) };
     let (one, three) = (run(&job(1), |_| ()), run(&job(3), |_| ()));
     assert_eq!((one.hash, one.events, one.counts), (three.hash, three.events, three.counts));
+    assert_eq!(one.marks, three.marks);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use crate::{
     network::Endpoint,
     oracle::{Rule, Violation},
     plan::Plan,
+    reached::{self, Hits},
     run::{Outcome, Sink, take_panic},
     tapes::Tapes,
 };
@@ -43,15 +44,17 @@ pub fn run_plan(plan: &Plan, log: Option<Sink>, verbose: bool, tapes: Option<Tap
                     runtime.block_on(perform(plan, log, tapes, &kept));
                 }
             });
+            reached::clear();
             let panicked = catch_unwind(run).is_err();
-            panicked.then(|| take_panic().unwrap_or_else(|| "a panic without a text".to_owned()))
+            let text = panicked.then(|| take_panic().unwrap_or_else(|| "a panic without a text".to_owned()));
+            (text, reached::take())
         });
-    let panicked = match thread.map(std::thread::JoinHandle::join) {
-        Ok(Ok(panicked)) => panicked,
-        Ok(Err(_)) => Some("the seed's thread panicked".to_owned()),
-        Err(error) => Some(format!("no thread for the seed: {error}")),
+    let (panicked, marks) = match thread.map(std::thread::JoinHandle::join) {
+        Ok(Ok(ended)) => ended,
+        Ok(Err(_)) => (Some("the seed's thread panicked".to_owned()), Hits::new()),
+        Err(error) => (Some(format!("no thread for the seed: {error}")), Hits::new()),
     };
-    outcome(&shared, panicked)
+    Outcome { marks, ..outcome(&shared, panicked) }
 }
 
 struct SimulatedTime;

@@ -309,7 +309,12 @@ impl Node {
     }
 
     pub(super) fn propose_errand(&mut self, errand: Errand, command: Command) {
-        let Ok(index) = self.propose(None, command.clone()) else { return };
+        let Ok(index) = self.propose(None, command.clone()) else {
+            if let Some(lead) = &mut self.lead {
+                lead.not_taken(self.now.time);
+            }
+            return;
+        };
         let events =
             self.lead.as_mut().map(|lead| lead.proposed(errand, &command, index)).unwrap_or_default();
         for event in events {

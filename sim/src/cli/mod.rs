@@ -43,6 +43,7 @@ const EXAMPLES: &str = "Examples:
   quorate-sim replay 42 --tape DIR      also record a tape of each run of each master
   quorate-sim tape master-1.tape        run a tape on the core, and compare
   quorate-sim marks --swarm             which places seeds reached, and which faults lead there
+  quorate-sim bugs raft                 plant the bugs of one layer, and see how soon each is noticed
 
 The stack level (the real driver, storage, services and client library on a simulated runtime):
   quorate-sim run --level stack --seeds 0..200

@@ -7,7 +7,7 @@ use super::{
     shrink,
 };
 use crate::{
-    arguments::{seeds, span},
+    arguments::{length_of_time, seeds},
     repro,
     run::{Job, Level, keep_panics, run},
     summary::Summary,
@@ -26,7 +26,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_parser = seeds)]
     pub(super) seeds: Option<Range<u64>>,
     /// Begin no seed after this time, such as 60s or 5m.
-    #[arg(long, value_parser = span)]
+    #[arg(long, value_parser = length_of_time)]
     pub(super) budget: Option<Duration>,
     /// On how many threads [default: one a core].
     #[arg(long, short)]
@@ -55,7 +55,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(super) no_shrink: bool,
     /// Shrink one failing seed of each broken rule for so long.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = span)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = length_of_time)]
     pub(super) shrink_budget: Duration,
     /// Where the shrunk plans, their logs and their timelines are written.
     #[arg(long, value_name = "DIR", default_value = repro::ROOT)]

@@ -28,8 +28,12 @@ pub fn run_plan(plan: &Plan, log: Option<Sink>, verbose: bool, tapes: Option<Tap
     let (seed, plan) = (plan.seed, plan.clone());
     let shared = Arc::new(OnceLock::new());
     let kept = Arc::clone(&shared);
+    #[cfg(feature = "planted-bugs")]
+    let bug = quorate_core::bug::current();
     let thread =
         std::thread::Builder::new().name(format!("seed {seed}")).stack_size(8 << 20).spawn(move || {
+            #[cfg(feature = "planted-bugs")]
+            quorate_core::bug::plant(bug);
             let run = AssertUnwindSafe(|| {
                 let runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
                 if verbose {

@@ -4,7 +4,8 @@ use super::{Ended, LimitArgs, level::LevelArg, print_failure, shrink::BugArgs};
 use crate::{
     plan::{Plan, generate},
     record::run_recorded,
-    run::{Level, Outcome, Sink, keep_panics, run_plan},
+    run::{Level, Outcome, Sink, keep_panics, run_taped},
+    tapes::Tapes,
     timeline,
 };
 use anyhow::Context;
@@ -66,6 +67,9 @@ pub(super) struct ReplayArgs {
     /// Print messages between masters, writes and heartbeats as well.
     #[arg(long, short)]
     verbose: bool,
+    /// Write a tape of each run of each master into this directory.
+    #[arg(long, value_name = "DIR")]
+    tape: Option<PathBuf>,
     #[command(flatten)]
     bug: BugArgs,
     #[command(flatten)]
@@ -98,7 +102,12 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<Ended> {
     args.bug.plant()?;
     let plan = args.plan.read(&args.limits)?;
     keep_panics();
-    let outcome = run_one(level, &plan, (!args.quiet).then(|| printer(args, level)), args.verbose);
+    let tapes = args.tape.as_ref().map(|_| Tapes::default());
+    let sink = (!args.quiet).then(|| printer(args, level));
+    let outcome = run_one(level, &plan, sink, args.verbose, tapes.clone());
+    if let (Some(directory), Some(tapes)) = (&args.tape, tapes) {
+        println!("{} tapes in {}", tapes.write(directory)?, directory.display());
+    }
     if let Some(path) = &args.timeline {
         draw(args, level, &plan, path)?;
     }
@@ -140,10 +149,10 @@ fn printer(args: &ReplayArgs, level: Level) -> Sink {
 }
 
 #[cfg_attr(not(madsim), allow(unused_variables, reason = "the core logs nothing of its own"))]
-fn run_one(level: Level, plan: &Plan, sink: Option<Sink>, verbose: bool) -> Outcome {
+fn run_one(level: Level, plan: &Plan, sink: Option<Sink>, verbose: bool, tapes: Option<Tapes>) -> Outcome {
     match level {
-        Level::Core => run_plan(plan, true, sink),
+        Level::Core => run_taped(plan, true, sink, tapes),
         #[cfg(madsim)]
-        Level::Stack => crate::stack::run::run_plan(plan, sink, verbose),
+        Level::Stack => crate::stack::run::run_plan(plan, sink, verbose, tapes),
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     oracle::{Rule, Violation},
     plan::Plan,
     run::{Outcome, Sink, take_panic},
+    tapes::Tapes,
 };
 use madsim::runtime::{Handle, Runtime};
 use quorate_net::rt::spawn;
@@ -19,9 +20,10 @@ use std::{
     sync::{Arc, Mutex, OnceLock},
 };
 
-/// Runs a plan on a fresh thread. `log`: where event lines go. `verbose`: also lines of the product's own log.
+/// Runs a plan on a fresh thread. `log`: where event lines go. `verbose`: also lines of the product's own log. `tapes`: where
+/// each run of each master is recorded.
 #[must_use]
-pub fn run_plan(plan: &Plan, log: Option<Sink>, verbose: bool) -> Outcome {
+pub fn run_plan(plan: &Plan, log: Option<Sink>, verbose: bool, tapes: Option<Tapes>) -> Outcome {
     let (seed, plan) = (plan.seed, plan.clone());
     let shared = Arc::new(OnceLock::new());
     let kept = Arc::clone(&shared);
@@ -35,9 +37,10 @@ pub fn run_plan(plan: &Plan, log: Option<Sink>, verbose: bool) -> Outcome {
                         .with_timer(SimulatedTime)
                         .with_ansi(false)
                         .finish();
-                    tracing::subscriber::with_default(lines, || runtime.block_on(perform(plan, log, &kept)));
+                    let run = perform(plan, log, tapes, &kept);
+                    tracing::subscriber::with_default(lines, || runtime.block_on(run));
                 } else {
-                    runtime.block_on(perform(plan, log, &kept));
+                    runtime.block_on(perform(plan, log, tapes, &kept));
                 }
             });
             let panicked = catch_unwind(run).is_err();
@@ -76,6 +79,7 @@ fn outcome(shared: &OnceLock<Arc<Mutex<World>>>, panicked: Option<String>) -> Ou
             machines: world.lines(),
             looked: world.ledger.looked(),
             counts: world.counts.clone(),
+            ..Outcome::default()
         };
     }
     if let (Some(message), None) = (panicked, &outcome.violation) {
@@ -86,8 +90,8 @@ fn outcome(shared: &OnceLock<Arc<Mutex<World>>>, panicked: Option<String>) -> Ou
 }
 
 /// The whole run: machines, faults, workload, and then the settling.
-async fn perform(plan: Plan, log: Option<Sink>, shared: &OnceLock<Arc<Mutex<World>>>) {
-    let stage = Stage::new(plan.clone(), log);
+async fn perform(plan: Plan, log: Option<Sink>, tapes: Option<Tapes>, shared: &OnceLock<Arc<Mutex<World>>>) {
+    let stage = Stage::new(plan.clone(), log, tapes);
     let _ = shared.set(stage.shared());
     let people = build(&stage, &plan);
     let duration = plan.duration_ms * MILLISECOND;

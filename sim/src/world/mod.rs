@@ -1,9 +1,10 @@
 //! A world: everything that a plan names, and the event loop that runs it. No async, one thread, no clock but its own.
 
 mod clients;
-mod describe;
+pub(crate) mod describe;
 mod executors;
 mod faults;
+mod latency;
 mod masters;
 mod processes;
 mod requests;
@@ -11,7 +12,9 @@ mod settle;
 
 use crate::{
     client::Client,
+    cost::Cost,
     executor::Executor,
+    latency::Latency,
     master::Master,
     network::{Endpoint, Network},
     oracle::{Ledger, Oracles, Register, Rule},
@@ -19,6 +22,7 @@ use crate::{
     queue::Queue,
     record::{Actor, Shared},
     run::{Outcome, Sink},
+    tapes::Tapes,
 };
 use bytes::Bytes;
 use core::hash::Hasher;
@@ -149,8 +153,11 @@ pub struct World {
     ledger: Ledger,
     chain: SipHasher13,
     log: Option<Sink>,
+    tapes: Option<Tapes>,
     recorder: Option<Shared>,
     counts: BTreeMap<&'static str, u64>,
+    latency: Latency,
+    cost: Option<Box<Cost>>,
     events: u64,
     storm: (u64, u64),
     serial: u64,
@@ -187,8 +194,11 @@ impl World {
             ledger: Ledger::default(),
             chain: SipHasher13::new(),
             log,
+            tapes: None,
             recorder: None,
             counts: BTreeMap::new(),
+            latency: Latency::default(),
+            cost: None,
             events: 0,
             storm: (0, 0),
             serial: 0,
@@ -197,6 +207,13 @@ impl World {
             finished: false,
             plan,
         }
+    }
+
+    /// Records a tape of each run of each master; that changes nothing of the run.
+    #[must_use]
+    pub fn taped(mut self, tapes: Option<Tapes>) -> Self {
+        self.tapes = tapes;
+        self
     }
 
     /// A recorder writes down what happens; that changes nothing of the run.
@@ -212,6 +229,15 @@ impl World {
     pub fn run(mut self) -> Outcome {
         self.go(u64::MAX);
         self.end()
+    }
+
+    /// The same, and what the safety phase cost.
+    #[must_use]
+    pub fn metered(mut self, cost: Cost) -> (Outcome, Cost) {
+        self.cost = Some(Box::new(cost));
+        self.go(u64::MAX);
+        let cost = self.cost.take().map_or_else(Cost::default, |cost| *cost);
+        (self.end(), cost)
     }
 
     /// The same, unless it is not over after so many events.
@@ -304,8 +330,8 @@ impl World {
             Event::ClientNext { client } => self.client_next(client),
             Event::ClientTimeout { client, attempt } => self.client_timeout(client, attempt),
             Event::ClientRetry { client, attempt } => self.client_retry(client, attempt),
-            Event::FaultBegin { fault } => self.fault_begins(fault),
-            Event::FaultEnd { fault } => self.fault_ends(fault),
+            Event::FaultBegin { fault } => self.watching_the_leader(|world| world.fault_begins(fault)),
+            Event::FaultEnd { fault } => self.watching_the_leader(|world| world.fault_ends(fault)),
             Event::Flap { fault, cut } => self.flap(fault, cut),
             Event::StartMaster { master, run } => self.start_master(master, run),
             Event::StartAgent { executor, run } => self.start_agent(executor, run),
@@ -400,6 +426,7 @@ impl World {
             steps: self.ledger.step,
             looked: self.ledger.looked(),
             counts: self.counts,
+            samples: self.latency.samples,
             violation: self.ledger.violation,
         }
     }

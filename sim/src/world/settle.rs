@@ -18,6 +18,9 @@ const CANCEL_EVERY: u64 = 1_500 * MILLISECOND;
 impl World {
     pub(super) fn settle(&mut self) {
         self.settling = true;
+        if let Some(cost) = &mut self.cost {
+            cost.stop();
+        }
         self.note("settle", || "the faults are over".to_owned());
         self.mark(60, 0, 0, &[]);
         self.cuts.clear();

@@ -1,13 +1,19 @@
 //! `cargo sim replay`: one seed or plan, with everything that happened.
 
-use super::{Ended, LimitArgs, level::LevelArg, print_failure};
+use super::{Ended, LimitArgs, level::LevelArg, print_failure, shrink::BugArgs};
 use crate::{
     plan::{Plan, generate},
-    run::{Level, Outcome, Sink, keep_panics, run_plan},
+    record::run_recorded,
+    run::{Level, Outcome, Sink, keep_panics, run_taped},
+    tapes::Tapes,
+    timeline,
 };
 use anyhow::Context;
 use clap::Args;
-use std::{io::Write, path::PathBuf};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 /// A seed, or the file of a plan.
 #[derive(Clone, Debug)]
@@ -20,6 +26,14 @@ impl Which {
     #[allow(clippy::unnecessary_wraps, reason = "clap asks for it")]
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         Ok(text.parse().map_or_else(|_| Self::File(PathBuf::from(text)), Self::Seed))
+    }
+
+    /// As it has to be given again.
+    fn text(&self) -> String {
+        match self {
+            Self::Seed(seed) => seed.to_string(),
+            Self::File(path) => path.display().to_string(),
+        }
     }
 
     /// The plan that it names.
@@ -44,12 +58,20 @@ pub(super) struct ReplayArgs {
     /// Print events from this simulated second on.
     #[arg(long, default_value_t = 0.0)]
     from: f64,
+    /// Also draw the run: one HTML file that needs nothing else (core level).
+    #[arg(long, value_name = "FILE")]
+    timeline: Option<PathBuf>,
     /// Print no events, only what came of it.
     #[arg(long, short)]
     quiet: bool,
     /// Print messages between masters, writes and heartbeats as well.
     #[arg(long, short)]
     verbose: bool,
+    /// Write a tape of each run of each master into this directory.
+    #[arg(long, value_name = "DIR")]
+    tape: Option<PathBuf>,
+    #[command(flatten)]
+    bug: BugArgs,
     #[command(flatten)]
     level: LevelArg,
     #[command(flatten)]
@@ -61,7 +83,8 @@ fn is_noise(level: Level, line: &str) -> bool {
     match level {
         Level::Core => {
             let kind = line.get(10..19).unwrap_or_default().trim_end();
-            matches!(kind, "send" | "receive" | "write" | "disk") || line.contains(" heartbeat ")
+            matches!(kind, "send" | "receive" | "write" | "disk" | "deadline" | "reply")
+                || line.contains(" heartbeat ")
         }
         #[cfg(madsim)]
         Level::Stack => {
@@ -76,9 +99,18 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<Ended> {
         Ok(level) => level,
         Err(ended) => return Ok(ended),
     };
+    args.bug.plant()?;
     let plan = args.plan.read(&args.limits)?;
     keep_panics();
-    let outcome = run_one(level, &plan, (!args.quiet).then(|| printer(args, level)), args.verbose);
+    let tapes = args.tape.as_ref().map(|_| Tapes::default());
+    let sink = (!args.quiet).then(|| printer(args, level));
+    let outcome = run_one(level, &plan, sink, args.verbose, tapes.clone());
+    if let (Some(directory), Some(tapes)) = (&args.tape, tapes) {
+        println!("{} tapes in {}", tapes.write(directory)?, directory.display());
+    }
+    if let Some(path) = &args.timeline {
+        draw(args, level, &plan, path)?;
+    }
     for machine in &outcome.machines {
         println!("{machine}");
     }
@@ -90,6 +122,14 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<Ended> {
     );
     print_failure(plan.seed, &outcome);
     Ok(outcome.violation.map_or(Ended::Clean, |violation| Ended::of(violation.rule)))
+}
+
+fn draw(args: &ReplayArgs, level: Level, plan: &Plan, path: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(level == Level::Core, "--timeline: only the core level records what it draws");
+    let (outcome, recording) = run_recorded(plan);
+    let command = format!("cargo sim replay {}{}", args.plan.text(), args.limits.text());
+    let page = timeline::page(plan, &outcome, &recording, &command)?;
+    std::fs::write(path, page).with_context(|| format!("--timeline: cannot write {}", path.display()))
 }
 
 /// Prints event lines as they come.
@@ -109,10 +149,10 @@ fn printer(args: &ReplayArgs, level: Level) -> Sink {
 }
 
 #[cfg_attr(not(madsim), allow(unused_variables, reason = "the core logs nothing of its own"))]
-fn run_one(level: Level, plan: &Plan, sink: Option<Sink>, verbose: bool) -> Outcome {
+fn run_one(level: Level, plan: &Plan, sink: Option<Sink>, verbose: bool, tapes: Option<Tapes>) -> Outcome {
     match level {
-        Level::Core => run_plan(plan, true, sink),
+        Level::Core => run_taped(plan, true, sink, tapes),
         #[cfg(madsim)]
-        Level::Stack => crate::stack::run::run_plan(plan, sink, verbose),
+        Level::Stack => crate::stack::run::run_plan(plan, sink, verbose, tapes),
     }
 }

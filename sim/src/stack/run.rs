@@ -9,7 +9,9 @@ use crate::{
     network::Endpoint,
     oracle::{Rule, Violation},
     plan::Plan,
+    reached::{self, Hits},
     run::{Outcome, Sink, take_panic},
+    tapes::Tapes,
 };
 use madsim::runtime::{Handle, Runtime};
 use quorate_net::rt::spawn;
@@ -19,9 +21,10 @@ use std::{
     sync::{Arc, Mutex, OnceLock},
 };
 
-/// Runs a plan on a fresh thread. `log`: where event lines go. `verbose`: also lines of the product's own log.
+/// Runs a plan on a fresh thread. `log`: where event lines go. `verbose`: also lines of the product's own log. `tapes`: where
+/// each run of each master is recorded.
 #[must_use]
-pub fn run_plan(plan: &Plan, log: Option<Sink>, verbose: bool) -> Outcome {
+pub fn run_plan(plan: &Plan, log: Option<Sink>, verbose: bool, tapes: Option<Tapes>) -> Outcome {
     let (seed, plan) = (plan.seed, plan.clone());
     let shared = Arc::new(OnceLock::new());
     let kept = Arc::clone(&shared);
@@ -39,20 +42,23 @@ pub fn run_plan(plan: &Plan, log: Option<Sink>, verbose: bool) -> Outcome {
                         .with_timer(SimulatedTime)
                         .with_ansi(false)
                         .finish();
-                    tracing::subscriber::with_default(lines, || runtime.block_on(perform(plan, log, &kept)));
+                    let run = perform(plan, log, tapes, &kept);
+                    tracing::subscriber::with_default(lines, || runtime.block_on(run));
                 } else {
-                    runtime.block_on(perform(plan, log, &kept));
+                    runtime.block_on(perform(plan, log, tapes, &kept));
                 }
             });
+            reached::clear();
             let panicked = catch_unwind(run).is_err();
-            panicked.then(|| take_panic().unwrap_or_else(|| "a panic without a text".to_owned()))
+            let text = panicked.then(|| take_panic().unwrap_or_else(|| "a panic without a text".to_owned()));
+            (text, reached::take())
         });
-    let panicked = match thread.map(std::thread::JoinHandle::join) {
-        Ok(Ok(panicked)) => panicked,
-        Ok(Err(_)) => Some("the seed's thread panicked".to_owned()),
-        Err(error) => Some(format!("no thread for the seed: {error}")),
+    let (panicked, marks) = match thread.map(std::thread::JoinHandle::join) {
+        Ok(Ok(ended)) => ended,
+        Ok(Err(_)) => (Some("the seed's thread panicked".to_owned()), Hits::new()),
+        Err(error) => (Some(format!("no thread for the seed: {error}")), Hits::new()),
     };
-    outcome(&shared, panicked)
+    Outcome { marks, ..outcome(&shared, panicked) }
 }
 
 struct SimulatedTime;
@@ -80,6 +86,7 @@ fn outcome(shared: &OnceLock<Arc<Mutex<World>>>, panicked: Option<String>) -> Ou
             machines: world.lines(),
             looked: world.ledger.looked(),
             counts: world.counts.clone(),
+            ..Outcome::default()
         };
     }
     if let (Some(message), None) = (panicked, &outcome.violation) {
@@ -90,8 +97,8 @@ fn outcome(shared: &OnceLock<Arc<Mutex<World>>>, panicked: Option<String>) -> Ou
 }
 
 /// The whole run: machines, faults, workload, and then the settling.
-async fn perform(plan: Plan, log: Option<Sink>, shared: &OnceLock<Arc<Mutex<World>>>) {
-    let stage = Stage::new(plan.clone(), log);
+async fn perform(plan: Plan, log: Option<Sink>, tapes: Option<Tapes>, shared: &OnceLock<Arc<Mutex<World>>>) {
+    let stage = Stage::new(plan.clone(), log, tapes);
     let _ = shared.set(stage.shared());
     let people = build(&stage, &plan);
     let duration = plan.duration_ms * MILLISECOND;

@@ -57,8 +57,8 @@ impl Contact {
     }
 
     /// A node takes an input.
-    pub fn takes(&mut self, master: &Master, now: Time, input: &Input) {
-        let place = self.place(usize::from(master.place), master.run, now);
+    pub fn takes(&mut self, (place, run): (usize, u64), now: Time, input: &Input) {
+        let place = self.place(place, run, now);
         place.vote_asked = None;
         match input {
             Input::Peer(envelope) => place.peer(envelope, now),
@@ -79,7 +79,15 @@ impl Contact {
     }
 
     /// A node sends a message.
-    pub fn sends(&mut self, ledger: &mut Ledger, master: &Master, now: Time, envelope: &pb::Envelope, timing: &Timing, majority: usize) {
+    pub fn sends(
+        &mut self,
+        ledger: &mut Ledger,
+        master: &Master,
+        now: Time,
+        envelope: &pb::Envelope,
+        timing: &Timing,
+        majority: usize,
+    ) {
         let place = self.place(usize::from(master.place), master.run, now);
         let Some(body) = &envelope.body else { return };
         if !matches!(body, Body::Hello(_) | Body::Denied(_)) {
@@ -111,7 +119,9 @@ impl Contact {
             Body::VoteReply(reply) if !reply.granted => {
                 let on_disk = master.disk.image.hard_state;
                 let asked = place.vote_asked == Some((NodeId(envelope.to), raft.term()));
-                let led = place.led.is_some_and(|(term, _)| term == raft.term());
+                // Where there is an entry of the term, its leader has been heard, perhaps before a restart.
+                let led = place.led.is_some_and(|(term, _)| term == raft.term())
+                    || raft.term_at(raft.last_index()) == Some(raft.term());
                 let given = on_disk.term == raft.term() && on_disk.vote == Some(NodeId(envelope.to));
                 ledger.hold(Rule::VoteRepeated, !(asked && given && !led && raft.has_vote()), || {
                     format!("node {} refuses a vote to {}; on its disk: {on_disk:?}", master.id, envelope.to)
@@ -122,7 +132,14 @@ impl Contact {
     }
 
     /// After each step of a node.
-    pub fn stepped(&mut self, ledger: &mut Ledger, master: &Master, now: Time, timing: &Timing, majority: usize) {
+    pub fn stepped(
+        &mut self,
+        ledger: &mut Ledger,
+        master: &Master,
+        now: Time,
+        timing: &Timing,
+        majority: usize,
+    ) {
         let place = self.place(usize::from(master.place), master.run, now);
         if now.since(place.stepped) > timing.heartbeat * 2 {
             place.awake_since = now;
@@ -135,7 +152,10 @@ impl Contact {
         if let Some((key, at)) = place.asked.iter().find(|(key, _)| master.requests.contains_key(key)) {
             let waited = now.since((*at).max(awake_since));
             ledger.hold(Rule::Answered, waited <= timing.request_timeout + late, || {
-                format!("node {}: request {key} waits {waited:?}; {:?} is the most", master.id, timing.request_timeout)
+                format!(
+                    "node {}: request {key} waits {waited:?}; {:?} is the most",
+                    master.id, timing.request_timeout
+                )
             });
         }
         if raft.role() != Role::Leader {

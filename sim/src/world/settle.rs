@@ -70,6 +70,11 @@ impl World {
         }
         let apart = self.apart();
         let busy = self.clients.iter().any(|client| client.busy.is_some() || !client.urgent.is_empty());
+        // Who was shut down just before the faults were over ends only then.
+        for at in 0..self.executors.len() {
+            let run = self.executors[at].run;
+            self.start_agent(at as u8, run);
+        }
         let idle = self.executors_apart();
         if open.is_empty() && apart.is_none() && !busy && idle.is_none() && self.begun() {
             self.finished = true;

@@ -196,10 +196,10 @@ impl Place {
         let (from, term) = (NodeId(envelope.from), Term(envelope.term));
         match &envelope.body {
             Some(Body::Hello(_)) => _ = self.greeted.insert(from),
-            Some(Body::Append(_) | Body::Heartbeat(_) | Body::SnapshotChunk(_)) => {
-                if self.led.is_none_or(|(led, _)| led <= term) {
-                    self.led = Some((term, now));
-                }
+            Some(Body::Append(_) | Body::Heartbeat(_) | Body::SnapshotChunk(_))
+                if self.led.is_none_or(|(led, _)| led <= term) =>
+            {
+                self.led = Some((term, now));
             }
             Some(Body::Vote(_)) => self.vote_asked = Some((from, term)),
             _ => {}

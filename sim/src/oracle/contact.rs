@@ -141,7 +141,8 @@ impl Contact {
         majority: usize,
     ) {
         let place = self.place(usize::from(master.place), master.run, now);
-        if now.since(place.stepped) > timing.heartbeat * 2 {
+        // A node forgives others what it missed itself, from a heartbeat on.
+        if now.since(place.stepped) > timing.heartbeat * 9 / 8 {
             place.awake_since = now;
         }
         place.stepped = now;

@@ -26,8 +26,8 @@ struct Place {
     leads: Option<(Term, Time)>,
     /// The newest word of a leader: its term, and when.
     led: Option<(Term, Time)>,
-    /// The newest word of each peer: its term, and when.
-    heard: BTreeMap<NodeId, (Term, Time)>,
+    /// When each peer was last heard in each term: who restarts may come back in an older one.
+    heard: BTreeMap<(NodeId, Term), Time>,
     /// Peers whose handshake it heard.
     greeted: BTreeSet<NodeId>,
     /// Writes that are not done.
@@ -171,7 +171,7 @@ impl Contact {
         place.leads = Some((term, since));
         let from = since.max(awake_since);
         let mut heard: Vec<Time> =
-            place.heard.values().filter(|(of, _)| *of == term).map(|(_, at)| (*at).max(from)).collect();
+            place.heard.iter().filter(|((_, of), _)| *of == term).map(|(_, at)| (*at).max(from)).collect();
         heard.sort_unstable_by(|one, other| other.cmp(one));
         let quorum_at = if majority < 2 { now } else { heard.get(majority - 2).copied().unwrap_or(from) };
         let silent = now.since(quorum_at);
@@ -205,8 +205,6 @@ impl Place {
             Some(Body::Vote(_)) => self.vote_asked = Some((from, term)),
             _ => {}
         }
-        if self.heard.get(&from).is_none_or(|(heard, _)| *heard <= term) {
-            self.heard.insert(from, (term, now));
-        }
+        self.heard.insert((from, term), now);
     }
 }

@@ -1,13 +1,16 @@
 //! One run, and many seeds on a number of threads. What comes of many seeds does not depend on which thread was faster.
 
 use crate::{
+    latency::Samples,
     oracle::{Rule, Violation},
     plan::{Limits, Plan, generate},
     reached::{self, Hits},
     summary::Summary,
+    tapes::Tapes,
     world::World,
 };
 use std::{
+    any::Any,
     cell::RefCell,
     collections::BTreeMap,
     ops::Range,
@@ -43,6 +46,8 @@ pub struct Outcome {
     pub counts: BTreeMap<&'static str, u64>,
     /// Marks that were reached, and how often.
     pub marks: Hits,
+    /// How long things took.
+    pub samples: Samples,
 }
 
 /// Which parts of the product are real.
@@ -66,13 +71,13 @@ impl Level {
         }
     }
 
-    /// Runs a plan on this level. Oracles always look on the stack level.
+    /// Runs a plan on this level. Oracles always look on the stack level. `tapes`: where masters are recorded.
     #[must_use]
-    pub fn run(self, plan: &Plan, oracles: bool, log: Option<Sink>) -> Outcome {
+    pub fn run(self, plan: &Plan, oracles: bool, tapes: Option<Tapes>) -> Outcome {
         match self {
-            Self::Core => run_plan(plan, oracles, log),
+            Self::Core => run_taped(plan, oracles, None, tapes),
             #[cfg(madsim)]
-            Self::Stack => crate::stack::run::run_plan(plan, log, false),
+            Self::Stack => crate::stack::run::run_plan(plan, None, false, tapes),
         }
     }
 }
@@ -99,20 +104,38 @@ pub(crate) fn take_panic() -> Option<String> {
 /// Runs a plan on the core level. A panic is a violation like any other.
 #[must_use]
 pub fn run_plan(plan: &Plan, oracles: bool, log: Option<Sink>) -> Outcome {
+    run_taped(plan, oracles, log, None)
+}
+
+/// The same, and records a tape of each run of each master.
+#[must_use]
+pub fn run_taped(plan: &Plan, oracles: bool, log: Option<Sink>, tapes: Option<Tapes>) -> Outcome {
     let plan = plan.clone();
-    let run = AssertUnwindSafe(|| World::new(plan, oracles, log).run());
+    let run = AssertUnwindSafe(|| World::new(plan, oracles, log).taped(tapes).run());
     reached::clear();
-    let mut outcome = catch_unwind(run).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
-        let message = take_panic().or(text).unwrap_or_else(|| "a panic without a text".to_owned());
-        Outcome {
-            violation: Some(Violation { rule: Rule::Panic, message, time: 0, step: 0 }),
-            ..Outcome::default()
-        }
-    });
+    let mut outcome = catch_unwind(run).unwrap_or_else(crashed);
     outcome.marks.extend(reached::take());
     outcome
+}
+
+/// The same with oracles, unless it is not over after so many events.
+#[must_use]
+pub fn run_within(plan: &Plan, events_max: u64) -> Option<Outcome> {
+    let plan = plan.clone();
+    let run = AssertUnwindSafe(|| World::new(plan, true, None).run_within(events_max));
+    catch_unwind(run).unwrap_or_else(|panic| Some(crashed(panic)))
+}
+
+/// What came of a run that panicked.
+#[allow(clippy::needless_pass_by_value, reason = "it is what catch_unwind gives out")]
+pub(crate) fn crashed(panic: Box<dyn Any + Send>) -> Outcome {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+    let message = take_panic().or(text).unwrap_or_else(|| "a panic without a text".to_owned());
+    Outcome {
+        violation: Some(Violation { rule: Rule::Panic, message, time: 0, step: 0 }),
+        ..Outcome::default()
+    }
 }
 
 /// What to run.
@@ -130,6 +153,8 @@ pub struct Job {
     pub limits: Limits,
     /// Every seed twice: both must be the same, event by event.
     pub twice: bool,
+    /// Every master records its inputs, and each tape is replayed on the core: the outputs must be the same.
+    pub check_tapes: bool,
     /// No seed is begun after this time.
     pub budget: Option<Duration>,
     /// After so many failing seeds no new ones are begun.
@@ -147,6 +172,7 @@ impl Job {
             oracles: true,
             limits: Limits::default(),
             twice: false,
+            check_tapes: false,
             budget: None,
             failures_max: usize::MAX,
         }
@@ -167,11 +193,16 @@ pub fn run(job: &Job, progress: impl Fn(&Summary) + Sync) -> Summary {
                 return;
             }
             let plan = generate(seed, &job.limits);
-            let outcome = job.level.run(&plan, job.oracles, None);
+            let tapes = job.check_tapes.then(Tapes::default);
+            let outcome = job.level.run(&plan, job.oracles, tapes.clone());
+            let checked = tapes.map(|tapes| tapes.check());
             let second = job.twice.then(|| job.level.run(&plan, job.oracles, None).hash);
             let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
             let (summary, last) = &mut *shared;
             summary.add(seed, outcome, second);
+            if let Some(checked) = checked {
+                summary.add_tapes(seed, checked);
+            }
             summary.wall = start.elapsed();
             if summary.failing() >= job.failures_max {
                 stop.store(true, Ordering::Relaxed);

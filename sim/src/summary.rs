@@ -1,6 +1,7 @@
 //! What came of many seeds.
 
 use crate::{
+    latency::Samples,
     oracle::{Rule, Violation},
     plan::FaultKind,
     reached::Marks,
@@ -48,12 +49,18 @@ pub struct Summary {
     pub failures: BTreeMap<u64, Failure>,
     /// Seeds that were not the same twice, with both hashes.
     pub diverged: BTreeMap<u64, (u64, u64)>,
+    /// Tapes that were replayed on the core, and the inputs on them.
+    pub tapes: (u64, u64),
+    /// Seeds with a tape that did not give the same outputs there, and why.
+    pub tapes_differ: BTreeMap<u64, String>,
     /// How many states each oracle looked at.
     pub looked: BTreeMap<&'static str, u64>,
     /// What happened how often.
     pub counts: BTreeMap<&'static str, u64>,
     /// Marks: how often each was hit, and by which seeds.
     pub marks: Marks,
+    /// How long things took.
+    pub samples: Samples,
     /// Of the hashes of all seeds.
     pub hash: u64,
 }
@@ -72,12 +79,21 @@ impl Summary {
         for (name, count) in outcome.counts {
             *self.counts.entry(name).or_default() += count;
         }
+        self.samples.extend(outcome.samples);
         if let Some(second) = second.filter(|&second| second != outcome.hash) {
             self.diverged.insert(seed, (outcome.hash, second));
         }
         if let Some(violation) = outcome.violation {
             let (events, machines) = (outcome.events, outcome.machines);
             self.failures.insert(seed, Failure { violation, events, machines });
+        }
+    }
+
+    /// What came of replaying the tapes of a seed.
+    pub fn add_tapes(&mut self, seed: u64, checked: Result<(u64, u64), String>) {
+        match checked {
+            Ok((tapes, inputs)) => self.tapes = (self.tapes.0 + tapes, self.tapes.1 + inputs),
+            Err(why) => _ = self.tapes_differ.insert(seed, why),
         }
     }
 
@@ -96,7 +112,7 @@ impl Summary {
     /// How many seeds failed.
     #[must_use]
     pub fn failing(&self) -> usize {
-        self.failures.len() + self.diverged.len()
+        self.failures.len() + self.diverged.len() + self.tapes_differ.len()
     }
 
     /// Whether nothing is wrong.
@@ -147,6 +163,16 @@ mod tests {
             summary.groups().iter().map(|group| (group.rule, group.seeds.clone(), group.fastest)).collect();
         assert_eq!(groups, [(Rule::LogMatching, vec![4, 5, 9], 5), (Rule::Panic, vec![2], 2)]);
         assert!(summary.diverged.is_empty() && summary.failing() == 4);
+    }
+
+    #[test]
+    fn a_tape_that_differs_is_a_failure() {
+        let mut summary = Summary::default();
+        summary.add_tapes(1, Ok((3, 70)));
+        summary.add_tapes(2, Ok((1, 5)));
+        assert!(summary.clean() && summary.tapes == (4, 75));
+        summary.add_tapes(3, Err("node 1".to_owned()));
+        assert!(!summary.clean() && summary.failing() == 1);
     }
 
     #[test]

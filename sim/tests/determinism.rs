@@ -68,7 +68,7 @@ fn wrong_use_is_said_and_ends_with_2() {
         (&["run", "--duration", "0"], "is not a number of seconds"),
         (&["replay", "/does/not/exist"], "cannot read"),
         (&["replay"], "required"),
-        (&["run", "--budget", "5"], "is not a length of time"),
+        (&["run", "--budget", "5d"], "is not a time from"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_quorate-sim")).args(args).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -39,6 +39,18 @@ fn seeds_are_clean_and_every_fault_happens() {
 }
 
 #[test]
+fn tapes_of_fifty_seeds_give_the_same_outputs_on_the_core() {
+    keep_panics();
+    let summary = run(&Job { check_tapes: true, ..job(0..50, true) }, |_| ());
+    assert!(summary.clean(), "{:#?}", (summary.tapes_differ, summary.failures));
+    let (tapes, inputs) = summary.tapes;
+    assert!(tapes > 250 && inputs > 100_000, "only {tapes} tapes with {inputs} inputs");
+    let without = run(&job(0..8, true), |_| ());
+    let with = run(&Job { check_tapes: true, ..job(0..8, true) }, |_| ());
+    assert_eq!((with.hash, with.events), (without.hash, without.events), "recording changes a run");
+}
+
+#[test]
 fn without_faults_no_leader_falls_and_no_answer_is_lost() {
     keep_panics();
     let summary = run(&job(0..15, false), |_| ());

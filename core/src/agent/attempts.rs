@@ -2,6 +2,7 @@
 
 use super::{AgentOutput, ProcessEvent};
 use crate::{
+    bug::{self, Bug},
     limits,
     mark::{self, Mark},
     types::{AttemptId, Epoch, Index, TaskKey, Time},
@@ -237,7 +238,8 @@ impl Attempts {
             .collect();
         for id in ready {
             let first = AttemptId { task: id.task.clone(), epoch: Epoch(0) };
-            if self.all.range(first..id.clone()).any(|(_, older)| older.is_live()) {
+            let older_lives = self.all.range(first..id.clone()).any(|(_, older)| older.is_live());
+            if older_lives && !bug::planted(Bug::AgentTwoAtOnce) {
                 mark::hit(Mark::StartWaits);
                 continue;
             }
@@ -259,6 +261,7 @@ impl Attempts {
                 attempt.end(pb::AttemptEnd::Stopped, 0, "stopped before it was started");
                 true
             }
+            Stand::Starting | Stand::Running if bug::planted(Bug::AgentStopIgnored) => false,
             Stand::Starting | Stand::Running => {
                 mark::hit_if(matches!(attempt.stand, Stand::Starting), Mark::StoppedStarting);
                 attempt.stopped = true;
@@ -362,12 +365,14 @@ impl Attempts {
             }
             ProcessEvent::NotStarted { message } => attempt.end(pb::AttemptEnd::NotStarted, 0, &message),
             // What it says of itself after it was asked to end is no result: a command may answer SIGTERM with exit code 0.
-            ProcessEvent::Ended { code, message, .. } if attempt.stopped => {
+            ProcessEvent::Ended { code, message, .. }
+                if attempt.stopped && !bug::planted(Bug::AgentResultAfterStop) =>
+            {
                 attempt.end(pb::AttemptEnd::Stopped, code, &message);
             }
             ProcessEvent::Ended { end, code, message } => attempt.end(end, code, &message),
         }
-        if !attempt.named {
+        if !attempt.named || bug::planted(Bug::AgentForgetsEarly) {
             mark::hit(Mark::EndedUnnamed);
             self.forget(id, outputs);
         }

@@ -7,6 +7,7 @@
 
 use super::{Agent, Stage, desired::attempt_id};
 use crate::{
+    bug::{self, Bug},
     limits,
     mark::{self, Mark},
     types::{AttemptId, ClusterId, ExecutorId, Incarnation, Index, Term, Time},
@@ -77,7 +78,7 @@ impl Agent {
             Stage::Joining(_) | Stage::Fenced { .. } => "not registered".to_owned(),
             Stage::Leaving(_) | Stage::Stopped => "leaving the cluster".to_owned(),
         };
-        if self.past.contains(&called) {
+        if self.past.contains(&called) && !bug::planted(Bug::AgentOtherIncarnation) {
             mark::hit(Mark::CallToFormer);
             return Err(refusal(
                 RefusalCode::Stale,
@@ -85,7 +86,7 @@ impl Agent {
             ));
         }
         if let Stage::Serving(serving) = &self.stage
-            && (serving.executor, serving.incarnation) == called
+            && ((serving.executor, serving.incarnation) == called || bug::planted(Bug::AgentOtherIncarnation))
         {
             mark::hit_if(now >= serving.deadline, Mark::CallWithoutLease);
             return if now < serving.deadline {
@@ -103,7 +104,7 @@ impl Agent {
 
     fn check_term(&mut self, header: &pb::CallHeader) -> Result<(), pb::Refusal> {
         let term = Term(header.term);
-        if term < self.term {
+        if term < self.term && !bug::planted(Bug::AgentStaleTerm) {
             mark::hit(Mark::CallOldTerm);
             let message = format!("term is {term}: a leader of term {} has called", self.term);
             return Err(refusal(RefusalCode::Precondition, message));
@@ -124,7 +125,8 @@ impl Agent {
             ));
         }
         let Stage::Serving(serving) = &self.stage else { return Ok(()) };
-        if !self.attempts.knows(id) && index <= serving.seen && !serving.named.contains(id) {
+        let outdated = index <= serving.seen && !serving.named.contains(id);
+        if !self.attempts.knows(id) && outdated && !bug::planted(Bug::AgentOldCall) {
             mark::hit(Mark::CallUndesired);
             let message =
                 format!("{id} is of index {index}: it was not desired any more at {}", serving.seen);

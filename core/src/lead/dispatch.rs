@@ -2,6 +2,7 @@
 //! desired set of the next heartbeat does. So calls are made once, in bounded number, and an unknown outcome changes nothing.
 
 use crate::{
+    bug::{self, Bug},
     command::Command,
     limits,
     mark::{self, Mark},
@@ -107,7 +108,8 @@ impl Dispatch {
     ) -> Option<(String, pb::ExecutorCall)> {
         let record = state.executor(executor)?;
         let task = state.task(&attempt.task)?;
-        if task.epoch != attempt.epoch.0 || task.executor != executor.0 {
+        let outdated = task.epoch != attempt.epoch.0 || task.executor != executor.0;
+        if outdated && !bug::planted(Bug::JobCallsOutdated) {
             return None;
         }
         let header = Some(pb::CallHeader {
@@ -139,6 +141,10 @@ impl Dispatch {
             return None;
         };
         mark::hit_if(reply.is_none(), Mark::CallUnanswered);
+        if bug::planted(Bug::JobMovedOnUnknown) && reply.is_none() && step != Step::Stop {
+            return Some(Command::AttemptRefused { executor, attempt });
+        }
+        let any = bug::planted(Bug::JobMovedOnRefusal);
         match reply?.body.as_ref()? {
             executor_call_reply::Body::PreDispatch(_) if step == Step::PreDispatch => {
                 self.wanted.insert((Step::Confirm, attempt, executor));
@@ -146,7 +152,7 @@ impl Dispatch {
             }
             // "Never started, never will": the one answer after which a task may move at once.
             executor_call_reply::Body::Refusal(refusal)
-                if refusal.code() == pb::RefusalCode::Stale && step != Step::Stop =>
+                if (refusal.code() == pb::RefusalCode::Stale || any) && step != Step::Stop =>
             {
                 mark::hit(Mark::CallRefusedForGood);
                 Some(Command::AttemptRefused { executor, attempt })

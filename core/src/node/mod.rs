@@ -11,6 +11,7 @@ mod snapshots;
 mod tests;
 
 use crate::{
+    bug::{self, Bug},
     contract::{Config, Input, LogPosition, Output, Reason, Recovered, StopReason},
     fingerprint::Fingerprint,
     identity::{Identity, Standing, Verdict},
@@ -56,6 +57,7 @@ impl Node {
     /// same outputs. Drain [`poll_output`](Self::poll_output) before the first step.
     #[must_use]
     pub fn new(config: Config, recovered: Recovered, seed: u64, now: Now) -> Self {
+        bug::confess();
         let members: std::collections::BTreeSet<_> = config.members.keys().copied().collect();
         let identity =
             Identity::new(config.node, config.storage, members.clone(), recovered.voters, FEATURE_LEVEL);
@@ -216,6 +218,9 @@ impl Node {
     fn deposed(&mut self) {
         if let Some(lead) = self.lead.take() {
             self.calls = lead.call_base();
+        }
+        if bug::planted(Bug::NodeOtherEntry) {
+            return;
         }
         self.fail_leader_waits();
     }

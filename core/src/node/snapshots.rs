@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::{
+    bug::{self, Bug},
     contract::{LogPosition, Output, Snapshot},
     mark::{self, Mark},
     state::State,
@@ -18,8 +19,12 @@ impl Node {
             return;
         }
         let Some(term) = self.raft.term_at(index) else { return };
+        let term = if bug::planted(Bug::SnapshotTermWrong) { self.raft.term() } else { term };
         let at = LogPosition { term, index };
         self.saving = Some(at);
+        if bug::planted(Bug::SnapshotCompactsEarly) {
+            self.raft.compact(at);
+        }
         self.outputs.push_back(Output::SaveSnapshot(Snapshot { at, state: self.state.clone() }));
     }
 
@@ -27,11 +32,16 @@ impl Node {
         if self.saving != Some(at) {
             return;
         }
-        self.saving = None;
+        if !bug::planted(Bug::NodeSnapshotOnce) {
+            self.saving = None;
+        }
         self.saved = self.saved.max(at.index);
         self.raft.snapshot_saved(at);
         // Some entries stay, so that a peer that is a little behind needs no snapshot.
-        let index = Index(at.index.0.saturating_sub(self.config.trailing_entries));
+        let mut index = Index(at.index.0.saturating_sub(self.config.trailing_entries));
+        if bug::planted(Bug::SnapshotCompactsPast) {
+            index = self.state.index();
+        }
         if index >= self.raft.first_index()
             && let Some(term) = self.raft.term_at(index)
         {
@@ -45,6 +55,7 @@ impl Node {
         let whole = state.as_ref().is_some_and(|state| state.index() == at.index);
         if self.raft.snapshot_loaded(at, whole)
             && let Some(state) = state
+            && !bug::planted(Bug::SnapshotNotSwapped)
         {
             mark::hit_if(self.saving.is_some(), Mark::InstalledWhileSaving);
             self.state = *state;

@@ -2,6 +2,7 @@
 
 use super::{Effect, Raft, message::Message, progress::Mode};
 use crate::{
+    bug::{self, Bug},
     contract::LogPosition,
     mark::{self, Mark},
     trace::TraceEvent,
@@ -31,7 +32,7 @@ impl Raft {
         last: bool,
     ) {
         self.hear_leader(from);
-        if at.index <= self.hard_state.commit {
+        if at.index <= self.hard_state.commit && !bug::planted(Bug::SnapshotOlder) {
             mark::hit(Mark::ChunkNotNeeded);
             self.receiving = None;
             self.promise(from, Message::SnapshotReply { index: at.index, next: 0, installed: true });
@@ -42,6 +43,19 @@ impl Raft {
         if number == 0 && !same {
             mark::hit_if(self.receiving.is_some(), Mark::ChunkOfAnother);
             self.receiving = Some(Receiving { from, at, next: 0, busy: false });
+        }
+        if bug::planted(Bug::SnapshotLogFirst) && number == 0 && !same {
+            self.restart_log(at);
+        }
+        if bug::planted(Bug::SnapshotMixed)
+            && let Some(receiving) = &mut self.receiving
+        {
+            receiving.at = at;
+        }
+        if bug::planted(Bug::SnapshotOutOfOrder)
+            && let Some(receiving) = &mut self.receiving
+        {
+            receiving.next = number;
         }
         match &mut self.receiving {
             Some(receiving) if receiving.at == at && receiving.next == number && !receiving.busy => {
@@ -87,7 +101,7 @@ impl Raft {
             return false;
         };
         mark::hit_if(!whole, Mark::SnapshotDamaged);
-        if !whole || at.index <= self.hard_state.commit {
+        if !whole || (at.index <= self.hard_state.commit && !bug::planted(Bug::SnapshotOlder)) {
             let installed = at.index <= self.hard_state.commit;
             self.send(receiving.from, Message::SnapshotReply { index: at.index, next: 0, installed });
             return false;

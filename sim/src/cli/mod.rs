@@ -1,11 +1,17 @@
 //! `cargo sim`: runs seeds, and replays what failed. One file a command.
 
+#[cfg(feature = "planted-bugs")]
+mod bugs;
+mod golden;
+mod latency;
 mod level;
 mod marks;
 mod replay;
 mod report;
 mod run;
+pub(crate) mod shrink;
 mod swarm;
+mod tape;
 
 use crate::{
     arguments::seconds,
@@ -31,9 +37,12 @@ const EXAMPLES: &str = "Examples:
   quorate-sim run --seeds 0..1000       run a thousand seeds on all cores
   quorate-sim replay 42                 run seed 42 again and print what happened
   quorate-sim replay 42 --from 3.5      only from 3.5 simulated seconds on
+  quorate-sim shrink 42                 make the failing seed 42 small, and draw its timeline
   quorate-sim plan 42 > plan.json       the plan of seed 42
   quorate-sim replay plan.json          run a plan from a file
   quorate-sim marks --swarm             which places seeds reached, and which faults lead there
+  quorate-sim replay 42 --tape DIR      also record a tape of each run of each master
+  quorate-sim tape master-1.tape        run a tape on the core, and compare
 
 The stack level (the real driver, storage, services and client library on a simulated runtime):
   quorate-sim run --level stack --seeds 0..200
@@ -48,6 +57,15 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Runs many seeds, and lists the places in the product that they reached, the rarest first.
     Marks(marks::MarksArgs),
+    /// Runs a node's tape on the core and compares what comes out with what came out when it was recorded.
+    Tape(tape::TapeArgs),
+    /// Runs seeds, and prints how long failover, jobs and moved tasks took.
+    Latency(latency::LatencyArgs),
+    /// Makes a failing plan small, and writes it with its log and a timeline into a directory.
+    Shrink(shrink::ShrinkArgs),
+    /// Plants bugs one at a time, and says how soon each is noticed, by what, and under which faults.
+    #[cfg(feature = "planted-bugs")]
+    Bugs(bugs::BugArgs),
     /// Prints the plan of a seed as JSON.
     Plan {
         /// The seed.
@@ -130,7 +148,8 @@ impl Ended {
         let ends: Vec<Self> =
             summary.failures.values().map(|failure| Self::of(failure.violation.rule)).collect();
         let worst = [Self::Violation, Self::Crash, Self::Stall].into_iter().find(|end| ends.contains(end));
-        let diverged = (!summary.diverged.is_empty()).then_some(Self::Violation);
+        let diverged =
+            (!summary.diverged.is_empty() || !summary.tapes_differ.is_empty()).then_some(Self::Violation);
         diverged.or(worst).unwrap_or(Self::Clean)
     }
 
@@ -152,6 +171,11 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run_seeds(&args),
         Command::Replay(args) => replay::replay(&args),
         Command::Marks(args) => marks::marks(&args),
+        Command::Tape(args) => tape::tape(&args),
+        Command::Latency(args) => latency::latency(&args),
+        Command::Shrink(args) => shrink::shrink(&args),
+        #[cfg(feature = "planted-bugs")]
+        Command::Bugs(args) => bugs::bugs(&args),
         Command::Plan { seed, limits } => print_plan(seed, &limits),
         Command::Hash { seed, limits } => {
             println!("{:016x}", run_plan(&generate(seed, &limits.limits()), true, None).hash);

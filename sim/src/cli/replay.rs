@@ -1,9 +1,10 @@
 //! `cargo sim replay`: one seed or plan, with everything that happened.
 
-use super::{Ended, LimitArgs, level::LevelArg, print_failure};
+use super::{Ended, LimitArgs, level::LevelArg, print_failure, shrink::BugArgs};
 use crate::{
     plan::{Plan, generate},
-    run::{Level, Outcome, Sink, keep_panics, run_plan},
+    run::{Level, Outcome, Sink, keep_panics, run_taped},
+    tapes::Tapes,
 };
 use anyhow::Context;
 use clap::Args;
@@ -50,6 +51,11 @@ pub(super) struct ReplayArgs {
     /// Print messages between masters, writes and heartbeats as well.
     #[arg(long, short)]
     verbose: bool,
+    /// Write a tape of each run of each master into this directory.
+    #[arg(long, value_name = "DIR")]
+    tape: Option<PathBuf>,
+    #[command(flatten)]
+    bug: BugArgs,
     #[command(flatten)]
     level: LevelArg,
     #[command(flatten)]
@@ -61,7 +67,8 @@ fn is_noise(level: Level, line: &str) -> bool {
     match level {
         Level::Core => {
             let kind = line.get(10..19).unwrap_or_default().trim_end();
-            matches!(kind, "send" | "receive" | "write" | "disk") || line.contains(" heartbeat ")
+            matches!(kind, "send" | "receive" | "write" | "disk" | "deadline" | "reply")
+                || line.contains(" heartbeat ")
         }
         #[cfg(madsim)]
         Level::Stack => {
@@ -76,9 +83,15 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<Ended> {
         Ok(level) => level,
         Err(ended) => return Ok(ended),
     };
+    args.bug.plant()?;
     let plan = args.plan.read(&args.limits)?;
     keep_panics();
-    let outcome = run_one(level, &plan, (!args.quiet).then(|| printer(args, level)), args.verbose);
+    let tapes = args.tape.as_ref().map(|_| Tapes::default());
+    let sink = (!args.quiet).then(|| printer(args, level));
+    let outcome = run_one(level, &plan, sink, args.verbose, tapes.clone());
+    if let (Some(directory), Some(tapes)) = (&args.tape, tapes) {
+        println!("{} tapes in {}", tapes.write(directory)?, directory.display());
+    }
     for machine in &outcome.machines {
         println!("{machine}");
     }
@@ -109,10 +122,10 @@ fn printer(args: &ReplayArgs, level: Level) -> Sink {
 }
 
 #[cfg_attr(not(madsim), allow(unused_variables, reason = "the core logs nothing of its own"))]
-fn run_one(level: Level, plan: &Plan, sink: Option<Sink>, verbose: bool) -> Outcome {
+fn run_one(level: Level, plan: &Plan, sink: Option<Sink>, verbose: bool, tapes: Option<Tapes>) -> Outcome {
     match level {
-        Level::Core => run_plan(plan, true, sink),
+        Level::Core => run_taped(plan, true, sink, tapes),
         #[cfg(madsim)]
-        Level::Stack => crate::stack::run::run_plan(plan, sink, verbose),
+        Level::Stack => crate::stack::run::run_plan(plan, sink, verbose, tapes),
     }
 }

@@ -37,6 +37,10 @@ pub(super) fn text(summary: &Summary, verbose: bool) {
         summary.failing(),
         summary.hash
     );
+    let (tapes, inputs) = summary.tapes;
+    if tapes > 0 {
+        println!("{tapes} tapes with {inputs} inputs gave the same outputs on the core");
+    }
     if verbose {
         println!("\noracles, and how many states each looked at:");
         for (name, count) in &summary.looked {
@@ -67,6 +71,10 @@ pub(super) fn json(summary: &Summary) -> anyhow::Result<()> {
     for (seed, (first, second)) in &summary.diverged {
         let hashes = [format!("{first:016x}"), format!("{second:016x}")];
         let line = serde_json::json!({ "event": "diverged", "seed": seed, "hashes": hashes });
+        println!("{}", serde_json::to_string(&line)?);
+    }
+    for (seed, why) in &summary.tapes_differ {
+        let line = serde_json::json!({ "event": "tape differs", "seed": seed, "message": why });
         println!("{}", serde_json::to_string(&line)?);
     }
     let group = |group: &Group<'_>| {
@@ -123,6 +131,10 @@ pub(super) fn failures(summary: &Summary, level: Level, limits: &LimitArgs) {
         eprintln!("  seed {seed} has hash {first:016x}, and then {second:016x}");
         eprintln!("  replay:  {command} run --seeds {seed} --check-determinism{}", limits.text());
     }
+    for (seed, why) in &summary.tapes_differ {
+        eprintln!("\nFAILED  same tape, same outputs\n  seed {seed}: {why}");
+        eprintln!("  replay:  {command} replay {seed}{} --tape DIR", limits.text());
+    }
 }
 
 /// A JUnit report: one test case a rule, and one for determinism.
@@ -145,6 +157,11 @@ pub(super) fn junit(summary: &Summary, level: Level, path: &Path) -> anyhow::Res
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
         status.set_message(format!("seeds {:?}", summary.diverged.keys().collect::<Vec<_>>()));
         suite.add_test_case(TestCase::new("same seed, same run", status));
+    }
+    if !summary.tapes_differ.is_empty() {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+        status.set_message(format!("{:?}", summary.tapes_differ));
+        suite.add_test_case(TestCase::new("same tape, same outputs", status));
     }
     report.add_test_suite(suite);
     let text = report.to_string().context("the JUnit report")?;

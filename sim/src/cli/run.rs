@@ -4,9 +4,11 @@ use super::{
     Ended, LimitArgs,
     level::LevelArg,
     report::{self, Format},
+    shrink,
 };
 use crate::{
-    arguments::{length_of_time, seeds},
+    arguments::{seeds, span},
+    repro,
     run::{Job, Level, keep_panics, run},
     summary::Summary,
 };
@@ -24,7 +26,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_parser = seeds)]
     pub(super) seeds: Option<Range<u64>>,
     /// Begin no seed after this time, such as 60s or 5m.
-    #[arg(long, value_parser = length_of_time)]
+    #[arg(long, value_parser = span)]
     pub(super) budget: Option<Duration>,
     /// On how many threads [default: one a core].
     #[arg(long, short)]
@@ -37,6 +39,9 @@ pub(crate) struct RunArgs {
     /// Run each seed twice: both runs must be the same, event by event.
     #[arg(long)]
     pub(super) check_determinism: bool,
+    /// Record a tape of each run of each master, and replay it on the core: the outputs must be the same.
+    #[arg(long)]
+    pub(super) check_tapes: bool,
     /// Begin no more seeds after so many have failed.
     #[arg(long, default_value_t = 20)]
     pub(super) max_failures: usize,
@@ -46,6 +51,15 @@ pub(crate) struct RunArgs {
     /// Also write a JUnit report: one test case a rule.
     #[arg(long, value_name = "FILE")]
     pub(super) junit: Option<PathBuf>,
+    /// Do not shrink what fails.
+    #[arg(long)]
+    pub(super) no_shrink: bool,
+    /// Shrink one failing seed of each broken rule for so long.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = span)]
+    pub(super) shrink_budget: Duration,
+    /// Where the shrunk plans, their logs and their timelines are written.
+    #[arg(long, value_name = "DIR", default_value = repro::ROOT)]
+    pub(super) repro: PathBuf,
     /// Also print how often each oracle looked, and what happened how often.
     #[arg(long, short)]
     pub(super) verbose: bool,
@@ -65,6 +79,7 @@ impl RunArgs {
             oracles: !self.no_oracles,
             limits: self.limits.limits(),
             twice: self.check_determinism,
+            check_tapes: self.check_tapes,
             budget: self.budget,
             failures_max: self.max_failures.max(1),
             ..Job::new(seeds, threads(self.jobs))
@@ -89,6 +104,9 @@ pub(super) fn run_seeds(args: &RunArgs) -> anyhow::Result<Ended> {
         Format::Json => report::json(&summary)?,
     }
     report::failures(&summary, level, &args.limits);
+    if level == Level::Core && !args.no_shrink {
+        shrink::failures(&summary, args)?;
+    }
     if let Some(path) = &args.junit {
         report::junit(&summary, level, path)?;
     }

@@ -3,6 +3,7 @@
 mod fault;
 mod generate;
 mod operation;
+pub mod places;
 
 pub use fault::{Fault, FaultKind};
 pub use generate::{GENERATOR, Limits, generate};

@@ -11,6 +11,7 @@ use crate::{
     plan::Plan,
     reached::{self, Hits},
     run::{Outcome, Sink, take_panic},
+    tapes::Tapes,
 };
 use madsim::runtime::{Handle, Runtime};
 use quorate_net::rt::spawn;
@@ -20,9 +21,10 @@ use std::{
     sync::{Arc, Mutex, OnceLock},
 };
 
-/// Runs a plan on a fresh thread. `log`: where event lines go. `verbose`: also lines of the product's own log.
+/// Runs a plan on a fresh thread. `log`: where event lines go. `verbose`: also lines of the product's own log. `tapes`: where
+/// each run of each master is recorded.
 #[must_use]
-pub fn run_plan(plan: &Plan, log: Option<Sink>, verbose: bool) -> Outcome {
+pub fn run_plan(plan: &Plan, log: Option<Sink>, verbose: bool, tapes: Option<Tapes>) -> Outcome {
     let (seed, plan) = (plan.seed, plan.clone());
     let shared = Arc::new(OnceLock::new());
     let kept = Arc::clone(&shared);
@@ -36,9 +38,10 @@ pub fn run_plan(plan: &Plan, log: Option<Sink>, verbose: bool) -> Outcome {
                         .with_timer(SimulatedTime)
                         .with_ansi(false)
                         .finish();
-                    tracing::subscriber::with_default(lines, || runtime.block_on(perform(plan, log, &kept)));
+                    let run = perform(plan, log, tapes, &kept);
+                    tracing::subscriber::with_default(lines, || runtime.block_on(run));
                 } else {
-                    runtime.block_on(perform(plan, log, &kept));
+                    runtime.block_on(perform(plan, log, tapes, &kept));
                 }
             });
             reached::clear();
@@ -79,7 +82,7 @@ fn outcome(shared: &OnceLock<Arc<Mutex<World>>>, panicked: Option<String>) -> Ou
             machines: world.lines(),
             looked: world.ledger.looked(),
             counts: world.counts.clone(),
-            marks: Hits::new(),
+            ..Outcome::default()
         };
     }
     if let (Some(message), None) = (panicked, &outcome.violation) {
@@ -90,8 +93,8 @@ fn outcome(shared: &OnceLock<Arc<Mutex<World>>>, panicked: Option<String>) -> Ou
 }
 
 /// The whole run: machines, faults, workload, and then the settling.
-async fn perform(plan: Plan, log: Option<Sink>, shared: &OnceLock<Arc<Mutex<World>>>) {
-    let stage = Stage::new(plan.clone(), log);
+async fn perform(plan: Plan, log: Option<Sink>, tapes: Option<Tapes>, shared: &OnceLock<Arc<Mutex<World>>>) {
+    let stage = Stage::new(plan.clone(), log, tapes);
     let _ = shared.set(stage.shared());
     let people = build(&stage, &plan);
     let duration = plan.duration_ms * MILLISECOND;

@@ -9,6 +9,7 @@ use crate::{
     oracle::{Ledger, Rule, Truth},
     plan::Plan,
     run::Sink,
+    tapes::Tapes,
 };
 use core::hash::Hasher;
 use quorate_net::rt::{Duration, Instant, lock, sleep, sleep_until};
@@ -58,6 +59,8 @@ pub(super) struct World {
     pub(super) clients_busy: usize,
     /// What happened how often.
     pub(super) counts: BTreeMap<&'static str, u64>,
+    /// What masters are given, if that is recorded.
+    pub(super) tapes: Option<Tapes>,
     /// Events so far.
     pub(super) events: u64,
     hasher: SipHasher13,
@@ -114,7 +117,7 @@ impl World {
 
 impl Stage {
     /// At the present simulated time, which is its zero.
-    pub(super) fn new(plan: Plan, sink: Option<Sink>) -> Self {
+    pub(super) fn new(plan: Plan, sink: Option<Sink>, tapes: Option<Tapes>) -> Self {
         let masters = MasterMachine::all(&plan);
         let executors = ExecutorMachine::all(&plan);
         let world = World {
@@ -131,6 +134,7 @@ impl Stage {
             settling: false,
             clients_busy: plan.clients.len(),
             counts: BTreeMap::new(),
+            tapes,
             events: 0,
             hasher: SipHasher13::new(),
             sink,

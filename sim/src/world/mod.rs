@@ -1,9 +1,10 @@
 //! A world: everything that a plan names, and the event loop that runs it. No async, one thread, no clock but its own.
 
 mod clients;
-mod describe;
+pub(crate) mod describe;
 mod executors;
 mod faults;
+mod latency;
 mod masters;
 mod processes;
 mod requests;
@@ -11,14 +12,18 @@ mod settle;
 
 use crate::{
     client::Client,
+    cost::Cost,
     executor::Executor,
+    latency::Latency,
     master::Master,
     network::{Endpoint, Network},
     oracle::{Ledger, Oracles, Register, Rule},
     plan::Plan,
     queue::Queue,
     reached::Hits,
+    record::{Actor, Shared},
     run::{Outcome, Sink},
+    tapes::Tapes,
 };
 use bytes::Bytes;
 use core::hash::Hasher;
@@ -149,7 +154,11 @@ pub struct World {
     ledger: Ledger,
     chain: SipHasher13,
     log: Option<Sink>,
+    tapes: Option<Tapes>,
+    recorder: Option<Shared>,
     counts: BTreeMap<&'static str, u64>,
+    latency: Latency,
+    cost: Option<Box<Cost>>,
     events: u64,
     storm: (u64, u64),
     serial: u64,
@@ -186,7 +195,11 @@ impl World {
             ledger: Ledger::default(),
             chain: SipHasher13::new(),
             log,
+            tapes: None,
+            recorder: None,
             counts: BTreeMap::new(),
+            latency: Latency::default(),
+            cost: None,
             events: 0,
             storm: (0, 0),
             serial: 0,
@@ -197,23 +210,71 @@ impl World {
         }
     }
 
+    /// Records a tape of each run of each master; that changes nothing of the run.
+    #[must_use]
+    pub fn taped(mut self, tapes: Option<Tapes>) -> Self {
+        self.tapes = tapes;
+        self
+    }
+
+    /// A recorder writes down what happens; that changes nothing of the run.
+    #[must_use]
+    pub fn recorded(mut self, recorder: Shared) -> Self {
+        recorder.borrow_mut().begin(&self.plan);
+        self.recorder = Some(recorder);
+        self
+    }
+
     /// Runs the plan to its end, or to the first violation.
     #[must_use]
     pub fn run(mut self) -> Outcome {
+        self.go(u64::MAX);
+        self.end()
+    }
+
+    /// The same, and what the safety phase cost.
+    #[must_use]
+    pub fn metered(mut self, cost: Cost) -> (Outcome, Cost) {
+        self.cost = Some(Box::new(cost));
+        self.go(u64::MAX);
+        let cost = self.cost.take().map_or_else(Cost::default, |cost| *cost);
+        (self.end(), cost)
+    }
+
+    /// The same, unless it is not over after so many events.
+    #[must_use]
+    pub fn run_within(mut self, events_max: u64) -> Option<Outcome> {
+        self.go(events_max).then(|| self.end())
+    }
+
+    /// Whether it came to its end.
+    fn go(&mut self, events_max: u64) -> bool {
         self.begin();
-        while let Some((time, event)) = self.queue.pop() {
+        while let Some((time, cause, event)) = self.queue.pop_caused() {
             self.time = time;
             self.events += 1;
             self.ledger.time = time;
             if self.stormy() {
                 break;
             }
+            if self.events > events_max {
+                return false;
+            }
+            if let Some(recorder) = &self.recorder {
+                recorder.borrow_mut().popped(time, cause, &event);
+            }
             self.handle(event);
+            if let Some(recorder) = &self.recorder {
+                recorder.borrow_mut().look(time, &self.masters, &self.executors, &self.clients);
+            }
             if self.finished || self.ledger.violation.is_some() {
                 break;
             }
         }
-        self.end()
+        if let Some(recorder) = &self.recorder {
+            recorder.borrow_mut().finish(&mut self.queue);
+        }
+        true
     }
 
     fn begin(&mut self) {
@@ -270,8 +331,8 @@ impl World {
             Event::ClientNext { client } => self.client_next(client),
             Event::ClientTimeout { client, attempt } => self.client_timeout(client, attempt),
             Event::ClientRetry { client, attempt } => self.client_retry(client, attempt),
-            Event::FaultBegin { fault } => self.fault_begins(fault),
-            Event::FaultEnd { fault } => self.fault_ends(fault),
+            Event::FaultBegin { fault } => self.watching_the_leader(|world| world.fault_begins(fault)),
+            Event::FaultEnd { fault } => self.watching_the_leader(|world| world.fault_ends(fault)),
             Event::Flap { fault, cut } => self.flap(fault, cut),
             Event::StartMaster { master, run } => self.start_master(master, run),
             Event::StartAgent { executor, run } => self.start_agent(executor, run),
@@ -305,15 +366,39 @@ impl World {
         self.chain.write(bytes);
     }
 
+    /// Whether somebody reads the event log.
+    fn watched(&self) -> bool {
+        self.log.is_some() || self.recorder.is_some()
+    }
+
     /// A line of the event log, made only if somebody reads it.
-    fn line(&mut self, who: Endpoint, kind: &str, text: impl FnOnce() -> String) {
+    fn line(&mut self, who: Endpoint, kind: &'static str, text: impl FnOnce() -> String) {
+        if self.watched() {
+            self.tell(who.into(), kind, text());
+        }
+    }
+
+    /// The same for what happens to the whole cluster.
+    fn note(&mut self, kind: &'static str, text: impl FnOnce() -> String) {
+        if self.watched() {
+            self.tell(Actor::Cluster, kind, text());
+        }
+    }
+
+    fn tell(&mut self, who: Actor, kind: &'static str, text: String) {
         if let Some(log) = &mut self.log {
-            let who = match who {
-                Endpoint::Master(place) => format!("node {}", place + 1),
-                Endpoint::Executor(place) => format!("exec {place}"),
-                Endpoint::Client(place) => format!("client {place}"),
-            };
-            log(self.time, &format!("{who:<9} {kind:<9} {}", text()));
+            log(self.time, &format!("{:<9} {kind:<9} {text}", who.to_string()));
+        }
+        if let Some(recorder) = &self.recorder {
+            let id = recorder.borrow_mut().line(who, kind, text, &self.masters);
+            self.queue.set_cause(id);
+        }
+    }
+
+    /// What is put into the queue from here on comes from the input of this step, not from its last output.
+    fn caused_by_input(&mut self) {
+        if let Some(recorder) = &self.recorder {
+            self.queue.set_cause(recorder.borrow().input());
         }
     }
 
@@ -343,6 +428,7 @@ impl World {
             looked: self.ledger.looked(),
             counts: self.counts,
             marks: Hits::new(),
+            samples: self.latency.samples,
             violation: self.ledger.violation,
         }
     }

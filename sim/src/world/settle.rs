@@ -18,9 +18,10 @@ const CANCEL_EVERY: u64 = 1_500 * MILLISECOND;
 impl World {
     pub(super) fn settle(&mut self) {
         self.settling = true;
-        if let Some(log) = &mut self.log {
-            log(self.time, "---       settle    the faults are over");
+        if let Some(cost) = &mut self.cost {
+            cost.stop();
         }
+        self.note("settle", || "the faults are over".to_owned());
         self.mark(60, 0, 0, &[]);
         self.cuts.clear();
         self.network.heal();
@@ -72,9 +73,7 @@ impl World {
         if open.is_empty() && apart.is_none() && !busy && self.begun() {
             self.finished = true;
             self.ledger.hold(Rule::Liveness, true, String::new);
-            if let Some(log) = &mut self.log {
-                log(self.time, "---       whole     every job has ended, all replicas agree");
-            }
+            self.note("whole", || "every job has ended, all replicas agree".to_owned());
             return;
         }
         if since > self.plan.settle_ms * MILLISECOND {

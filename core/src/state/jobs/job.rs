@@ -2,6 +2,7 @@
 
 use super::{is_ended, is_terminal, placement, task};
 use crate::{
+    bug::{self, Bug},
     limits::{EXPIRIES, JOB_ID_TRIES, JOBS, TASKS},
     mark::{self, Mark},
     state::{
@@ -27,7 +28,7 @@ pub(crate) fn submit(turn: &mut Turn<'_>, id: Option<JobId>, specification: pb::
         )));
     }
     let id = match id {
-        Some(id) if turn.records.tables().jobs.job(&id).is_some() => {
+        Some(id) if turn.records.tables().jobs.job(&id).is_some() && !bug::planted(Bug::JobCreatedTwice) => {
             mark::hit(Mark::JobExists);
             return Err(already_exists(format!(
                 "job {id}: there is one of this id; choose another, or delete it"
@@ -57,7 +58,7 @@ pub(crate) fn submit(turn: &mut Turn<'_>, id: Option<JobId>, specification: pb::
 /// Asks for a job to be stopped. Of a job that has ended, the answer is the job as it is.
 pub(crate) fn cancel(turn: &mut Turn<'_>, id: &JobId, timeout_ms: u64) -> Outcome {
     let mut job = find(turn, id)?;
-    if is_terminal(job.state()) {
+    if is_terminal(job.state()) && !bug::planted(Bug::JobCancelRevives) {
         mark::hit_if(job.state() == JobState::Finished, Mark::CancelMeetsFinished);
         mark::hit_if(job.state() == JobState::Failed, Mark::CancelMeetsFailed);
         return reply(turn, id);
@@ -75,7 +76,7 @@ pub(crate) fn cancel(turn: &mut Turn<'_>, id: &JobId, timeout_ms: u64) -> Outcom
     job.set_state(JobState::Canceling);
     job.cancel_deadline_ms = deadline;
     turn.put_job(id, job);
-    cancel_tasks(turn, id, |task| task.executor == 0);
+    cancel_tasks(turn, id, |task| task.executor == 0 || bug::planted(Bug::JobCancelAtOnce));
     settle(turn, id);
     placement::run(turn);
     reply(turn, id)
@@ -85,11 +86,12 @@ pub(crate) fn cancel(turn: &mut Turn<'_>, id: &JobId, timeout_ms: u64) -> Outcom
 pub(crate) fn force(turn: &mut Turn<'_>, ids: &[JobId]) {
     for id in ids.iter().take(EXPIRIES) {
         let Ok(job) = find(turn, id) else { continue };
-        mark::hit_if(
-            job.state() != JobState::Canceling || ClusterTime(job.cancel_deadline_ms) > turn.time,
-            Mark::ForceLate,
-        );
-        if job.state() == JobState::Canceling && ClusterTime(job.cancel_deadline_ms) <= turn.time {
+        let due = ClusterTime(job.cancel_deadline_ms) <= turn.time || bug::planted(Bug::JobForcedEarly);
+        if job.state() == JobState::Canceling && due {
+            mark::hit_if(
+                job.state() != JobState::Canceling || ClusterTime(job.cancel_deadline_ms) > turn.time,
+                Mark::ForceLate,
+            );
             cancel_tasks(turn, id, |_| true);
             settle(turn, id);
         }
@@ -100,7 +102,7 @@ pub(crate) fn force(turn: &mut Turn<'_>, ids: &[JobId]) {
 /// Takes an ended job out, with its tasks.
 pub(crate) fn delete(turn: &mut Turn<'_>, id: &JobId) -> Outcome {
     let job = find(turn, id)?;
-    if !is_terminal(job.state()) {
+    if !is_terminal(job.state()) && !bug::planted(Bug::JobDeletedRunning) {
         mark::hit(Mark::DeleteTooSoon);
         let state = job.state().as_str_name();
         return Err(precondition(format!(
@@ -109,7 +111,9 @@ pub(crate) fn delete(turn: &mut Turn<'_>, id: &JobId) -> Outcome {
     }
     let tasks: Vec<_> = turn.records.tables().jobs.tasks(id, 0).map(|(key, _)| key.clone()).collect();
     for key in tasks {
-        turn.delete(&RecordKey::Task(key));
+        if !bug::planted(Bug::JobTasksLeft) {
+            turn.delete(&RecordKey::Task(key));
+        }
     }
     turn.delete(&RecordKey::Job(id.clone()));
     Ok(Body::DeleteJob(pb::DeleteJobReply {}))

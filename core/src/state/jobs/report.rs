@@ -5,6 +5,7 @@ use super::{
     task::{self, End},
 };
 use crate::{
+    bug::{self, Bug},
     limits::REQUEST_BYTES,
     mark::{self, Mark},
     state::{Turn, records::Tables},
@@ -58,7 +59,8 @@ fn changes(tables: &Tables, id: ExecutorId, report: &pb::AttemptReport) -> Optio
     let attempt = report.attempt.as_ref()?;
     let key = TaskKey { job: JobId::parse(&attempt.job)?, number: attempt.number };
     let task = tables.jobs.task(&key)?;
-    if !super::is_held(task.state()) || task.executor != id.0 || task.epoch != attempt.epoch {
+    let other = task.epoch != attempt.epoch && !bug::planted(Bug::JobReportEpoch);
+    if !super::is_held(task.state()) || task.executor != id.0 || other {
         mark::hit_if(task.executor != id.0, Mark::ReportNotHeld);
         mark::hit_if(task.executor == id.0 && task.epoch != attempt.epoch, Mark::ReportOldAttempt);
         return None;

@@ -27,7 +27,6 @@ pub mod seeds;
 pub mod shrink;
 #[cfg(madsim)]
 pub mod stack;
-pub mod statistics;
 pub mod summary;
 pub mod tapes;
 pub mod timeline;

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod disk;
 pub mod draw;
 pub mod executor;
+pub mod marks;
 pub mod master;
 pub mod network;
 pub mod oracle;

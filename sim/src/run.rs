@@ -1,6 +1,7 @@
 //! Many seeds on a number of threads. Results come in the order of the seeds, whatever thread was faster.
 
 use crate::{
+    marks::SimCounts,
     oracle::{Rule, Violation},
     plan::{Limits, Plan, generate},
     world::{Outcome, Sink, World},
@@ -34,6 +35,8 @@ pub fn run_plan(plan: &Plan, oracles: bool, log: Option<Sink>) -> Outcome {
             machines: Vec::new(),
             looked: BTreeMap::new(),
             counts: BTreeMap::new(),
+            marks: SimCounts::default(),
+            excused: None,
         }
     })
 }
@@ -70,6 +73,10 @@ pub struct Summary {
     pub looked: BTreeMap<&'static str, u64>,
     /// What happened how often.
     pub counts: BTreeMap<&'static str, u64>,
+    /// How often each mark of the simulator was reached.
+    pub marks: SimCounts,
+    /// Seeds that did not become whole and could not, with the reason.
+    pub excused: BTreeMap<u64, String>,
     /// Of the hashes of all seeds.
     pub hash: u64,
 }
@@ -85,6 +92,10 @@ impl Summary {
         }
         for (name, count) in outcome.counts {
             *self.counts.entry(name).or_default() += count;
+        }
+        self.marks.add(&outcome.marks);
+        if let Some(reason) = outcome.excused {
+            self.excused.insert(seed, reason);
         }
         if let Some(violation) = outcome.violation {
             self.failures.insert(seed, violation);

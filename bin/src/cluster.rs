@@ -7,12 +7,13 @@ use crate::{
 use bytes::Bytes;
 use futures::{StreamExt as _, future::BoxFuture, stream::BoxStream};
 use quorate_core::agent::AgentConfig;
-pub(crate) use quorate_net::client::Expected;
 use quorate_net::{
     Client, ClientError, ClientOptions, ServerConfig, ServerError,
     agent::{AgentError, AgentRuntimeConfig, GuardCommand, MasterLink},
     client::ClientStream,
+    tape::TapeOptions,
 };
+pub(crate) use quorate_net::{client::Expected, limits::TAPE_BYTES};
 use quorate_proto::v1 as pb;
 use std::{
     net::{SocketAddr, ToSocketAddrs as _},
@@ -189,6 +190,7 @@ pub(crate) async fn run_master(
         peer_listen: settings.listen_peer.clone(),
         client_listen: settings.listen_client.clone(),
         insecure: settings.insecure,
+        tape: settings.tape.clone().map(|file| TapeOptions { file, limit: settings.tape_limit }),
     };
     quorate_net::run_server(config, stop).await.map_err(Failure::from)
 }
@@ -198,6 +200,9 @@ impl From<ServerError> for Failure {
         let message = error.to_string();
         match error {
             ServerError::Config(_) | ServerError::NotLoopback { .. } => Self::usage(message),
+            ServerError::Tape { .. } => {
+                Self::usage(message).with_next("name a file in a directory that is there and can be written")
+            }
             ServerError::Listen { field, .. } => Self::refused(message).with_next(format!(
                 "end the process that listens there, or choose another address with {field}"
             )),

@@ -98,10 +98,15 @@ pub(crate) fn pack(value: &impl Serialize) -> Vec<u8> {
     bincode::serde::encode_to_vec(value, configuration()).expect("numbers, strings and bytes always encode")
 }
 
+/// The fields at the front of these bytes, and how many bytes they take.
+pub(crate) fn unpack_front<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), CodecError> {
+    bincode::serde::decode_from_slice(bytes, configuration())
+        .map_err(|error| CodecError(format!("payload of {} bytes: {error}", bytes.len())))
+}
+
 /// The fields in these bytes; all of the bytes.
 pub(crate) fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
-    let (value, used) = bincode::serde::decode_from_slice(bytes, configuration())
-        .map_err(|error| CodecError(format!("payload of {} bytes: {error}", bytes.len())))?;
+    let (value, used) = unpack_front(bytes)?;
     if used != bytes.len() {
         return Err(CodecError(format!(
             "payload of {} bytes: only {used} of them have a meaning",

@@ -68,7 +68,7 @@
 //! [`raft`] is consensus over opaque bytes and knows no command. [`state`] is the replicated state machine, and
 //! [`state::State::apply`] the only code that changes it. [`lead`] is what only a leader does, and forgets when it is deposed.
 //! [`identity`] keeps directories that forgot something from voting. [`node`] puts these together and holds no rule of its
-//! own. [`agent`] is the executor's side.
+//! own. [`agent`] is the executor's side. [`tape`] takes down what a node was given, and replays it.
 
 pub mod agent;
 pub mod bug;
@@ -85,6 +85,7 @@ pub mod node;
 pub mod raft;
 pub mod random;
 pub mod state;
+pub mod tape;
 pub mod trace;
 pub mod types;
 

@@ -30,6 +30,8 @@ pub const WAL_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 pub const WAL_RECORD_BYTES: usize = ENTRY_BYTES + APPEND_BYTES;
 /// Snapshots kept on disk: the newest, and the one that a peer may still be reading.
 pub const SNAPSHOTS_KEPT: usize = 2;
+/// One record of a tape, in bytes: the largest input is a request that is over its own limit, and is refused.
+pub const TAPE_RECORD_BYTES: usize = 8 * 1024 * 1024;
 /// Voters of a cluster.
 pub const VOTERS: usize = 9;
 

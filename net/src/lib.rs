@@ -11,6 +11,7 @@ pub mod limits;
 pub mod rt;
 pub mod server;
 pub mod storage;
+pub mod tape;
 
 mod driver;
 mod peers;

@@ -35,6 +35,17 @@ pub const PEER_ALIVE: Duration = Duration::from_millis(300);
 /// A stream whose receiver says nothing so long is given up.
 pub const PEER_SILENCE: Duration = Duration::from_millis(1_500);
 
+/// Steps of a node that wait to be written to its tape.
+pub const TAPE_QUEUE: usize = 16 * 1024;
+/// What those steps hold at most, in bytes.
+pub const TAPE_QUEUE_BYTES: usize = 64 * 1024 * 1024;
+/// A tape's file when no limit is given, in bytes.
+pub const TAPE_BYTES: u64 = 1024 * 1024 * 1024;
+/// Tapes of one name: the file, and its numbers.
+pub const TAPE_FILES: usize = 64;
+/// How long a server that ends waits for its tape.
+pub const TAPE_FLUSH: Duration = Duration::from_secs(5);
+
 /// What the client port decodes at most, in bytes. Above [`REQUEST_BYTES`] the answer names that limit; above this one the
 /// transport's own answer does.
 pub const DECODE_BYTES: usize = 4 * REQUEST_BYTES;

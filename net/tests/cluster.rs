@@ -64,6 +64,7 @@ impl Cluster {
             peer_listen: self.members[&node].peer.clone(),
             client_listen: self.members[&node].client.clone(),
             insecure: false,
+            tape: None,
         }
     }
 

@@ -48,7 +48,9 @@ fn machine(id: u64) -> NodeHandle {
             let peer_listener = Listener::bind(&member.peer).await.unwrap();
             let client_listener = Listener::bind(&member.client).await.unwrap();
             let (snapshots, seed) = (log.snapshots(), id);
-            let parts = NodeParts { config, recovered, seed, log, snapshots, peer_listener, client_listener };
+            let tape = None;
+            let parts =
+                NodeParts { config, recovered, seed, log, snapshots, peer_listener, client_listener, tape };
             let mut node = start_node(parts).unwrap();
             panic!("stopped: {:?}", node.stopped().await);
         }

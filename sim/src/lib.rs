@@ -5,20 +5,29 @@
 //! gives the same run, event by event, and the same hash, everywhere.
 
 pub mod arguments;
+pub mod bugs;
 pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod cost;
 pub mod disk;
 pub mod draw;
 pub mod executor;
+pub mod latency;
 pub mod marks;
 pub mod master;
 pub mod network;
 pub mod oracle;
 pub mod plan;
 pub mod queue;
+pub mod record;
+pub mod repro;
 pub mod run;
+pub mod shrink;
 #[cfg(madsim)]
 pub mod stack;
+pub mod summary;
+pub mod tapes;
+pub mod timeline;
 pub mod wgl;
 pub mod world;

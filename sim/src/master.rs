@@ -4,11 +4,13 @@ use crate::{
     clock::Clock,
     disk::{Disk, Image},
     plan::{MastersPlan, Plan},
+    tapes::TapeSink,
     world::{DiskEvent, Origin},
 };
 use quorate_core::{
     Input, Node,
     contract::{Config, MemberAddress},
+    tape::TapeWriter,
     types::{CallKey, ClusterId, NodeId, RequestKey, StorageId, Term},
 };
 use quorate_proto::v1 as pb;
@@ -40,6 +42,8 @@ pub struct Master {
     pub storage: StorageId,
     /// `None`: no process.
     pub node: Option<Node>,
+    /// What this run is given and gives, if that is recorded.
+    pub tape: Option<TapeWriter<TapeSink>>,
     /// How often it was started.
     pub run: u64,
     /// Pauses that are on.
@@ -105,6 +109,7 @@ impl Master {
             id: NodeId(id),
             storage: StorageId(100 + id),
             node: None,
+            tape: None,
             run: 0,
             pauses: 0,
             gone: false,
@@ -182,6 +187,7 @@ impl Master {
     /// Forgets everything that was only in memory. Gives back the requests that will never be answered.
     pub fn stop(&mut self) -> BTreeMap<RequestKey, Waiting> {
         self.node = None;
+        self.tape = None;
         self.held.clear();
         self.hung.clear();
         self.busy_until = 0;

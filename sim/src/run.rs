@@ -1,44 +1,140 @@
-//! Many seeds on a number of threads. Results come in the order of the seeds, whatever thread was faster.
+//! One run, and many seeds on a number of threads. What comes of many seeds does not depend on which thread was faster.
 
 use crate::{
+    latency::Samples,
     marks::SimCounts,
     oracle::{Rule, Violation},
     plan::{Limits, Plan, generate},
-    world::{Outcome, Sink, World},
+    summary::Summary,
+    tapes::Tapes,
+    world::World,
 };
 use std::{
+    any::Any,
+    cell::RefCell,
     collections::BTreeMap,
     ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Mutex,
+        Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
-/// Runs a plan. A panic is a violation like any other.
+/// Takes the event log: a line and its true time in nanoseconds.
+pub type Sink = Box<dyn FnMut(u64, &str) + Send>;
+
+/// How a run ended.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The rule that did not hold.
+    pub violation: Option<Violation>,
+    /// A chain over every event and every output.
+    pub hash: u64,
+    /// Simulated time, nanoseconds.
+    pub time: u64,
+    /// Events.
+    pub events: u64,
+    /// Steps of masters and agents.
+    pub steps: u64,
+    /// One line a machine.
+    pub machines: Vec<String>,
+    /// How many states each oracle looked at.
+    pub looked: BTreeMap<&'static str, u64>,
+    /// What happened how often: faults that took effect, messages, outcomes.
+    pub counts: BTreeMap<&'static str, u64>,
+    /// How often each mark of the simulator was reached.
+    pub marks: SimCounts,
+    /// The cluster did not become whole, and could not: why.
+    pub excused: Option<String>,
+    /// How long things took.
+    pub samples: Samples,
+}
+
+/// Which parts of the product are real.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// The cores, in a plain event loop.
+    Core,
+    /// Driver, storage, services and client library as well, on a simulated runtime.
+    #[cfg(madsim)]
+    Stack,
+}
+
+impl Level {
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Core => "core",
+            #[cfg(madsim)]
+            Self::Stack => "stack",
+        }
+    }
+
+    /// Runs a plan on this level. Oracles always look on the stack level. `tapes`: where masters are recorded.
+    #[must_use]
+    pub fn run(self, plan: &Plan, oracles: bool, tapes: Option<Tapes>) -> Outcome {
+        match self {
+            Self::Core => run_taped(plan, oracles, None, tapes),
+            #[cfg(madsim)]
+            Self::Stack => crate::stack::run::run_plan(plan, None, false, tapes),
+        }
+    }
+}
+
+thread_local! {
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Keeps where a panic came from, and prints nothing: a panic is a violation like any other.
+pub fn keep_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let text = panic.to_string();
+        PANIC.with(|kept| {
+            kept.borrow_mut().get_or_insert(text);
+        });
+    }));
+}
+
+/// The first panic of this thread since the last one was taken.
+pub(crate) fn take_panic() -> Option<String> {
+    PANIC.with(|kept| kept.borrow_mut().take())
+}
+
+/// Runs a plan on the core level. A panic is a violation like any other.
 #[must_use]
 pub fn run_plan(plan: &Plan, oracles: bool, log: Option<Sink>) -> Outcome {
+    run_taped(plan, oracles, log, None)
+}
+
+/// The same, and records a tape of each run of each master.
+#[must_use]
+pub fn run_taped(plan: &Plan, oracles: bool, log: Option<Sink>, tapes: Option<Tapes>) -> Outcome {
     let plan = plan.clone();
-    let run = AssertUnwindSafe(|| World::new(plan, oracles, log).run());
-    catch_unwind(run).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
-        let message = text.unwrap_or_else(|| "a panic without a text".to_owned());
-        Outcome {
-            violation: Some(Violation { rule: Rule::Panic, message, time: 0, step: 0 }),
-            hash: 0,
-            time: 0,
-            events: 0,
-            steps: 0,
-            machines: Vec::new(),
-            looked: BTreeMap::new(),
-            counts: BTreeMap::new(),
-            marks: SimCounts::default(),
-            excused: None,
-        }
-    })
+    let run = AssertUnwindSafe(|| World::new(plan, oracles, log).taped(tapes).run());
+    catch_unwind(run).unwrap_or_else(crashed)
+}
+
+/// The same with oracles, unless it is not over after so many events.
+#[must_use]
+pub fn run_within(plan: &Plan, events_max: u64) -> Option<Outcome> {
+    let plan = plan.clone();
+    let run = AssertUnwindSafe(|| World::new(plan, true, None).run_within(events_max));
+    catch_unwind(run).unwrap_or_else(|panic| Some(crashed(panic)))
+}
+
+/// What came of a run that panicked.
+#[allow(clippy::needless_pass_by_value, reason = "it is what catch_unwind gives out")]
+pub(crate) fn crashed(panic: Box<dyn Any + Send>) -> Outcome {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+    let message = take_panic().or(text).unwrap_or_else(|| "a panic without a text".to_owned());
+    Outcome {
+        violation: Some(Violation { rule: Rule::Panic, message, time: 0, step: 0 }),
+        ..Outcome::default()
+    }
 }
 
 /// What to run.
@@ -48,104 +144,80 @@ pub struct Job {
     pub seeds: Range<u64>,
     /// On so many threads.
     pub threads: usize,
+    /// On which level.
+    pub level: Level,
     /// Whether oracles look.
     pub oracles: bool,
     /// What plans stay within.
     pub limits: Limits,
+    /// Every seed twice: both must be the same, event by event.
+    pub twice: bool,
+    /// Every master records its inputs, and each tape is replayed on the core: the outputs must be the same.
+    pub check_tapes: bool,
+    /// No seed is begun after this time.
+    pub budget: Option<Duration>,
     /// After so many failing seeds no new ones are begun.
     pub failures_max: usize,
 }
 
-/// What came of it.
-#[derive(Clone, Debug, Default)]
-pub struct Summary {
-    /// Seeds that were run.
-    pub seeds: u64,
-    /// Simulated time, nanoseconds.
-    pub simulated: u128,
-    /// Events.
-    pub events: u64,
-    /// Wall time.
-    pub wall: Duration,
-    /// The violation of each failing seed.
-    pub failures: BTreeMap<u64, Violation>,
-    /// How many states each oracle looked at.
-    pub looked: BTreeMap<&'static str, u64>,
-    /// What happened how often.
-    pub counts: BTreeMap<&'static str, u64>,
-    /// How often each mark of the simulator was reached.
-    pub marks: SimCounts,
-    /// Seeds that did not become whole and could not, with the reason.
-    pub excused: BTreeMap<u64, String>,
-    /// Of the hashes of all seeds.
-    pub hash: u64,
-}
-
-impl Summary {
-    fn add(&mut self, seed: u64, outcome: Outcome) {
-        self.seeds += 1;
-        self.simulated += u128::from(outcome.time);
-        self.events += outcome.events;
-        self.hash = self.hash.wrapping_add(quorate_core::random::mix(outcome.hash ^ seed));
-        for (name, count) in outcome.looked {
-            *self.looked.entry(name).or_default() += count;
-        }
-        for (name, count) in outcome.counts {
-            *self.counts.entry(name).or_default() += count;
-        }
-        self.marks.add(&outcome.marks);
-        if let Some(reason) = outcome.excused {
-            self.excused.insert(seed, reason);
-        }
-        if let Some(violation) = outcome.violation {
-            self.failures.insert(seed, violation);
-        }
-    }
-
-    /// Simulated seconds.
+impl Job {
+    /// All of these seeds, with oracles, on the core level and a number of threads.
     #[must_use]
-    pub fn simulated_seconds(&self) -> f64 {
-        self.simulated as f64 / 1e9
+    pub fn new(seeds: Range<u64>, threads: usize) -> Self {
+        Self {
+            seeds,
+            threads,
+            level: Level::Core,
+            oracles: true,
+            limits: Limits::default(),
+            twice: false,
+            check_tapes: false,
+            budget: None,
+            failures_max: usize::MAX,
+        }
     }
 }
 
 /// Runs all seeds; `progress` is told from time to time.
 pub fn run(job: &Job, progress: impl Fn(&Summary) + Sync) -> Summary {
+    const TELL: Duration = Duration::from_millis(200);
     let start = Instant::now();
     let next = AtomicU64::new(job.seeds.start);
     let stop = AtomicBool::new(false);
     let shared = Mutex::new((Summary::default(), start));
+    let one = || {
+        while !stop.load(Ordering::Relaxed) && job.budget.is_none_or(|budget| start.elapsed() < budget) {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= job.seeds.end {
+                return;
+            }
+            let plan = generate(seed, &job.limits);
+            let tapes = job.check_tapes.then(Tapes::default);
+            let outcome = job.level.run(&plan, job.oracles, tapes.clone());
+            let checked = tapes.map(|tapes| tapes.check());
+            let second = job.twice.then(|| job.level.run(&plan, job.oracles, None).hash);
+            let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+            let (summary, last) = &mut *shared;
+            summary.add(seed, outcome, second);
+            if let Some(checked) = checked {
+                summary.add_tapes(seed, checked);
+            }
+            summary.wall = start.elapsed();
+            if summary.failing() >= job.failures_max {
+                stop.store(true, Ordering::Relaxed);
+            }
+            if last.elapsed() > TELL {
+                *last = Instant::now();
+                progress(summary);
+            }
+        }
+    };
     std::thread::scope(|scope| {
         for _ in 0..job.threads.max(1) {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= job.seeds.end || stop.load(Ordering::Relaxed) {
-                        return;
-                    }
-                    let outcome = run_plan(&generate(seed, &job.limits), job.oracles, None);
-                    let mut shared = match shared.lock() {
-                        Ok(shared) => shared,
-                        Err(poisoned) => poisoned.into_inner(),
-                    };
-                    let (summary, last) = &mut *shared;
-                    summary.add(seed, outcome);
-                    summary.wall = start.elapsed();
-                    if summary.failures.len() >= job.failures_max {
-                        stop.store(true, Ordering::Relaxed);
-                    }
-                    if last.elapsed() > Duration::from_millis(200) {
-                        *last = Instant::now();
-                        progress(summary);
-                    }
-                }
-            });
+            scope.spawn(one);
         }
     });
-    let mut summary = match shared.into_inner() {
-        Ok((summary, _)) => summary,
-        Err(poisoned) => poisoned.into_inner().0,
-    };
+    let (mut summary, _) = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
     summary.wall = start.elapsed();
     summary
 }

@@ -38,8 +38,7 @@ fn neither_the_log_nor_the_oracles_change_a_run() {
 
 #[test]
 fn threads_change_nothing() {
-    let job =
-        |threads| Job { seeds: 0..SEEDS, threads, oracles: true, limits: limits(), failures_max: 1_000 };
+    let job = |threads| Job { limits: limits(), ..Job::new(0..SEEDS, threads) };
     let (one, three) = (run(&job(1), |_| ()), run(&job(3), |_| ()));
     assert_eq!((one.hash, one.events, one.counts), (three.hash, three.events, three.counts));
 }
@@ -68,10 +67,34 @@ fn wrong_use_is_said_and_ends_with_2() {
         (&["run", "--duration", "0"], "is not a number of seconds"),
         (&["replay", "/does/not/exist"], "cannot read"),
         (&["replay"], "required"),
+        (&["run", "--budget", "5d"], "is not a time from"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_quorate-sim")).args(args).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{args:?}: {error}");
         assert!(error.contains(says), "{args:?}: {error}");
     }
+}
+
+#[test]
+fn scripts_and_ci_get_their_reports() {
+    let directory = std::env::temp_dir().join(format!("quorate-sim-report-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = directory.join("junit.xml");
+    let output = Command::new(env!("CARGO_BIN_EXE_quorate-sim"))
+        .args(["run", "--seeds", "0..3", "--duration", "3..4", "-o", "json", "--junit"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines: Vec<serde_json::Value> = output
+        .stdout
+        .split(|&byte| byte == b'\n')
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .collect();
+    assert_eq!(lines.len(), 1);
+    assert_eq!((&lines[0]["event"], &lines[0]["seeds"]), (&"summary".into(), &3.into()));
+    let report = std::fs::read_to_string(&file).unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
+    assert!(report.contains("G2 log matching") && report.contains(r#"failures="0""#), "{report}");
 }

@@ -7,7 +7,7 @@ use quorate_sim::{
 
 #[test]
 fn seeds_are_clean_and_every_oracle_looks() {
-    let job = Job { seeds: 0..60, threads: 2, oracles: true, limits: Limits::default(), failures_max: 1_000 };
+    let job = Job::new(0..60, 2);
     let summary = run(&job, |_| ());
     assert!(summary.failures.is_empty(), "{:#?}", summary.failures);
     let idle: Vec<_> = summary
@@ -26,7 +26,7 @@ fn seeds_are_clean_and_every_oracle_looks() {
 #[test]
 fn without_faults_no_leader_falls_and_no_answer_is_lost() {
     let limits = Limits { duration_min_ms: 5_000, duration_max_ms: 8_000, faults: false };
-    let job = Job { seeds: 0..20, threads: 2, oracles: true, limits, failures_max: 1_000 };
+    let job = Job { limits, ..Job::new(0..20, 2) };
     let summary = run(&job, |_| ());
     assert!(summary.failures.is_empty(), "{:#?}", summary.failures);
     assert_eq!(summary.counts.get("unknown"), None, "{:?}", summary.counts);

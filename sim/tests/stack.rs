@@ -3,12 +3,12 @@
 
 use quorate_sim::{
     plan::Limits,
-    stack::run::{Job, keep_panics, run},
+    run::{Job, Level, keep_panics, run},
 };
 
 fn job(seeds: core::ops::Range<u64>, faults: bool) -> Job {
     let limits = Limits { duration_min_ms: 5_000, duration_max_ms: 12_000, faults };
-    Job { seeds, threads: 2, limits, twice: false, failures_max: 1_000 }
+    Job { level: Level::Stack, limits, ..Job::new(seeds, 2) }
 }
 
 #[test]
@@ -36,6 +36,18 @@ fn seeds_are_clean_and_every_fault_happens() {
     for rule in ["G1 one leader a term", "G5 keys are linearizable", "G6 equal state at equal index"] {
         assert!(summary.looked[rule] > 0, "{rule} was never looked at");
     }
+}
+
+#[test]
+fn tapes_of_fifty_seeds_give_the_same_outputs_on_the_core() {
+    keep_panics();
+    let summary = run(&Job { check_tapes: true, ..job(0..50, true) }, |_| ());
+    assert!(summary.clean(), "{:#?}", (summary.tapes_differ, summary.failures));
+    let (tapes, inputs) = summary.tapes;
+    assert!(tapes > 250 && inputs > 100_000, "only {tapes} tapes with {inputs} inputs");
+    let without = run(&job(0..8, true), |_| ());
+    let with = run(&Job { check_tapes: true, ..job(0..8, true) }, |_| ());
+    assert_eq!((with.hash, with.events), (without.hash, without.events), "recording changes a run");
 }
 
 #[test]

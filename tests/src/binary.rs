@@ -7,6 +7,7 @@ use std::{
 };
 
 static BINARY: OnceLock<PathBuf> = OnceLock::new();
+static SIMULATOR: OnceLock<PathBuf> = OnceLock::new();
 
 /// The `quorate` that `QUORATE_BIN` names; without it, one that is built in release mode, once.
 ///
@@ -15,8 +16,24 @@ static BINARY: OnceLock<PathBuf> = OnceLock::new();
 #[must_use]
 pub fn binary() -> &'static Path {
     BINARY.get_or_init(|| {
-        let path = std::env::var_os("QUORATE_BIN").map_or_else(build, PathBuf::from);
+        let words = ["--release", "--package", "quorate", "--bin", "quorate"];
+        let path = std::env::var_os("QUORATE_BIN").map_or_else(|| build(&words), PathBuf::from);
         assert!(path.is_file(), "QUORATE_BIN is {}: there is no such file", path.display());
+        path
+    })
+}
+
+/// The `quorate-sim` that `QUORATE_SIM_BIN` names; without it, one that is built as `cargo sim` builds it, once.
+///
+/// # Panics
+/// If it cannot be built, or is not there.
+#[must_use]
+pub fn simulator() -> &'static Path {
+    SIMULATOR.get_or_init(|| {
+        let words = ["--profile", "sim", "--package", "quorate-sim", "--features", "planted-bugs"];
+        let words = [&words[..], &["--bin", "quorate-sim"]].concat();
+        let path = std::env::var_os("QUORATE_SIM_BIN").map_or_else(|| build(&words), PathBuf::from);
+        assert!(path.is_file(), "QUORATE_SIM_BIN is {}: there is no such file", path.display());
         path
     })
 }
@@ -26,15 +43,17 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are a folder of the workspace")
 }
 
-fn build() -> PathBuf {
+fn build(words: &[&str]) -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
-        .args(["build", "--release", "--package", "quorate", "--bin", "quorate", "--message-format", "json"])
+        .arg("build")
+        .args(words)
+        .args(["--message-format", "json"])
         .current_dir(root())
         .stderr(Stdio::inherit())
         .output()
         .expect("cargo can be started");
-    assert!(built.status.success(), "`cargo build --release --package quorate` failed");
+    assert!(built.status.success(), "`cargo build {}` failed", words.join(" "));
     let text = String::from_utf8_lossy(&built.stdout);
     let executable = |line: &str| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;

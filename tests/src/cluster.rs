@@ -30,11 +30,13 @@ pub struct Options {
     pub slots: u32,
     /// Each process on a machine of its own, in a network that can be cut.
     pub network: bool,
+    /// Masters record tapes.
+    pub tapes: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { masters: 3, agents: 0, slots: 8, network: false }
+        Self { masters: 3, agents: 0, slots: 8, network: false, tapes: false }
     }
 }
 
@@ -94,7 +96,7 @@ impl Cluster {
             members.iter().map(|(id, peer, client)| format!("{id}={peer}/{client}")).collect();
         for (id, _, client) in members {
             cluster.addresses.insert(id, client);
-            cluster.masters.insert(id, cluster.master_process(id, &list.join(",")));
+            cluster.masters.insert(id, cluster.master_process(id, &list.join(","), options.tapes));
         }
         for number in 1..=options.agents {
             cluster.agents.insert(number, cluster.agent_process(number, options.slots));
@@ -124,11 +126,29 @@ impl Cluster {
         command
     }
 
-    fn master_process(&self, id: u64, members: &str) -> Process {
+    fn master_process(&self, id: u64, members: &str, tapes: bool) -> Process {
         let (name, id, ms) = (master_name(id), id.to_string(), LEASE_MS.map(|ms| format!("{ms}ms")));
         let lease = ["--executor-ttl", &ms[0], "--executor-grace", &ms[1], "--executor-check", &ms[2]];
         let words = ["server", "--node", &id, "--members", members, "--executor-kill", &ms[3]];
-        Process::new(self.directory.path(), &name, self.command(&name, &[&words[..], &lease].concat()))
+        let file = self.tape(&name).to_string_lossy().into_owned();
+        let tape = ["--record-tape", &file];
+        let tape: &[&str] = if tapes { &tape } else { &[] };
+        let words = [&words[..], &lease, tape].concat();
+        Process::new(self.directory.path(), &name, self.command(&name, &words))
+    }
+
+    /// Where the first tape of a master is.
+    fn tape(&self, name: &str) -> PathBuf {
+        self.directory.path().join(format!("{name}.tape"))
+    }
+
+    /// The tapes of a master, in the order of its starts.
+    #[must_use]
+    pub fn tapes(&self, id: u64) -> Vec<PathBuf> {
+        let first = self.tape(&master_name(id));
+        let number = |number| first.with_extension(format!("tape.{number}"));
+        let files = core::iter::once(first.clone()).chain((1..).map(number));
+        files.take_while(|file| file.exists()).collect()
     }
 
     fn agent_process(&self, number: u64, slots: u32) -> Process {

@@ -21,7 +21,7 @@ mod truth;
 mod wait;
 mod writer;
 
-pub use binary::binary;
+pub use binary::{binary, simulator};
 pub use cli::{Cli, Output};
 pub use cluster::{Cluster, LEASE_MS, Options};
 pub use directory::Directory;

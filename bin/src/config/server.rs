@@ -7,10 +7,10 @@ use super::{
     logs::{self, Logs},
     values::{
         Members, format_duration, parse_address, parse_bool, parse_drift, parse_duration, parse_members,
-        parse_number,
+        parse_number, parse_size,
     },
 };
-use crate::failure::Failure;
+use crate::{cluster::TAPE_BYTES, failure::Failure};
 use quorate_core::{
     contract::{Config, ConfigError, LeaseTimes, Timing},
     limits,
@@ -56,6 +56,8 @@ impl Role for ServerRole {
         key("executor.kill", "executor-kill", "QUORATE_EXECUTOR_KILL", "DURATION", "How long killing a task takes at most [default: 500ms]"),
         key("executor.drift_ppm", "executor-drift-ppm", "QUORATE_EXECUTOR_DRIFT_PPM", "NUMBER", "How far two clocks may run apart, in parts of a million [default: 1000]"),
         key("snapshot_entries", "snapshot-entries", "QUORATE_SNAPSHOT_ENTRIES", "NUMBER", "Applied entries between two snapshots [default: 10000]"),
+        key("record_tape", "record-tape", "QUORATE_RECORD_TAPE", "FILE", "Record all inputs of this master into this file, to be replayed by the simulator; it holds what clients store [default: off]"),
+        key("record_tape_limit", "record-tape-limit", "QUORATE_RECORD_TAPE_LIMIT", "SIZE", "The recording ends before its file is larger: bytes, or KiB, MiB, GiB [default: 1GiB]"),
         logs::FORMAT,
         logs::LEVEL,
     ];
@@ -74,6 +76,8 @@ pub(crate) struct ServerSettings {
     pub(crate) timing: Timing,
     pub(crate) lease: LeaseTimes,
     pub(crate) snapshot_entries: u64,
+    pub(crate) tape: Option<PathBuf>,
+    pub(crate) tape_limit: u64,
     pub(crate) logs: Logs,
 }
 
@@ -120,6 +124,9 @@ impl ServerSettings {
             lease: lease(layer)?,
             snapshot_entries: layer
                 .read("snapshot_entries", SNAPSHOT_ENTRIES, |text| parse_number(text, 1, u64::MAX))?,
+            tape: layer
+                .read("record_tape", None, |text| Ok((!text.is_empty()).then(|| PathBuf::from(text))))?,
+            tape_limit: layer.read("record_tape_limit", TAPE_BYTES, parse_size)?,
             logs: Logs::resolve(layer)?,
             members,
         };
@@ -160,6 +167,8 @@ impl ServerSettings {
         line(format!("data_dir = {}", quote(&self.data_dir.to_string_lossy())));
         line(format!("insecure = {}", self.insecure));
         line(format!("snapshot_entries = {}", self.snapshot_entries));
+        let tape = self.tape.as_deref().map(std::path::Path::to_string_lossy).unwrap_or_default();
+        line(format!("record_tape = {}\nrecord_tape_limit = {}", quote(&tape), self.tape_limit));
         line("\n[members]".to_owned());
         for (id, address) in &self.members {
             line(format!(
@@ -251,10 +260,13 @@ mod tests {
 
     #[test]
     fn the_printed_configuration_gives_the_same_settings() {
-        let text = format!("{LEAST}cluster_token = \"a \\\"b\\\"\"\ntiming.heartbeat = \"61ms\"\n{MEMBERS}");
+        let text = format!(
+            "{LEAST}cluster_token = \"a \\\"b\\\"\"\ntiming.heartbeat = \"61ms\"\nrecord_tape = \"/tmp/t\"\nrecord_tape_limit = \"3MiB\"\n{MEMBERS}"
+        );
         let settings = ServerSettings::resolve(&layer(&text)).unwrap();
         assert_eq!(ServerSettings::resolve(&layer(&settings.to_toml())).unwrap(), settings);
         assert_eq!(settings.timing.heartbeat, Duration::from_millis(61));
+        assert_eq!((settings.tape, settings.tape_limit), (Some(PathBuf::from("/tmp/t")), 3 << 20));
     }
 
     #[test]

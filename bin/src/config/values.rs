@@ -97,6 +97,20 @@ pub(crate) fn parse_number(text: &str, least: u64, most: u64) -> Result<u64, Str
     }
 }
 
+/// Reads a number of bytes, or of KiB, MiB or GiB: at least 1 KiB.
+///
+/// # Errors
+/// What would be right.
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
+    let (number, shift) =
+        units.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift))).unwrap_or((text, 0));
+    let bytes = number.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    bytes.filter(|&bytes| bytes >= 1024).ok_or_else(|| {
+        format!("`{text}` is wrong: it must be a number of bytes of at least 1024, or such as 64KiB, 256MiB or 1GiB")
+    })
+}
+
 /// Reads `host:port`. Port 0 is taken only where the system may choose one.
 ///
 /// # Errors
@@ -203,6 +217,17 @@ mod tests {
         {
             let why = parse_duration(text).unwrap_err();
             assert!(why.contains(text) && why.contains("500ms"), "{why}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_read_and_what_is_none_is_refused() {
+        for (text, bytes) in [("1024", 1024), ("64KiB", 65_536), ("3 MiB", 3 << 20), ("1GiB", 1 << 30)] {
+            assert_eq!(parse_size(text), Ok(bytes));
+        }
+        for text in ["", "1023", "1MB", "-1KiB", "1.5GiB", "99999999999GiB"] {
+            let why = parse_size(text).unwrap_err();
+            assert!(why.contains(text) && why.contains("256MiB"), "{why}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::{AgentOutput, ProcessEvent};
 use crate::{
+    bug::{self, Bug},
     limits,
     types::{AttemptId, Epoch, Index, TaskKey, Time},
 };
@@ -232,7 +233,8 @@ impl Attempts {
             .collect();
         for id in ready {
             let first = AttemptId { task: id.task.clone(), epoch: Epoch(0) };
-            if self.all.range(first..id.clone()).any(|(_, older)| older.is_live()) {
+            let older_lives = self.all.range(first..id.clone()).any(|(_, older)| older.is_live());
+            if older_lives && !bug::planted(Bug::AgentTwoAtOnce) {
                 continue;
             }
             let Some(attempt) = self.all.get_mut(&id) else { continue };
@@ -252,6 +254,7 @@ impl Attempts {
                 attempt.end(pb::AttemptEnd::Stopped, 0, "stopped before it was started");
                 true
             }
+            Stand::Starting | Stand::Running if bug::planted(Bug::AgentStopIgnored) => false,
             Stand::Starting | Stand::Running => {
                 attempt.stopped = true;
                 attempt.stand = Stand::Terminating { kill_at: now + attempt.stop_timeout };
@@ -350,12 +353,14 @@ impl Attempts {
             }
             ProcessEvent::NotStarted { message } => attempt.end(pb::AttemptEnd::NotStarted, 0, &message),
             // What it says of itself after it was asked to end is no result: a command may answer SIGTERM with exit code 0.
-            ProcessEvent::Ended { code, message, .. } if attempt.stopped => {
+            ProcessEvent::Ended { code, message, .. }
+                if attempt.stopped && !bug::planted(Bug::AgentResultAfterStop) =>
+            {
                 attempt.end(pb::AttemptEnd::Stopped, code, &message);
             }
             ProcessEvent::Ended { end, code, message } => attempt.end(end, code, &message),
         }
-        if !attempt.named {
+        if !attempt.named || bug::planted(Bug::AgentForgetsEarly) {
             self.forget(id, outputs);
         }
         true

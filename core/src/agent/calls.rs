@@ -7,6 +7,7 @@
 
 use super::{Agent, Stage, desired::attempt_id};
 use crate::{
+    bug::{self, Bug},
     limits,
     types::{AttemptId, ClusterId, ExecutorId, Incarnation, Index, Term, Time},
 };
@@ -76,14 +77,14 @@ impl Agent {
             Stage::Joining(_) | Stage::Fenced { .. } => "not registered".to_owned(),
             Stage::Leaving(_) | Stage::Stopped => "leaving the cluster".to_owned(),
         };
-        if self.past.contains(&called) {
+        if self.past.contains(&called) && !bug::planted(Bug::AgentOtherIncarnation) {
             return Err(refusal(
                 RefusalCode::Stale,
                 format!("this is {here}, and incarnation {} ended its work", called.1),
             ));
         }
         if let Stage::Serving(serving) = &self.stage
-            && (serving.executor, serving.incarnation) == called
+            && ((serving.executor, serving.incarnation) == called || bug::planted(Bug::AgentOtherIncarnation))
         {
             return if now < serving.deadline {
                 Ok(())
@@ -99,7 +100,7 @@ impl Agent {
 
     fn check_term(&mut self, header: &pb::CallHeader) -> Result<(), pb::Refusal> {
         let term = Term(header.term);
-        if term < self.term {
+        if term < self.term && !bug::planted(Bug::AgentStaleTerm) {
             let message = format!("term is {term}: a leader of term {} has called", self.term);
             return Err(refusal(RefusalCode::Precondition, message));
         }
@@ -118,7 +119,8 @@ impl Agent {
             ));
         }
         let Stage::Serving(serving) = &self.stage else { return Ok(()) };
-        if !self.attempts.knows(id) && index <= serving.seen && !serving.named.contains(id) {
+        let outdated = index <= serving.seen && !serving.named.contains(id);
+        if !self.attempts.knows(id) && outdated && !bug::planted(Bug::AgentOldCall) {
             let message =
                 format!("{id} is of index {index}: it was not desired any more at {}", serving.seen);
             return Err(refusal(RefusalCode::Stale, message));

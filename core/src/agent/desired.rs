@@ -2,6 +2,7 @@
 
 use super::{Agent, AgentTrace, Stage, attempts};
 use crate::{
+    bug::{self, Bug},
     limits,
     types::{AttemptId, Epoch, Index, JobId, TaskKey, Time},
 };
@@ -19,7 +20,7 @@ impl Agent {
     /// Makes what is here what is desired. Ignores a set that is older than one seen before.
     pub(super) fn obey(&mut self, now: Time, index: Index, desired: Vec<pb::DesiredAttempt>) {
         let Stage::Serving(serving) = &mut self.stage else { return };
-        if index < serving.seen {
+        if index < serving.seen && !bug::planted(Bug::AgentOlderSet) {
             return;
         }
         if desired.len() > limits::HEARTBEAT_REPORTS {
@@ -40,7 +41,8 @@ impl Agent {
         let stale: Vec<AttemptId> = self
             .attempts
             .iter()
-            .filter(|(id, attempt)| attempt.index <= index && !wanted.contains_key(id))
+            .filter(|(_, attempt)| attempt.index <= index || bug::planted(Bug::AgentSetOverCall))
+            .filter(|(id, _)| !wanted.contains_key(id) && !bug::planted(Bug::AgentUndesiredRuns))
             .map(|(id, _)| id.clone())
             .collect();
         for id in stale {
@@ -87,7 +89,8 @@ impl Agent {
         if self.attempts.is_full() {
             return Some(format!("{} attempts are held: that is the limit", limits::HEARTBEAT_REPORTS));
         }
-        (used + u64::from(needed) > u64::from(self.config.slots))
+        let over = used + u64::from(needed) > u64::from(self.config.slots);
+        (over && !bug::planted(Bug::AgentOverbooked))
             .then(|| format!("{needed} slots are needed, and {used} of {} are taken", self.config.slots))
     }
 }

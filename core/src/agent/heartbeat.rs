@@ -2,6 +2,7 @@
 
 use super::{Agent, AgentConfig, AgentOutput, AgentTrace, Stage};
 use crate::{
+    bug::{self, Bug},
     limits,
     types::{AttemptId, ExecutorId, Incarnation, Index, RequestKey, Time},
 };
@@ -96,6 +97,7 @@ impl Agent {
     pub(super) fn check_lease(&mut self, now: Time) {
         if let Stage::Serving(serving) = &self.stage
             && now >= serving.fence_at
+            && !bug::planted(Bug::AgentNoFence)
         {
             let reason = format!("no heartbeat was acknowledged within {:?}", serving.ttl);
             self.fence(reason);
@@ -138,7 +140,10 @@ impl Agent {
         let Some(sent) = serving.inflight.remove(&key) else { return };
         match reply.and_then(|reply| reply.body) {
             Some(client_reply::Body::Heartbeat(reply)) if reply.sequence == sent.sequence => {
-                if let Some(deadline) = serving.acknowledged(sent.at) {
+                let from = if bug::planted(Bug::AgentCountsFromAnswer) { now } else { sent.at };
+                if let Some(deadline) = serving.acknowledged(from)
+                    && !bug::planted(Bug::AgentGuardForgotten)
+                {
                     self.outputs.push_back(AgentOutput::Extend { deadline });
                 }
                 self.check_lease(now);

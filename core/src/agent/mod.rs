@@ -16,6 +16,7 @@ mod session;
 mod tests;
 
 use crate::{
+    bug::{self, Bug},
     contract::LeaseTimes,
     limits,
     random::Draws,
@@ -336,6 +337,12 @@ impl Agent {
         }
     }
 
+    /// Whether it lost its lease and has not registered again.
+    #[must_use]
+    pub const fn fenced(&self) -> bool {
+        matches!(self.stage, Stage::Fenced { .. })
+    }
+
     /// Every attempt that it holds, in order, as it would report it.
     pub fn attempts(&self) -> impl Iterator<Item = (AttemptId, pb::AttemptPhase)> + '_ {
         self.attempts.iter().map(|(id, attempt)| (id.clone(), attempt.phase()))
@@ -373,15 +380,17 @@ impl Agent {
     fn settle(&mut self, now: Time) {
         self.attempts.expire(now, &mut self.outputs);
         let idle = !self.attempts.any_live();
+        let leaves = idle || bug::planted(Bug::AgentLeavesEarly);
+        let rejoins = (idle || bug::planted(Bug::AgentRejoinsEarly)) && !bug::planted(Bug::AgentStaysOut);
         match &mut self.stage {
             Stage::Joining(_) if self.leaving => self.stop(),
             Stage::Joining(_) => self.join(now),
-            Stage::Serving(_) if self.leaving && idle => self.report_then_leave(now),
+            Stage::Serving(_) if self.leaving && leaves => self.report_then_leave(now),
             Stage::Serving(serving) => {
                 self.attempts.start_ready(now, serving.deadline, &mut self.outputs);
                 self.heartbeat(now);
             }
-            Stage::Fenced { executor, incarnation } if idle => {
+            Stage::Fenced { executor, incarnation } if rejoins => {
                 let former = (*executor, *incarnation);
                 self.rejoin(now, former);
             }

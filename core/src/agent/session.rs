@@ -2,6 +2,7 @@
 
 use super::{Agent, AgentTrace, Stage, heartbeat::Serving};
 use crate::{
+    bug::{self, Bug},
     contract::LeaseTimes,
     limits,
     random::Draws,
@@ -58,6 +59,9 @@ impl Errand {
         let wait = least.saturating_mul(1 << self.failures.min(16)).min(most);
         self.failures = self.failures.saturating_add(1);
         self.retry_at = now + Duration::from_millis(jitter.range(wait / 2, wait));
+        if bug::planted(Bug::AgentAsksOnce) {
+            self.retry_at = Time::FAR;
+        }
     }
 
     /// Begins again with a new session: the answer to the old request would stay the same.

@@ -9,6 +9,7 @@ pub mod dispatch;
 pub mod lease;
 
 use crate::{
+    bug::{self, Bug},
     command::Command,
     contract::Config,
     fingerprint::Fingerprint,
@@ -73,6 +74,9 @@ impl Lead {
         self.clock.rebase(now, state.time());
         self.active = true;
         for lease in state.leases() {
+            if bug::planted(Bug::LeaseNoWait) {
+                self.leases.grant(now, &pb::Lease { ttl_ms: 0, ..*lease });
+            }
             self.leases.grant(now, lease);
         }
     }
@@ -96,7 +100,12 @@ impl Lead {
 
     /// An entry was applied that touched these records. `session` is that of the request that it answered.
     pub fn applied(&mut self, now: Time, state: &State, touched: &[RecordKey]) {
-        self.proposed.retain(|_, index| *index > state.index());
+        let stuck = |errand: &Errand| match errand {
+            Errand::Expire => bug::planted(Bug::LeaseEndsOnce),
+            Errand::Place => bug::planted(Bug::JobPlacedOnce),
+            Errand::ForceCancel | Errand::Report(_) => false,
+        };
+        self.proposed.retain(|errand, index| *index > state.index() || stuck(errand));
         if !self.active {
             return;
         }

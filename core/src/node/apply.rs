@@ -2,7 +2,9 @@
 
 use super::Node;
 use crate::{
+    bug::{self, Bug},
     codec,
+    command::Proposal,
     contract::{Entry, Output, StopReason},
     limits,
     state::{ApplyContext, RecordKey, StateHash},
@@ -16,7 +18,11 @@ impl Node {
         let mut changed = BTreeSet::new();
         for _ in 0..limits::APPLY_ENTRIES {
             let index = self.state.index().next();
-            if index > self.raft.commit() || self.stopped {
+            let commit = match bug::planted(Bug::NodeAppliesUncommitted) {
+                true => self.raft.last_index(),
+                false => self.raft.commit(),
+            };
+            if index > commit || self.stopped {
                 break;
             }
             let Some(entry) = self.raft.entry(index).cloned() else { break };
@@ -38,6 +44,9 @@ impl Node {
             return;
         }
         let proposal = match codec::decode(&entry.data) {
+            Ok(proposal) if bug::planted(Bug::NodeOwnClock) => {
+                Proposal { wall_ms: self.now.wall_ms, ..proposal }
+            }
             Ok(proposal) => proposal,
             Err(error) => {
                 self.stop(StopReason::UnknownEntry { index, message: error.to_string() });

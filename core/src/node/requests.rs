@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::{
+    bug::{self, Bug},
     codec,
     command::{Command, Proposal, RequestId},
     contract::{Lane, Output},
@@ -59,6 +60,9 @@ pub(super) struct Waiting {
 impl Waiting {
     /// Ids of another run are never this run's: an answer that is late by a restart finds nothing.
     pub(super) fn new(seed: u64) -> Self {
+        if bug::planted(Bug::NodeForwardIds) {
+            return Self::default();
+        }
         Self { next: random::mix(seed) & !u64::from(u32::MAX), ..Self::default() }
     }
 
@@ -205,6 +209,17 @@ impl Node {
 
     fn forward(&mut self, asker: Asker, request: pb::ClientRequest) -> Result<(), pb::Refusal> {
         let leader = self.raft.leader();
+        if bug::planted(Bug::NodeForwardsAgain)
+            && let (Asker::Peer { .. }, Some(leader)) = (asker, leader)
+        {
+            let id = self.waiting.token();
+            self.send(
+                leader,
+                Lane::Data,
+                envelope::Body::Forward(pb::ForwardRequest { id, request: Some(request) }),
+            );
+            return Ok(());
+        }
         let (Asker::Client(key), Some(leader)) = (asker, leader) else {
             // Forwarded once already, or nobody to forward to.
             return Err(self.unavailable("this node does not lead, and knows no leader that it could ask"));
@@ -286,6 +301,13 @@ impl Node {
 
     fn read_for(&mut self, asker: Asker, request: Body) -> Result<(), pb::Refusal> {
         let token = self.waiting.token();
+        if bug::planted(Bug::LeaseUnconfirmed) && matches!(request, Body::Heartbeat(_) | Body::KeepSession(_))
+        {
+            let index = self.state.index();
+            self.waiting.confirmed.insert((index, token), Read { asker, request, heard: self.now.time });
+            self.wait(Place::Read(token), asker);
+            return Ok(());
+        }
         self.raft.read(token).map_err(|error| self.not_taken(error))?;
         self.waiting.reads.insert(token, Read { asker, request, heard: self.now.time });
         self.wait(Place::Read(token), asker);
@@ -295,7 +317,7 @@ impl Node {
     /// Answers the confirmed reads that the state has caught up with.
     pub(super) fn serve_confirmed(&mut self) {
         while let Some(entry) = self.waiting.confirmed.first_entry()
-            && entry.key().0 <= self.state.index()
+            && (entry.key().0 <= self.state.index() || bug::planted(Bug::NodeReadBehind))
         {
             let read = entry.remove();
             let reply = match read.request {
@@ -369,7 +391,9 @@ impl Node {
     pub(super) fn entry_applied(&mut self, index: Index, term: Term, reply: Option<pb::ClientReply>) {
         let Some((proposed_in, asker)) = self.waiting.proposals.remove(&index) else { return };
         match reply {
-            Some(reply) if proposed_in == term => self.answer(asker, reply),
+            Some(reply) if proposed_in == term || bug::planted(Bug::NodeOtherEntry) => {
+                self.answer(asker, reply);
+            }
             Some(_) | None => {
                 let refusal = self.unavailable("another leader took over before the request was committed");
                 self.answer(asker, refused(refusal));
@@ -393,6 +417,9 @@ impl Node {
             && deadline <= self.now.time
         {
             self.waiting.deadlines.pop_front();
+            if bug::planted(Bug::NodeRequestForgotten) {
+                continue;
+            }
             self.fail(place, "no majority or no leader answered in time; the request may have been applied");
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{Effect, Raft, Role, message::Message, quorum};
 use crate::{
+    bug::{self, Bug},
     contract::{Entry, HardState, LogPosition, Voters, Write},
     fingerprint::Fingerprint,
     types::{Index, NodeId, Term, Time, WriteId},
@@ -244,10 +245,22 @@ impl Raft {
     /// (Raft, section 5.4.2). A leader counts itself when its own write is done.
     pub(crate) fn advance_commit(&mut self) {
         let Some(leading) = &self.leading else { return };
-        let own = core::iter::once(self.durability.durable.0);
+        let own = match bug::planted(Bug::OwnCopyBeforeSync) {
+            true => self.log.last().index.0,
+            false => self.durability.durable.0,
+        };
         let others = leading.progress.values().map(|progress| progress.matched.0);
-        let reached = Index(quorum::reached_by_majority(own.chain(others)));
-        if reached > self.hard_state.commit && self.log.term_at(reached) == Some(self.hard_state.term) {
+        let all = core::iter::once(own).chain(others);
+        let reached = Index(if bug::planted(Bug::CommitOneShort) {
+            quorum::reached_by_one_less(all)
+        } else if bug::planted(Bug::CommitAwaitsAll) {
+            all.min().unwrap_or(0)
+        } else {
+            quorum::reached_by_majority(all)
+        });
+        let counts =
+            self.log.term_at(reached) == Some(self.hard_state.term) || bug::planted(Bug::CommitsOldTerm);
+        if reached > self.hard_state.commit && counts {
             self.set_commit(reached);
         }
     }

@@ -25,6 +25,9 @@ impl Raft {
         self.votes = BTreeMap::from([(self.id, true)]);
         // A refusal costs nobody a term, so it is soon asked again.
         self.election_at = self.now + self.draw(self.timing.heartbeat, self.timing.heartbeat * 3);
+        if bug::planted(Bug::TimerNotRearmed) {
+            self.election_at = Time::FAR;
+        }
         mark::hit(Mark::ElectionPreVote);
         let (next_term, last) = (self.hard_state.term.next(), self.log.last());
         self.trace(TraceEvent::PreVoteStarted { term: next_term });
@@ -36,12 +39,16 @@ impl Raft {
 
     /// Whoever hears a leader refuses, and so does a leader itself: a node that is cut off cannot disturb those that are not.
     pub(crate) fn pre_vote_asked(&mut self, from: NodeId, next_term: Term, last: LogPosition) {
-        let heard = self.leader_heard_at.is_some_and(|at| self.now.since(at) < self.timing.election_min);
+        let heard = self.leader_heard_at.is_some_and(|at| self.now.since(at) < self.timing.election_min)
+            && !bug::planted(Bug::PreVoteWhileLed);
+        if bug::planted(Bug::PreVoteRaisesTerm) && next_term > self.hard_state.term {
+            self.become_follower(next_term, None, StepDown::HigherTerm);
+        }
         let granted = self.has_vote
             && self.role != Role::Leader
             && !heard
             && next_term > self.hard_state.term
-            && last >= self.log.last();
+            && (last >= self.log.last() || bug::planted(Bug::NoUpToDateCheck));
         self.send(from, Message::PreVoteReply { next_term, granted });
     }
 
@@ -54,9 +61,14 @@ impl Raft {
 
     /// One vote a term; durable before it leaves. The candidate's log must hold all that may be committed (section 5.4.1).
     pub(crate) fn vote_asked(&mut self, from: NodeId, last: LogPosition) {
-        let free = self.hard_state.vote.is_none_or(|vote| vote == from);
+        let free = match self.hard_state.vote {
+            Some(vote) if vote == from => !bug::planted(Bug::VoteNotRepeated),
+            Some(_) => bug::planted(Bug::VotesTwice),
+            None => true,
+        };
         // A candidate and a leader have voted for themselves.
-        let granted = self.has_vote && free && last >= self.log.last();
+        let granted =
+            self.has_vote && free && (last >= self.log.last() || bug::planted(Bug::NoUpToDateCheck));
         if !granted {
             self.send(from, Message::VoteReply { granted });
             return;
@@ -66,6 +78,9 @@ impl Raft {
         }
         self.role = Role::Follower;
         self.reset_election_timer();
+        if bug::planted(Bug::VoteBeforeSync) {
+            return self.send(from, Message::VoteReply { granted });
+        }
         self.promise(from, Message::VoteReply { granted });
     }
 
@@ -79,7 +94,10 @@ impl Raft {
     /// Votes count as they come: nobody waits for a node that is down.
     pub(crate) fn count_votes(&mut self) {
         let granted = self.votes.values().filter(|&&granted| granted).count();
-        let needed = quorum::majority(self.voters.len());
+        let needed = quorum::majority(self.voters.len()) - usize::from(bug::planted(Bug::ElectionOneShort));
+        if bug::planted(Bug::AllVotesAwaited) && self.votes.len() < self.voters.len() {
+            return;
+        }
         match self.role {
             Role::PreCandidate if granted >= needed => self.become_candidate(),
             Role::Candidate if granted >= needed => self.become_leader(),
@@ -93,9 +111,13 @@ impl Raft {
     }
 
     fn become_candidate(&mut self) {
-        self.hard_state.term = self.hard_state.term.next();
+        if !bug::planted(Bug::TermNotRaised) {
+            self.hard_state.term = self.hard_state.term.next();
+        }
         self.hard_state.vote = Some(self.id);
-        self.verified = crate::types::Index(0);
+        if !bug::planted(Bug::VerifiedOutlivesTerm) {
+            self.verified = crate::types::Index(0);
+        }
         self.receiving = None;
         self.role = Role::Candidate;
         self.votes = BTreeMap::new();
@@ -103,6 +125,10 @@ impl Raft {
         self.want_own_vote();
         let last = self.log.last();
         self.trace(TraceEvent::ElectionStarted { term: self.hard_state.term });
+        if bug::planted(Bug::CandidateBeforeSync) {
+            self.votes.insert(self.id, true);
+            return self.peers().into_iter().for_each(|peer| self.send(peer, Message::Vote { last }));
+        }
         for peer in self.peers() {
             // Not before the term is durable: a restart must not lead a second candidacy in the same term.
             self.promise(peer, Message::Vote { last });
@@ -124,7 +150,9 @@ impl Raft {
             uncommitted_bytes: 0,
         });
         // Until an entry of the own term is committed, a leader does not know what is (section 8).
-        self.log.push(Entry { term, index: next, data: Bytes::new() });
+        if !bug::planted(Bug::NoFirstEntry) {
+            self.log.push(Entry { term, index: next, data: Bytes::new() });
+        }
         self.trace(TraceEvent::LeaderElected { term });
         self.heartbeat_due();
     }
@@ -139,7 +167,9 @@ impl Raft {
         if term > self.hard_state.term {
             self.hard_state.term = term;
             self.hard_state.vote = None;
-            self.verified = crate::types::Index(0);
+            if !bug::planted(Bug::VerifiedOutlivesTerm) {
+                self.verified = crate::types::Index(0);
+            }
             self.receiving = None;
             self.leader_heard_at = None;
         }

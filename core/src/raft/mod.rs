@@ -22,6 +22,7 @@ pub mod wire;
 mod tests;
 
 use crate::{
+    bug::{self, Bug},
     contract::{Entry, HardState, LogPosition, Timing},
     fingerprint::Fingerprint,
     limits,
@@ -184,6 +185,9 @@ impl Raft {
         let log = Log::new(start.start, start.entries);
         let covered = start.snapshot.map_or(Index(0), |at| at.index).max(log.start().index);
         hard_state.commit = hard_state.commit.clamp(covered, log.last().index.max(covered));
+        if bug::planted(Bug::VoteForgottenAtStart) {
+            hard_state.vote = None;
+        }
         let mut raft = Self {
             id: start.id,
             voters: start.voters,
@@ -263,7 +267,7 @@ impl Raft {
         }
         if term > self.hard_state.term {
             self.become_follower(term, None, StepDown::HigherTerm);
-        } else if term < self.hard_state.term {
+        } else if term < self.hard_state.term && !stale_is_taken(&message) {
             self.answer_stale(from, message);
             return;
         }
@@ -469,5 +473,15 @@ impl Raft {
     /// The state's hash at an agreed index, to be compared by followers.
     pub fn set_checkpoint(&mut self, index: Index, hash: StateHash) {
         self.checkpoint = Some((index, hash));
+    }
+}
+
+/// The planted bugs that take a message of an older term for one of this.
+fn stale_is_taken(message: &Message) -> bool {
+    match message {
+        Message::Append { .. } => bug::planted(Bug::StaleAppendTaken),
+        Message::Appended { .. } => bug::planted(Bug::StaleAckTaken),
+        Message::VoteReply { .. } => bug::planted(Bug::StaleVoteTaken),
+        _ => false,
     }
 }

@@ -18,6 +18,14 @@ pub fn reached_by_majority(values: impl Iterator<Item = u64>) -> u64 {
     }
 }
 
+/// What one less than a majority has reached: for planted bugs.
+#[must_use]
+pub fn reached_by_one_less(values: impl Iterator<Item = u64>) -> u64 {
+    let mut values: Vec<u64> = values.collect();
+    values.sort_unstable_by(|left, right| right.cmp(left));
+    values.get(majority(values.len()).saturating_sub(2)).copied().unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,6 +7,7 @@ use super::{
     quorum,
 };
 use crate::{
+    bug::{self, Bug},
     contract::{Entry, LogPosition},
     limits,
     trace::StepDown,
@@ -17,11 +18,11 @@ use core::time::Duration;
 impl Raft {
     /// A leader's period: does it still lead, is something lost on its way, are they told that it is there?
     pub(crate) fn heartbeat_due(&mut self) {
-        if self.is_stalled() {
+        if self.is_stalled() && !bug::planted(Bug::StallIgnored) {
             self.become_follower(self.hard_state.term, None, StepDown::DiskStall);
             return;
         }
-        if !self.hears_quorum() {
+        if !self.hears_quorum() && !bug::planted(Bug::CheckQuorumOff) {
             self.become_follower(self.hard_state.term, None, StepDown::NoQuorum);
             return;
         }
@@ -30,7 +31,9 @@ impl Raft {
         leading.heartbeat_at = now + heartbeat;
         for progress in leading.progress.values_mut() {
             match &mut progress.mode {
+                Mode::Probe { .. } if bug::planted(Bug::ProbeNotRepeated) => {}
                 Mode::Probe { waiting } => *waiting = false,
+                Mode::Replicate if bug::planted(Bug::AppendNotRepeated) => {}
                 Mode::Replicate => {
                     if progress.is_waiting() && now.since(progress.moved_at) > heartbeat * 3 {
                         progress.probe(progress.matched.next());
@@ -63,7 +66,8 @@ impl Raft {
         let commit = self.hard_state.commit;
         let checkpoint = self.checkpoint;
         for (&peer, progress) in &leading.progress {
-            let commit = commit.min(progress.matched);
+            let commit =
+                if bug::planted(Bug::LastCommitUntold) { Index(0) } else { commit.min(progress.matched) };
             self.effects.push_back(Effect::Send(peer, Message::Heartbeat { commit, position, checkpoint }));
         }
     }
@@ -118,6 +122,10 @@ impl Raft {
         }
         progress.acknowledged(now, index);
         self.replicate_to(from);
+        if bug::planted(Bug::PingPong) {
+            let (previous, commit) = (self.log.last(), self.hard_state.commit);
+            self.send(from, Message::Append { previous, entries: Vec::new(), commit });
+        }
         self.advance_commit();
     }
 
@@ -177,6 +185,7 @@ impl Raft {
         let Some(leading) = &mut self.leading else { return };
         for (&peer, progress) in &mut leading.progress {
             if let Mode::Snapshot { at, number, since } = &mut progress.mode
+                && !bug::planted(Bug::SnapshotNotResumed)
                 && now.since(*since) > patience
             {
                 *since = now;

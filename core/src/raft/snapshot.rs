@@ -2,6 +2,7 @@
 
 use super::{Effect, Raft, message::Message, progress::Mode};
 use crate::{
+    bug::{self, Bug},
     contract::LogPosition,
     trace::TraceEvent,
     types::{Index, NodeId},
@@ -30,7 +31,7 @@ impl Raft {
         last: bool,
     ) {
         self.hear_leader(from);
-        if at.index <= self.hard_state.commit {
+        if at.index <= self.hard_state.commit && !bug::planted(Bug::SnapshotOlder) {
             self.receiving = None;
             self.promise(from, Message::SnapshotReply { index: at.index, next: 0, installed: true });
             return;
@@ -39,6 +40,19 @@ impl Raft {
             self.receiving.as_ref().is_some_and(|receiving| receiving.at == at && receiving.from == from);
         if number == 0 && !same {
             self.receiving = Some(Receiving { from, at, next: 0, busy: false });
+        }
+        if bug::planted(Bug::SnapshotLogFirst) && number == 0 && !same {
+            self.restart_log(at);
+        }
+        if bug::planted(Bug::SnapshotMixed)
+            && let Some(receiving) = &mut self.receiving
+        {
+            receiving.at = at;
+        }
+        if bug::planted(Bug::SnapshotOutOfOrder)
+            && let Some(receiving) = &mut self.receiving
+        {
+            receiving.next = number;
         }
         match &mut self.receiving {
             Some(receiving) if receiving.at == at && receiving.next == number && !receiving.busy => {
@@ -76,7 +90,7 @@ impl Raft {
     /// The snapshot is loaded. True: the log begins behind it, and the caller swaps its state.
     pub fn snapshot_loaded(&mut self, at: LogPosition, whole: bool) -> bool {
         let Some(receiving) = self.receiving.take_if(|receiving| receiving.at == at) else { return false };
-        if !whole || at.index <= self.hard_state.commit {
+        if !whole || (at.index <= self.hard_state.commit && !bug::planted(Bug::SnapshotOlder)) {
             let installed = at.index <= self.hard_state.commit;
             self.send(receiving.from, Message::SnapshotReply { index: at.index, next: 0, installed });
             return false;
@@ -117,23 +131,34 @@ impl Raft {
         }
     }
 
-    /// A chunk was read for a follower. `None`: that snapshot is gone, and a newer one takes its place.
-    pub fn chunk_read(&mut self, peer: NodeId, at: LogPosition, number: u64, chunk: Option<(Bytes, bool)>) {
+    /// A chunk was read for a follower. `None`: that snapshot is gone, and a newer one takes its place; or it is the newest,
+    /// and cannot be read. True then: the caller has to write another, or the follower never gets one.
+    pub fn chunk_read(
+        &mut self,
+        peer: NodeId,
+        at: LogPosition,
+        number: u64,
+        chunk: Option<(Bytes, bool)>,
+    ) -> bool {
         let now = self.now;
-        let Some(leading) = &mut self.leading else { return };
-        let Some(progress) = leading.progress.get_mut(&peer) else { return };
+        let newest = self.snapshot == Some(at);
+        let Some(leading) = &mut self.leading else { return false };
+        let Some(progress) = leading.progress.get_mut(&peer) else { return false };
         match &mut progress.mode {
             Mode::Snapshot { at: wanted, number: chunk_number, since }
                 if *wanted == at && *chunk_number == number =>
             {
                 *since = now;
             }
-            _ => return,
+            _ => return false,
         }
         match chunk {
             Some((data, last)) => self.send(peer, Message::SnapshotChunk { at, number, data, last }),
+            // Asked for again at once, it would be read in vain without a pause: `resume_snapshots` waits.
+            None if newest => return true,
             None => progress.probe(progress.matched.next()),
         }
+        false
     }
 
     /// This node's own snapshot is on the disk.

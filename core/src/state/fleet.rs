@@ -8,6 +8,7 @@ use super::{
     refuse::{exhausted, not_found, stale},
 };
 use crate::{
+    bug::{self, Bug},
     limits::EXECUTORS,
     trace::TraceEvent,
     types::{ExecutorId, Incarnation, LeaseId},
@@ -74,6 +75,11 @@ pub(crate) fn register(
         )));
     }
     let id = ExecutorId(turn.counters.executors.saturating_add(1));
+    let mut id = id;
+    if bug::planted(Bug::JobExecutorIdReused) {
+        let newest = turn.records.tables().fleet.executors.keys().next_back().copied();
+        id = newest.unwrap_or_default().next();
+    }
     turn.counters.executors = id.0;
     let lease = lease::grant(turn, ttl_ms, grace_ms, Holder::Executor(id.0));
     let executor = pb::Executor {
@@ -116,7 +122,10 @@ pub(crate) fn remove(turn: &mut Turn<'_>, id: ExecutorId) -> Outcome {
 
 /// An executor is no more. In the same entry its tasks are free to run elsewhere. Its lease is the caller's to delete.
 pub(crate) fn gone(turn: &mut Turn<'_>, id: ExecutorId, lost: bool) {
-    let held: Vec<_> = turn.records.tables().jobs.placement.held(id).cloned().collect();
+    let mut held: Vec<_> = turn.records.tables().jobs.placement.held(id).cloned().collect();
+    if bug::planted(Bug::JobLostWithExecutor) {
+        held.clear();
+    }
     for key in &held {
         task::executor_gone(turn, key, lost);
     }

@@ -16,6 +16,7 @@ pub(crate) use writer::{SnapshotWork, keep_snapshots, write_all};
 use crate::{
     peers::Outbox,
     rt::{self, Duration, Instant, Semaphore, broadcast, mpsc, oneshot, select},
+    tape::Recorder,
 };
 use lanes::Work;
 use quorate_core::{
@@ -81,6 +82,8 @@ pub(crate) struct Driver {
     own: VecDeque<Input>,
     calls: Arc<Semaphore>,
     stop: Option<StopReason>,
+    /// Takes down what the node is given and gives.
+    tape: Option<Box<dyn Recorder>>,
 }
 
 impl Driver {
@@ -105,7 +108,13 @@ impl Driver {
             own: VecDeque::new(),
             calls: Arc::new(Semaphore::new(CALLS_INFLIGHT)),
             stop: None,
+            tape: None,
         }
+    }
+
+    /// Records everything from the node's start on.
+    pub(crate) fn record(&mut self, tape: Option<Box<dyn Recorder>>) {
+        self.tape = tape;
     }
 
     /// Until the node stops for good.
@@ -186,14 +195,24 @@ impl Driver {
     /// One mutation: the node takes the next input only when its outputs are out.
     fn step(&mut self, input: Input) {
         if self.stop.is_none() {
-            self.node.step(self.clock.now(), input);
+            let now = self.clock.now();
+            if let Some(tape) = &mut self.tape {
+                tape.input(now, &input);
+            }
+            self.node.step(now, input);
             self.drain();
         }
     }
 
     fn drain(&mut self) {
         while let Some(output) = self.node.poll_output() {
+            if let Some(tape) = &mut self.tape {
+                tape.output(&output);
+            }
             self.carry_out(output);
+        }
+        if let Some(tape) = &mut self.tape {
+            tape.end();
         }
     }
 

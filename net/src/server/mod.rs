@@ -14,23 +14,25 @@ use crate::{
     },
     limits::{
         BATCH_BYTES, CALL_TIMEOUT, CONNECTION_ALIVE, DECODE_BYTES, SERVER_DRAIN, STREAMS_PER_CONNECTION,
-        WATCH_BEHIND,
+        TAPE_FLUSH, WATCH_BEHIND,
     },
     peers::{Link, Outbox},
     rt::{self, Finished, JoinHandle, Listener, Tasks, broadcast, mpsc, timeout},
     services::{Api, PeerService},
     storage::OpenError,
+    tape::TapeSource,
 };
 use quorate_core::{
     Config, Node,
     contract::{ConfigError, Recovered, StopReason},
+    tape::StartRef,
     types::NodeId,
 };
 use quorate_proto::v1::{
     cluster_server::ClusterServer, fleet_server::FleetServer, jobs_server::JobsServer,
     key_value_store_server::KeyValueStoreServer, peer_server::PeerServer, sessions_server::SessionsServer,
 };
-use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::Arc};
 use tonic::transport::{self, Server};
 
 /// Why a server did not start, or ended.
@@ -62,6 +64,14 @@ pub enum ServerError {
     /// The data directory cannot be used: the text says what to do.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// A tape cannot be made at this path: correct it.
+    #[error("cannot make the tape {} (record_tape): {source}", path.display())]
+    Tape {
+        /// As it was given.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The system has no thread left.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
@@ -90,6 +100,8 @@ pub struct NodeParts<L, S> {
     pub peer_listener: Listener,
     /// Where clients reach it.
     pub client_listener: Listener,
+    /// Where it records what it is given, if it does.
+    pub tape: Option<Box<dyn TapeSource>>,
 }
 
 /// A node that runs. Dropping it ends it.
@@ -98,6 +110,7 @@ pub struct RunningNode {
     handle: NodeHandle,
     driver: JoinHandle<StopReason>,
     threads: Vec<Finished>,
+    tape: Option<Finished>,
     servers: Tasks,
     _links: Tasks,
 }
@@ -109,7 +122,7 @@ pub struct RunningNode {
 pub fn start_node<L: LogWriter, S: SnapshotFiles>(
     parts: NodeParts<L, S>,
 ) -> Result<RunningNode, ServerError> {
-    let NodeParts { config, recovered, seed, log, snapshots, peer_listener, client_listener } = parts;
+    let NodeParts { config, recovered, seed, log, snapshots, peer_listener, client_listener, tape } = parts;
     config.validate()?;
     let identity = Identity { cluster: config.cluster, node: config.node, members: config.members.clone() };
     let heartbeat = config.timing.heartbeat;
@@ -144,9 +157,14 @@ pub fn start_node<L: LogWriter, S: SnapshotFiles>(
 
     let clock = Clock::start();
     let outlets = Outlets { writes, snapshots: snapshot_work, peers, changes, channels, lanes };
-    let node = Node::new(config, recovered, seed, clock.now());
-    let driver = Driver::new(identity.node, node, clock, heartbeat, reader, outlets);
-    Ok(RunningNode { handle, driver: rt::spawn(driver.run()), threads, servers, _links: links })
+    let now = clock.now();
+    let start = StartRef { config: &config, recovered: &recovered, seed, now };
+    let tape = tape.map(|tape| tape.begin(&start)).transpose().map_err(ServerError::Thread)?;
+    let (recorder, tape) = tape.map_or((None, None), |(recorder, tape)| (Some(recorder), tape));
+    let node = Node::new(config, recovered, seed, now);
+    let mut driver = Driver::new(identity.node, node, clock, heartbeat, reader, outlets);
+    driver.record(recorder);
+    Ok(RunningNode { handle, driver: rt::spawn(driver.run()), threads, tape, servers, _links: links })
 }
 
 fn outboxes(identity: &Identity) -> BTreeMap<NodeId, Arc<Outbox>> {
@@ -163,7 +181,16 @@ impl RunningNode {
 
     /// Waits until the node stops by itself. `None`: its driver panicked, or was ended.
     pub async fn stopped(&mut self) -> Option<StopReason> {
-        (&mut self.driver).await.ok()
+        let reason = (&mut self.driver).await.ok();
+        self.finish_tape().await;
+        reason
+    }
+
+    /// What was recorded is in the file; unless its disk hangs.
+    async fn finish_tape(&mut self) {
+        if let Some(tape) = self.tape.take() {
+            let _ = timeout(TAPE_FLUSH, tape).await;
+        }
     }
 
     /// Ends the node, and waits until its disk is no longer used. What was not answered stays so.
@@ -173,6 +200,7 @@ impl RunningNode {
             // A thread that panicked has ended, too.
             let _ = thread.await;
         }
+        self.finish_tape().await;
         // Streams end by themselves once the driver has ended; what does not is cut off.
         let _ = timeout(SERVER_DRAIN, self.servers.join()).await;
     }

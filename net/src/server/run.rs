@@ -4,6 +4,7 @@ use super::{NodeParts, RunningNode, ServerError, start_node};
 use crate::{
     rt::{self, Listener, select},
     storage::{FileDisk, Identity, OpenError, Storage, StorageOptions},
+    tape::{FileTape, TapeOptions, TapeSource},
 };
 use quorate_core::{Config, contract::Recovered, types::StorageId};
 use std::{
@@ -24,6 +25,8 @@ pub struct ServerConfig {
     pub client_listen: String,
     /// Listen at addresses that are not loopback, although connections are not protected.
     pub insecure: bool,
+    /// Where it records what its node is given, if it does.
+    pub tape: Option<TapeOptions>,
 }
 
 /// Runs a master until `shutdown` resolves, or it stops for good.
@@ -51,7 +54,7 @@ pub async fn run_server(
 /// # Errors
 /// Whatever keeps it from starting, before anything is changed.
 pub async fn start_server(config: ServerConfig) -> Result<RunningNode, ServerError> {
-    let ServerConfig { mut core, data_dir, peer_listen, client_listen, insecure } = config;
+    let ServerConfig { mut core, data_dir, peer_listen, client_listen, insecure, tape } = config;
     // The one of the directory is not known yet, and is never 0.
     core.storage = StorageId(1);
     core.validate()?;
@@ -65,9 +68,16 @@ pub async fn start_server(config: ServerConfig) -> Result<RunningNode, ServerErr
         node = %core.node, cluster = %core.cluster, storage = %core.storage, peer = %peer_listen, client = %client_listen,
         entries = recovered.entries.len(), term = %recovered.hard_state.term, "starts"
     );
-    let snapshots = log.snapshots();
-    let seed = rt::random();
-    start_node(NodeParts { config: core, recovered, seed, log, snapshots, peer_listener, client_listener })
+    let tape = tape.map(make_tape).transpose()?.flatten();
+    let (snapshots, seed) = (log.snapshots(), rt::random());
+    let config = core;
+    start_node(NodeParts { config, recovered, seed, log, snapshots, peer_listener, client_listener, tape })
+}
+
+fn make_tape(options: TapeOptions) -> Result<Option<Box<dyn TapeSource>>, ServerError> {
+    let made = FileTape::create(&options);
+    let made = made.map_err(|source| ServerError::Tape { path: options.file, source })?;
+    Ok(made.map(|tape| Box::new(tape) as Box<dyn TapeSource>))
 }
 
 fn open(data_dir: &Path, identity: Identity) -> Result<(Storage, Recovered), OpenError> {

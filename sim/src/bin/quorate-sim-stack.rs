@@ -1,8 +1,8 @@
-//! The command of the simulator's stack level. It is built with `--cfg madsim` only.
+//! The command of the simulator, built with `--cfg madsim`: it serves both levels.
 
 #[cfg(madsim)]
 fn main() -> std::process::ExitCode {
-    quorate_sim::stack::cli::main()
+    quorate_sim::cli::main()
 }
 
 #[cfg(not(madsim))]

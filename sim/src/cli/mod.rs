@@ -1,14 +1,22 @@
 //! `cargo sim`: runs seeds, and replays what failed. One file a command.
 
+#[cfg(feature = "planted-bugs")]
+mod bugs;
+mod golden;
+mod latency;
+mod level;
 mod replay;
+mod report;
 mod run;
+pub(crate) mod shrink;
+mod tape;
 
 use crate::{
     arguments::seconds,
     oracle::Rule,
     plan::{Limits, generate},
-    run::run_plan,
-    world::Outcome,
+    run::{Outcome, run_plan},
+    summary::Summary,
 };
 use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
@@ -27,8 +35,14 @@ const EXAMPLES: &str = "Examples:
   quorate-sim run --seeds 0..1000       run a thousand seeds on all cores
   quorate-sim replay 42                 run seed 42 again and print what happened
   quorate-sim replay 42 --from 3.5      only from 3.5 simulated seconds on
+  quorate-sim shrink 42                 make the failing seed 42 small, and draw its timeline
   quorate-sim plan 42 > plan.json       the plan of seed 42
   quorate-sim replay plan.json          run a plan from a file
+  quorate-sim replay 42 --tape DIR      also record a tape of each run of each master
+  quorate-sim tape master-1.tape        run a tape on the core, and compare
+
+The stack level (the real driver, storage, services and client library on a simulated runtime):
+  quorate-sim run --level stack --seeds 0..200
 
 Exit codes: 0 clean, 1 a rule did not hold, 2 wrong use, 3 a stall, 4 a crash.";
 
@@ -38,6 +52,15 @@ enum Command {
     Run(run::RunArgs),
     /// Runs one seed or plan and prints its event log, its hash, and what failed.
     Replay(replay::ReplayArgs),
+    /// Runs a node's tape on the core and compares what comes out with what came out when it was recorded.
+    Tape(tape::TapeArgs),
+    /// Runs seeds, and prints how long failover, jobs and moved tasks took.
+    Latency(latency::LatencyArgs),
+    /// Makes a failing plan small, and writes it with its log and a timeline into a directory.
+    Shrink(shrink::ShrinkArgs),
+    /// Plants bugs one at a time, and says how soon each is noticed, by what, and under which faults.
+    #[cfg(feature = "planted-bugs")]
+    Bugs(bugs::BugArgs),
     /// Prints the plan of a seed as JSON.
     Plan {
         /// The seed.
@@ -101,6 +124,30 @@ pub enum Ended {
 }
 
 impl Ended {
+    /// The way that this exit code stands for.
+    #[must_use]
+    pub const fn from_code(code: i32) -> Option<Self> {
+        Some(match code {
+            0 => Self::Clean,
+            1 => Self::Violation,
+            2 => Self::Misuse,
+            3 => Self::Stall,
+            4 => Self::Crash,
+            _ => return None,
+        })
+    }
+
+    /// The worst of all failures: a rule that did not hold before a crash, and that before a stall.
+    #[must_use]
+    pub fn of_all(summary: &Summary) -> Self {
+        let ends: Vec<Self> =
+            summary.failures.values().map(|failure| Self::of(failure.violation.rule)).collect();
+        let worst = [Self::Violation, Self::Crash, Self::Stall].into_iter().find(|end| ends.contains(end));
+        let diverged =
+            (!summary.diverged.is_empty() || !summary.tapes_differ.is_empty()).then_some(Self::Violation);
+        diverged.or(worst).unwrap_or(Self::Clean)
+    }
+
     /// What a violation of this rule ends with.
     #[must_use]
     pub const fn of(rule: Rule) -> Self {
@@ -118,6 +165,11 @@ pub fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Run(args) => run::run_seeds(&args),
         Command::Replay(args) => replay::replay(&args),
+        Command::Tape(args) => tape::tape(&args),
+        Command::Latency(args) => latency::latency(&args),
+        Command::Shrink(args) => shrink::shrink(&args),
+        #[cfg(feature = "planted-bugs")]
+        Command::Bugs(args) => bugs::bugs(&args),
         Command::Plan { seed, limits } => print_plan(seed, &limits),
         Command::Hash { seed, limits } => {
             println!("{:016x}", run_plan(&generate(seed, &limits.limits()), true, None).hash);

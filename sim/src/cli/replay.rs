@@ -1,10 +1,10 @@
 //! `cargo sim replay`: one seed or plan, with everything that happened.
 
-use super::{Ended, LimitArgs, print_failure};
+use super::{Ended, LimitArgs, level::LevelArg, print_failure, shrink::BugArgs};
 use crate::{
     plan::{Plan, generate},
-    run::run_plan,
-    world::Sink,
+    run::{Level, Outcome, Sink, keep_panics, run_taped},
+    tapes::Tapes,
 };
 use anyhow::Context;
 use clap::Args;
@@ -53,28 +53,47 @@ pub(super) struct ReplayArgs {
     /// Print messages between masters, writes and heartbeats as well.
     #[arg(long, short)]
     verbose: bool,
+    /// Write a tape of each run of each master into this directory.
+    #[arg(long, value_name = "DIR")]
+    tape: Option<PathBuf>,
+    #[command(flatten)]
+    bug: BugArgs,
+    #[command(flatten)]
+    level: LevelArg,
     #[command(flatten)]
     limits: LimitArgs,
 }
 
 /// Lines that are left out unless all are asked for.
-fn is_noise(line: &str) -> bool {
-    let kind = line.get(10..19).unwrap_or_default().trim_end();
-    matches!(kind, "send" | "receive" | "write" | "disk") || line.contains(" heartbeat ")
+fn is_noise(level: Level, line: &str) -> bool {
+    match level {
+        Level::Core => {
+            let kind = line.get(10..19).unwrap_or_default().trim_end();
+            matches!(kind, "send" | "receive" | "write" | "disk" | "deadline" | "reply")
+                || line.contains(" heartbeat ")
+        }
+        #[cfg(madsim)]
+        Level::Stack => {
+            let kind = line.get(5..).unwrap_or_default();
+            kind.starts_with("write ") || kind.starts_with("answered   heartbeat")
+        }
+    }
 }
 
 pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<Ended> {
+    let level = match args.level.here()? {
+        Ok(level) => level,
+        Err(ended) => return Ok(ended),
+    };
+    args.bug.plant()?;
     let plan = args.plan.read(&args.limits)?;
-    let (from, verbose) = ((args.from * 1e9) as u64, args.verbose);
-    let sink: Option<Sink> = (!args.quiet).then(|| {
-        let mut out = std::io::BufWriter::new(std::io::stdout());
-        Box::new(move |time: u64, line: &str| {
-            if time >= from && (verbose || !is_noise(line)) {
-                let _ = writeln!(out, "{:>13.6}  {line}", time as f64 / 1e9);
-            }
-        }) as Sink
-    });
-    let outcome = run_plan(&plan, true, sink);
+    keep_panics();
+    let tapes = args.tape.as_ref().map(|_| Tapes::default());
+    let sink = (!args.quiet).then(|| printer(args, level));
+    let outcome = run_one(level, &plan, sink, args.verbose, tapes.clone());
+    if let (Some(directory), Some(tapes)) = (&args.tape, tapes) {
+        println!("{} tapes in {}", tapes.write(directory)?, directory.display());
+    }
     for machine in &outcome.machines {
         println!("{machine}");
     }
@@ -86,4 +105,29 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<Ended> {
     );
     print_failure(plan.seed, &outcome);
     Ok(outcome.violation.map_or(Ended::Clean, |violation| Ended::of(violation.rule)))
+}
+
+/// Prints event lines as they come.
+fn printer(args: &ReplayArgs, level: Level) -> Sink {
+    let (from, verbose) = ((args.from * 1e9) as u64, args.verbose);
+    let mut out = std::io::BufWriter::new(std::io::stdout());
+    // The product's own log comes in between, on the stack level.
+    let flush = verbose && level != Level::Core;
+    Box::new(move |time: u64, line: &str| {
+        if time >= from && (verbose || !is_noise(level, line)) {
+            let _ = writeln!(out, "{:>13.6}  {line}", time as f64 / 1e9);
+            if flush {
+                let _ = out.flush();
+            }
+        }
+    })
+}
+
+#[cfg_attr(not(madsim), allow(unused_variables, reason = "the core logs nothing of its own"))]
+fn run_one(level: Level, plan: &Plan, sink: Option<Sink>, verbose: bool, tapes: Option<Tapes>) -> Outcome {
+    match level {
+        Level::Core => run_taped(plan, true, sink, tapes),
+        #[cfg(madsim)]
+        Level::Stack => crate::stack::run::run_plan(plan, sink, verbose, tapes),
+    }
 }

@@ -1,57 +1,125 @@
 //! `cargo sim run`: many seeds.
 
-use super::{Ended, LimitArgs, print_failure};
+use super::{
+    Ended, LimitArgs,
+    level::LevelArg,
+    report::{self, Format},
+    shrink,
+};
 use crate::{
-    arguments::seeds,
-    plan::generate,
-    run::{Job, Summary, run, run_plan},
+    arguments::{seeds, span},
+    repro,
+    run::{Job, Level, keep_panics, run},
+    summary::Summary,
 };
 use clap::Args;
 use std::{
     io::{IsTerminal, Write},
     ops::Range,
+    path::PathBuf,
+    time::Duration,
 };
 
 #[derive(Args)]
-pub(super) struct RunArgs {
-    /// Which seeds: FIRST..END, the end not included, or one number.
-    #[arg(long, default_value = "0..1000", value_parser = seeds)]
-    seeds: Range<u64>,
-    /// On how many threads; default: one a core.
-    #[arg(long)]
-    threads: Option<usize>,
+pub(crate) struct RunArgs {
+    /// Which seeds: FIRST..END, the end not included, or one number [default: 0..1000; with --budget: without an end].
+    #[arg(long, value_parser = seeds)]
+    pub(super) seeds: Option<Range<u64>>,
+    /// Begin no seed after this time, such as 60s or 5m.
+    #[arg(long, value_parser = span)]
+    pub(super) budget: Option<Duration>,
+    /// On how many threads [default: one a core].
+    #[arg(long, short)]
+    pub(super) jobs: Option<usize>,
+    #[command(flatten)]
+    pub(super) level: LevelArg,
     /// Let no oracle look (to measure what they cost).
     #[arg(long)]
-    no_oracles: bool,
+    pub(super) no_oracles: bool,
+    /// Run each seed twice: both runs must be the same, event by event.
+    #[arg(long)]
+    pub(super) check_determinism: bool,
+    /// Record a tape of each run of each master, and replay it on the core: the outputs must be the same.
+    #[arg(long)]
+    pub(super) check_tapes: bool,
     /// Begin no more seeds after so many have failed.
     #[arg(long, default_value_t = 20)]
-    max_failures: usize,
-    /// Print the summary as one line of JSON.
+    pub(super) max_failures: usize,
+    /// Print text, or one line of JSON for each failure and one for the whole.
+    #[arg(long, short, value_enum, default_value_t = Format::Text)]
+    pub(super) output: Format,
+    /// Also write a JUnit report: one test case a rule.
+    #[arg(long, value_name = "FILE")]
+    pub(super) junit: Option<PathBuf>,
+    /// Do not shrink what fails.
     #[arg(long)]
-    json: bool,
+    pub(super) no_shrink: bool,
+    /// Shrink one failing seed of each broken rule for so long.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = span)]
+    pub(super) shrink_budget: Duration,
+    /// Where the shrunk plans, their logs and their timelines are written.
+    #[arg(long, value_name = "DIR", default_value = repro::ROOT)]
+    pub(super) repro: PathBuf,
     /// Also print how often each oracle looked, and what happened how often.
     #[arg(long, short)]
-    verbose: bool,
+    pub(super) verbose: bool,
     #[command(flatten)]
-    limits: LimitArgs,
+    pub(super) limits: LimitArgs,
+}
+
+impl RunArgs {
+    fn job(&self, level: Level) -> Job {
+        let seeds = match (&self.seeds, self.budget) {
+            (Some(seeds), _) => seeds.clone(),
+            (None, Some(_)) => 0..u64::MAX,
+            (None, None) => 0..1_000,
+        };
+        Job {
+            level,
+            oracles: !self.no_oracles,
+            limits: self.limits.limits(),
+            twice: self.check_determinism,
+            check_tapes: self.check_tapes,
+            budget: self.budget,
+            failures_max: self.max_failures.max(1),
+            ..Job::new(seeds, threads(self.jobs))
+        }
+    }
+}
+
+/// As many threads as are asked for, or one a core.
+pub(super) fn threads(asked: Option<usize>) -> usize {
+    asked.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 pub(super) fn run_seeds(args: &RunArgs) -> anyhow::Result<Ended> {
-    let threads = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let job = Job {
-        seeds: args.seeds.clone(),
-        threads,
-        oracles: !args.no_oracles,
-        limits: args.limits.limits(),
-        failures_max: args.max_failures.max(1),
+    let level = match args.level.here()? {
+        Ok(level) => level,
+        Err(ended) => return Ok(ended),
     };
-    // A panic is reported with its seed.
-    std::panic::set_hook(Box::new(|_| {}));
-    let total = args.seeds.end - args.seeds.start;
+    let job = args.job(level);
+    let summary = with_progress(&job);
+    match args.output {
+        Format::Text => report::text(&summary, args.verbose),
+        Format::Json => report::json(&summary)?,
+    }
+    report::failures(&summary, level, &args.limits);
+    if level == Level::Core && !args.no_shrink {
+        shrink::failures(&summary, args)?;
+    }
+    if let Some(path) = &args.junit {
+        report::junit(&summary, level, path)?;
+    }
+    Ok(Ended::of_all(&summary))
+}
+
+/// Runs a job, and tells a terminal how far it is.
+pub(super) fn with_progress(job: &Job) -> Summary {
+    keep_panics();
     let live = std::io::stderr().is_terminal();
-    let summary = run(&job, |summary| {
+    let summary = run(job, |summary| {
         if live {
-            eprint!("\r{}\x1b[K", progress(summary, total));
+            eprint!("\r{}\x1b[K", progress(summary, job));
             let _ = std::io::stderr().flush();
         }
     });
@@ -59,82 +127,21 @@ pub(super) fn run_seeds(args: &RunArgs) -> anyhow::Result<Ended> {
     if live {
         eprint!("\r\x1b[K");
     }
-    if args.json {
-        print_json(&summary)?;
-    } else {
-        print_summary(&summary, args);
-    }
-    let mut grouped = std::collections::BTreeMap::new();
-    for (seed, violation) in &summary.failures {
-        grouped.entry(violation.rule).or_insert_with(Vec::new).push(*seed);
-    }
-    for (rule, seeds) in grouped {
-        let others: Vec<String> = seeds.iter().take(12).map(u64::to_string).collect();
-        eprintln!("\nFAILED  {}  in {} seeds: {}", rule.name(), seeds.len(), others.join(" "));
-        let plan = generate(seeds[0], &args.limits.limits());
-        print_failure(seeds[0], &run_plan(&plan, true, None));
-        eprintln!("  replay:  cargo sim replay {}{}", seeds[0], args.limits.text());
-    }
-    let worst = summary.failures.values().map(|violation| Ended::of(violation.rule));
-    Ok(worst
-        .min_by_key(|ended| if *ended == Ended::Violation { 0 } else { *ended as u8 })
-        .unwrap_or(Ended::Clean))
+    summary
 }
 
-fn progress(summary: &Summary, total: u64) -> String {
+fn progress(summary: &Summary, job: &Job) -> String {
     let wall = summary.wall.as_secs_f64().max(1e-9);
     let rate = summary.seeds as f64 / wall;
+    let total = job.seeds.end - job.seeds.start;
+    let by_seeds = (total - summary.seeds) as f64 / rate.max(1e-9);
+    let left = job.budget.map_or(by_seeds, |budget| by_seeds.min(budget.as_secs_f64() - wall)).max(0.0);
+    let of = if total > u64::MAX / 2 { String::new() } else { format!(" of {total}") };
     format!(
-        "{} of {total} seeds, {rate:.0} seeds/s, {:.0} simulated s/s, {} failed, {:.0} s left",
+        "{}{of} seeds, {rate:.0} seeds/s, {:.0} simulated s/s, {} faults, {} failed, {left:.0} s left",
         summary.seeds,
         summary.simulated_seconds() / wall,
-        summary.failures.len(),
-        (total - summary.seeds) as f64 / rate.max(1e-9)
+        summary.faults(),
+        summary.failing(),
     )
-}
-
-fn print_summary(summary: &Summary, args: &RunArgs) {
-    let wall = summary.wall.as_secs_f64().max(1e-9);
-    println!(
-        "{} seeds, {:.0} simulated s, {} events, in {wall:.1} s: {:.1} seeds/s, {:.0} simulated s/s, {} failed, hash {:016x}",
-        summary.seeds,
-        summary.simulated_seconds(),
-        summary.events,
-        summary.seeds as f64 / wall,
-        summary.simulated_seconds() / wall,
-        summary.failures.len(),
-        summary.hash
-    );
-    if args.verbose {
-        println!("\noracles, and how many states each looked at:");
-        for (name, count) in &summary.looked {
-            println!("  {count:>12}  {name}");
-        }
-        println!("\nwhat happened:");
-        for (name, count) in &summary.counts {
-            println!("  {count:>12}  {name}");
-        }
-    }
-}
-
-fn print_json(summary: &Summary) -> anyhow::Result<()> {
-    let failures: Vec<_> = summary
-        .failures
-        .iter()
-        .map(|(seed, violation)| {
-            serde_json::json!({ "seed": seed, "rule": violation.rule.name(), "message": violation.message })
-        })
-        .collect();
-    let value = serde_json::json!({
-        "seeds": summary.seeds,
-        "simulated_seconds": summary.simulated_seconds(),
-        "wall_seconds": summary.wall.as_secs_f64(),
-        "events": summary.events,
-        "hash": format!("{:016x}", summary.hash),
-        "failures": failures,
-        "oracles": summary.looked,
-        "counts": summary.counts,
-    });
-    println!("{}", serde_json::to_string(&value)?);
-    Ok(())
 }

@@ -9,6 +9,7 @@ use quorate_core::{
     command::{Command, Expected, Proposal},
     contract::Entry,
     state::{ApplyContext, State, StateHash},
+    trace::TraceEvent,
     types::Index,
 };
 use quorate_proto::v1::{self as pb, client_reply::Body};
@@ -42,6 +43,8 @@ pub struct Reference {
     pub keys: BTreeMap<Bytes, Vec<(Index, Option<Item>)>>,
     /// Jobs, tasks, executors.
     pub jobs: Jobs,
+    /// What entries have done since this was last taken.
+    pub news: Vec<TraceEvent>,
 }
 
 impl Default for Reference {
@@ -50,7 +53,7 @@ impl Default for Reference {
         let hashes = vec![state.hash()];
         let (requests, asked, keys, jobs) =
             (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), Jobs::default());
-        Self { state, hashes, requests, asked, keys, jobs }
+        Self { state, hashes, requests, asked, keys, jobs, news: Vec::new() }
     }
 }
 
@@ -90,6 +93,7 @@ impl Reference {
             self.key(ledger, entry.index, &proposal, &applied.reply);
         }
         self.jobs.applied(ledger, &self.state, entry.index, &proposal, &applied, first);
+        self.news.extend(applied.trace);
     }
 
     /// Whether the entry's request takes effect here: it is not refused, and not a repetition.

@@ -58,6 +58,19 @@ impl Atlas {
     }
 }
 
+impl Plan {
+    /// Whether a correct cluster survives it: a majority of directories stays intact, and a majority of those is healed in
+    /// the end, with an executor.
+    #[must_use]
+    pub fn survivable(&self) -> bool {
+        let masters = self.masters.clocks.len();
+        let atlas = Atlas::of(self);
+        let Some(core) = &self.core else { return atlas.recoverable(masters) };
+        let intact = core.masters.iter().filter(|place| !atlas.fragile.contains(place)).count();
+        intact > masters / 2 && (!core.executors.is_empty() || self.executors.clocks.is_empty())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,7 +87,7 @@ mod tests {
             let core = plan.core.clone().unwrap();
             let intact = core.masters.iter().filter(|place| !all.fragile.contains(place)).count();
             assert!(intact > masters / 2, "seed {seed}: {intact} intact masters in {core:?} of {masters}");
-            assert!(!core.executors.is_empty(), "seed {seed}");
+            assert!(!core.executors.is_empty() && plan.survivable(), "seed {seed}");
             hit += usize::from(!all.fragile.is_empty());
             // What a shrinker leaves.
             let mut draws = Draws::new(seed, 99);

@@ -6,6 +6,7 @@ mod generate;
 mod kinds;
 mod links;
 mod operation;
+pub mod places;
 #[cfg(test)]
 mod tests;
 mod validate;

@@ -9,11 +9,13 @@ use crate::{
     master::{CLUSTER, WIPED_STORAGE},
     oracle::Rule,
     plan::Plan,
+    tapes::Tapes,
 };
 use madsim::runtime::{Handle, NodeHandle as MachineHandle};
 use quorate_core::{
     contract::{Config, MemberAddress, StopReason},
     random::Draws,
+    tape::{StartRef, TapeWriter},
     types::{NodeId, StorageId},
 };
 use quorate_net::{
@@ -21,6 +23,7 @@ use quorate_net::{
     rt::{Listener, spawn},
     start_node,
     storage::{Identity, MemoryDisk, Storage, StorageOptions},
+    tape::{Recording, TapeSource},
 };
 use quorate_proto::v1 as pb;
 use std::{collections::BTreeMap, future::pending, net::IpAddr, sync::Arc};
@@ -153,6 +156,20 @@ impl World {
     }
 }
 
+/// The tape of one run of a master. It is written on the spot: a thread would be a task here, and change the run.
+#[derive(Debug)]
+struct MemoryTape {
+    tapes: Tapes,
+    place: u8,
+    run: u64,
+}
+
+impl TapeSource for MemoryTape {
+    fn begin(self: Box<Self>, start: &StartRef<'_>) -> std::io::Result<Recording> {
+        Ok((Box::new(TapeWriter::begin(self.tapes.sink(self.place, self.run), start)), None))
+    }
+}
+
 /// What a run of a master begins with.
 struct Run {
     config: Config,
@@ -231,7 +248,11 @@ impl Stage {
         };
         let snapshots = Watched { inner: log.snapshots(), place, stage: self.clone() };
         let log = Watched { inner: log, place, stage: self.clone() };
-        let parts = NodeParts { config, recovered, seed, log, snapshots, peer_listener, client_listener };
+        let tape = self.world().tapes.clone().map(|tapes| {
+            Box::new(MemoryTape { tapes, place: place as u8, run: number }) as Box<dyn TapeSource>
+        });
+        let parts =
+            NodeParts { config, recovered, seed, log, snapshots, peer_listener, client_listener, tape };
         let mut node = match start_node(parts) {
             Ok(node) => node,
             Err(error) => return self.world().fail(Rule::Contract, format!("node {}: {error}", place + 1)),

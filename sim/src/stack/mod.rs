@@ -6,7 +6,7 @@
 //! * [`executors`], [`service`], [`processes`]: an executor's machine, and what really runs on it.
 //! * [`clients`], [`history`]: the workload, and what it was told.
 //! * [`faults`], [`links`], [`settle`]: what breaks, and how it is mended.
-//! * [`run`], [`cli`]: one seed on one fresh thread, many seeds, and the command.
+//! * [`run`]: one plan on one fresh thread.
 //!
 //! What madsim lacks is left out of the plans or done here: masters have one clock, agents have their own; messages are not
 //! repeated; a disk loses what was not synced.
@@ -25,7 +25,4 @@ mod service;
 mod settle;
 mod stage;
 
-pub mod cli;
 pub mod run;
-
-pub use stage::Sink;

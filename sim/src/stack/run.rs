@@ -3,66 +3,28 @@
 use super::{
     clients::Person,
     settle::inspector,
-    stage::{MILLISECOND, SECOND, Sink, Stage, World},
+    stage::{MILLISECOND, SECOND, Stage, World},
 };
 use crate::{
     network::Endpoint,
     oracle::{Rule, Violation},
-    plan::{Limits, Plan, generate},
+    plan::Plan,
+    run::{Outcome, Sink, take_panic},
+    tapes::Tapes,
 };
 use madsim::runtime::{Handle, Runtime};
-use quorate_core::random::mix;
 use quorate_net::rt::spawn;
 use std::{
-    cell::RefCell,
-    collections::BTreeMap,
     net::IpAddr,
-    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::{Arc, Mutex, OnceLock},
 };
 
-/// What came of a run.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// The first rule that did not hold.
-    pub violation: Option<Violation>,
-    /// Of everything that happened, with its times.
-    pub hash: u64,
-    /// Simulated time, nanoseconds.
-    pub time: u64,
-    /// Events.
-    pub events: u64,
-    /// One line a machine.
-    pub machines: Vec<String>,
-    /// How many states each oracle looked at.
-    pub looked: BTreeMap<&'static str, u64>,
-    /// What happened how often.
-    pub counts: BTreeMap<&'static str, u64>,
-}
-
-thread_local! {
-    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
-}
-
-/// Keeps where a panic came from, and prints nothing: a panic is a violation like any other.
-pub fn keep_panics() {
-    std::panic::set_hook(Box::new(|panic| {
-        let text = panic.to_string();
-        PANIC.with(|kept| {
-            kept.borrow_mut().get_or_insert(text);
-        });
-    }));
-}
-
-/// Runs the plan of a seed on a fresh thread. `log`: where event lines go. `verbose`: also lines of the product's own log.
+/// Runs a plan on a fresh thread. `log`: where event lines go. `verbose`: also lines of the product's own log. `tapes`: where
+/// each run of each master is recorded.
 #[must_use]
-pub fn run_seed(seed: u64, limits: &Limits, log: Option<Sink>, verbose: bool) -> Outcome {
-    let plan = generate(seed, limits);
+pub fn run_plan(plan: &Plan, log: Option<Sink>, verbose: bool, tapes: Option<Tapes>) -> Outcome {
+    let (seed, plan) = (plan.seed, plan.clone());
     let shared = Arc::new(OnceLock::new());
     let kept = Arc::clone(&shared);
     let thread =
@@ -75,16 +37,14 @@ pub fn run_seed(seed: u64, limits: &Limits, log: Option<Sink>, verbose: bool) ->
                         .with_timer(SimulatedTime)
                         .with_ansi(false)
                         .finish();
-                    tracing::subscriber::with_default(lines, || runtime.block_on(perform(plan, log, &kept)));
+                    let run = perform(plan, log, tapes, &kept);
+                    tracing::subscriber::with_default(lines, || runtime.block_on(run));
                 } else {
-                    runtime.block_on(perform(plan, log, &kept));
+                    runtime.block_on(perform(plan, log, tapes, &kept));
                 }
             });
             let panicked = catch_unwind(run).is_err();
-            panicked.then(|| {
-                let text = PANIC.with(|kept| kept.borrow_mut().take());
-                text.unwrap_or_else(|| "a panic without a text".to_owned())
-            })
+            panicked.then(|| take_panic().unwrap_or_else(|| "a panic without a text".to_owned()))
         });
     let panicked = match thread.map(std::thread::JoinHandle::join) {
         Ok(Ok(panicked)) => panicked,
@@ -104,15 +64,7 @@ impl tracing_subscriber::fmt::time::FormatTime for SimulatedTime {
 }
 
 fn outcome(shared: &OnceLock<Arc<Mutex<World>>>, panicked: Option<String>) -> Outcome {
-    let mut outcome = Outcome {
-        violation: None,
-        hash: 0,
-        time: 0,
-        events: 0,
-        machines: Vec::new(),
-        looked: BTreeMap::new(),
-        counts: BTreeMap::new(),
-    };
+    let mut outcome = Outcome::default();
     if let Some(world) = shared.get() {
         let mut world = Stage::after(world);
         if let Some(text) = &panicked {
@@ -123,9 +75,11 @@ fn outcome(shared: &OnceLock<Arc<Mutex<World>>>, panicked: Option<String>) -> Ou
             hash: world.hash(),
             time: world.time(),
             events: world.events,
+            steps: world.ledger.step,
             machines: world.lines(),
             looked: world.ledger.looked(),
             counts: world.counts.clone(),
+            ..Outcome::default()
         };
     }
     if let (Some(message), None) = (panicked, &outcome.violation) {
@@ -136,8 +90,8 @@ fn outcome(shared: &OnceLock<Arc<Mutex<World>>>, panicked: Option<String>) -> Ou
 }
 
 /// The whole run: machines, faults, workload, and then the settling.
-async fn perform(plan: Plan, log: Option<Sink>, shared: &OnceLock<Arc<Mutex<World>>>) {
-    let stage = Stage::new(plan.clone(), log);
+async fn perform(plan: Plan, log: Option<Sink>, tapes: Option<Tapes>, shared: &OnceLock<Arc<Mutex<World>>>) {
+    let stage = Stage::new(plan.clone(), log, tapes);
     let _ = shared.set(stage.shared());
     let people = build(&stage, &plan);
     let duration = plan.duration_ms * MILLISECOND;
@@ -208,106 +162,4 @@ fn build(stage: &Stage, plan: &Plan) -> Vec<madsim::runtime::NodeHandle> {
         }
     }
     people
-}
-
-/// What to run.
-#[derive(Clone, Debug)]
-pub struct Job {
-    /// The seeds.
-    pub seeds: Range<u64>,
-    /// On so many threads.
-    pub threads: usize,
-    /// What plans stay within.
-    pub limits: Limits,
-    /// Every seed twice: both must be the same, event by event.
-    pub twice: bool,
-    /// After so many failing seeds no new ones are begun.
-    pub failures_max: usize,
-}
-
-/// What came of it.
-#[derive(Clone, Debug, Default)]
-pub struct Summary {
-    /// Seeds that were run.
-    pub seeds: u64,
-    /// Simulated time, nanoseconds.
-    pub simulated: u128,
-    /// Events.
-    pub events: u64,
-    /// Wall time.
-    pub wall: Duration,
-    /// The failing seeds.
-    pub failures: BTreeMap<u64, Outcome>,
-    /// Seeds that were not the same twice, with both hashes.
-    pub diverged: BTreeMap<u64, (u64, u64)>,
-    /// How many states each oracle looked at.
-    pub looked: BTreeMap<&'static str, u64>,
-    /// What happened how often.
-    pub counts: BTreeMap<&'static str, u64>,
-    /// Of the hashes of all seeds.
-    pub hash: u64,
-}
-
-impl Summary {
-    fn add(&mut self, seed: u64, outcome: Outcome, second: Option<u64>) {
-        self.seeds += 1;
-        self.simulated += u128::from(outcome.time);
-        self.events += outcome.events;
-        self.hash = self.hash.wrapping_add(mix(outcome.hash ^ seed));
-        for (name, count) in &outcome.looked {
-            *self.looked.entry(name).or_default() += count;
-        }
-        for (name, count) in &outcome.counts {
-            *self.counts.entry(name).or_default() += count;
-        }
-        if let Some(second) = second.filter(|&second| second != outcome.hash) {
-            self.diverged.insert(seed, (outcome.hash, second));
-        }
-        if outcome.violation.is_some() {
-            self.failures.insert(seed, outcome);
-        }
-    }
-
-    /// Simulated seconds.
-    #[must_use]
-    pub fn simulated_seconds(&self) -> f64 {
-        self.simulated as f64 / 1e9
-    }
-
-    /// Whether nothing is wrong.
-    #[must_use]
-    pub fn clean(&self) -> bool {
-        self.failures.is_empty() && self.diverged.is_empty()
-    }
-}
-
-/// Runs all seeds; `progress` is told of each.
-pub fn run(job: &Job, progress: impl Fn(&Summary) + Sync) -> Summary {
-    let start = Instant::now();
-    let next = AtomicU64::new(job.seeds.start);
-    let shared = Mutex::new(Summary::default());
-    let lock = || shared.lock().unwrap_or_else(PoisonError::into_inner);
-    std::thread::scope(|scope| {
-        for _ in 0..job.threads.max(1) {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    let failed = {
-                        let summary = lock();
-                        summary.failures.len() + summary.diverged.len()
-                    };
-                    if seed >= job.seeds.end || failed >= job.failures_max {
-                        return;
-                    }
-                    let outcome = run_seed(seed, &job.limits, None, false);
-                    let second = job.twice.then(|| run_seed(seed, &job.limits, None, false).hash);
-                    let mut summary = lock();
-                    summary.add(seed, outcome, second);
-                    summary.wall = start.elapsed();
-                    progress(&summary);
-                }
-            });
-        }
-    });
-    shared.into_inner().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,6 +8,8 @@ use crate::{
     draw::{Purpose, draw},
     oracle::{Ledger, Rule, Truth},
     plan::Plan,
+    run::Sink,
+    tapes::Tapes,
 };
 use core::hash::Hasher;
 use quorate_net::rt::{Duration, Instant, lock, sleep, sleep_until};
@@ -19,9 +21,6 @@ use std::{
 
 pub(super) const MILLISECOND: u64 = 1_000_000;
 pub(super) const SECOND: u64 = 1_000 * MILLISECOND;
-
-/// Where event lines go: true time in nanoseconds, and the line.
-pub type Sink = Box<dyn FnMut(u64, &str) + Send>;
 
 /// One run. Cloning it costs nothing.
 #[derive(Clone)]
@@ -60,6 +59,8 @@ pub(super) struct World {
     pub(super) clients_busy: usize,
     /// What happened how often.
     pub(super) counts: BTreeMap<&'static str, u64>,
+    /// What masters are given, if that is recorded.
+    pub(super) tapes: Option<Tapes>,
     /// Events so far.
     pub(super) events: u64,
     hasher: SipHasher13,
@@ -116,7 +117,7 @@ impl World {
 
 impl Stage {
     /// At the present simulated time, which is its zero.
-    pub(super) fn new(plan: Plan, sink: Option<Sink>) -> Self {
+    pub(super) fn new(plan: Plan, sink: Option<Sink>, tapes: Option<Tapes>) -> Self {
         let masters = MasterMachine::all(&plan);
         let executors = ExecutorMachine::all(&plan);
         let world = World {
@@ -133,6 +134,7 @@ impl Stage {
             settling: false,
             clients_busy: plan.clients.len(),
             counts: BTreeMap::new(),
+            tapes,
             events: 0,
             hasher: SipHasher13::new(),
             sink,

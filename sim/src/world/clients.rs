@@ -40,13 +40,14 @@ impl World {
     }
 
     fn client_asks(&mut self, place: u8) {
+        let watched = self.watched();
         let client = &mut self.clients[usize::from(place)];
         let Some(busy) = &mut client.busy else { return };
         client.attempt += 1;
         busy.attempts += 1;
         let (attempt, to) = (client.attempt, client.target);
         let bytes = Bytes::from(busy.request.encode_to_vec());
-        let text = self.log.is_some().then(|| answers::brief(&busy.request));
+        let text = watched.then(|| answers::brief(&busy.request));
         let limit = self.time + client.plan.timeout_ms * MILLISECOND;
         self.mark(40, place, attempt, &bytes);
         self.line(Endpoint::Client(place), "ask", || format!("-> {} {}", to + 1, text.unwrap_or_default()));

@@ -5,7 +5,7 @@ use quorate_core::{Input, contract::Write};
 use quorate_proto::v1::{self as pb, client_reply, envelope::Body, executor_call};
 
 /// A message between masters.
-pub(super) fn envelope(envelope: &pb::Envelope) -> String {
+pub(crate) fn envelope(envelope: &pb::Envelope) -> String {
     let what = match &envelope.body {
         Some(Body::Append(append)) => {
             let last = append.entries.last().map(|entry| format!(" ..{}.{}", entry.term, entry.index));
@@ -59,7 +59,7 @@ pub(super) const fn kind(envelope: &pb::Envelope) -> MessageKind {
 }
 
 /// A write.
-pub(super) fn write(write: &Write) -> String {
+pub(crate) fn write(write: &Write) -> String {
     let mut text = format!("{}", write.io);
     if let Some(start) = write.start {
         text += &format!(" start {start:?}");
@@ -76,9 +76,14 @@ pub(super) fn write(write: &Write) -> String {
     text
 }
 
-/// What a disk has done.
-pub(super) fn input(input: &Input) -> String {
+/// What a master is given.
+pub(crate) fn input(input: &Input) -> String {
     match input {
+        Input::Deadline => "deadline".to_owned(),
+        Input::Peer(message) => format!("<- {} {}", message.from, envelope(message)),
+        Input::Request { key, request } => {
+            format!("request {key}: {}", crate::oracle::answers::brief(request))
+        }
         Input::WriteDone { io } => format!("write {io} done"),
         Input::SnapshotLoaded { at, state } => format!("snapshot {at:?} loaded: {}", state.is_some()),
         Input::SnapshotChunkRead { peer, at, number, chunk } => {
@@ -89,7 +94,7 @@ pub(super) fn input(input: &Input) -> String {
 }
 
 /// An answer.
-pub(super) fn reply(reply: &pb::ClientReply) -> String {
+pub(crate) fn reply(reply: &pb::ClientReply) -> String {
     let what = match &reply.body {
         Some(client_reply::Body::Refusal(refusal)) => {
             format!("{} {} (leader {})", refusal.code().as_str_name(), refusal.message, refusal.leader)
@@ -119,8 +124,13 @@ fn job(status: &pb::JobStatus) -> String {
     format!("{} {:?} {}", job.id, job.state(), tasks.join(" "))
 }
 
+/// The answer to a call.
+pub(super) fn call_reply(reply: &pb::ExecutorCallReply) -> String {
+    reply.body.as_ref().map_or_else(|| "nothing".to_owned(), |body| format!("{body:?}"))
+}
+
 /// A call to an executor.
-pub(super) fn call(call: &pb::ExecutorCall) -> String {
+pub(crate) fn call(call: &pb::ExecutorCall) -> String {
     let (name, header, attempt) = match &call.body {
         Some(executor_call::Body::PreDispatch(call)) => ("pre-dispatch", &call.header, &call.attempt),
         Some(executor_call::Body::Confirm(call)) => ("confirm", &call.header, &call.attempt),

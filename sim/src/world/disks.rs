@@ -36,6 +36,9 @@ impl World {
                 format!("node {}: write {io} follows {last}", at + 1)
             });
         }
+        if let Some(cost) = &mut self.cost {
+            cost.write(self.time, &write);
+        }
         self.mark(7, place, io.0, &write.entries.last().map_or(0, |entry| entry.index.0).to_le_bytes());
         self.line(Endpoint::Master(place), "write", || describe::write(&write));
         self.masters[at].disk.waiting.push_back(write);

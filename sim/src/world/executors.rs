@@ -74,6 +74,7 @@ impl World {
     }
 
     pub(super) fn arm_agent(&mut self, at: usize) {
+        self.caused_by_input();
         let executor = &mut self.executors[at];
         let Some(deadline) = executor.agent.as_ref().and_then(Agent::next_deadline) else { return };
         let wake = executor.clock.true_time(deadline).max(self.time);
@@ -93,6 +94,7 @@ impl World {
         let Some(agent) = executor.agent.as_ref().filter(|_| executor.pauses == 0) else { return };
         if agent.next_deadline().is_some_and(|time| time <= executor.clock.local(self.time)) {
             self.mark(22, place, 0, &[]);
+            self.line(Endpoint::Executor(place), "deadline", String::new);
             self.step_agent(at, AgentInput::Deadline);
         } else {
             self.arm_agent(at);
@@ -119,6 +121,9 @@ impl World {
                 };
                 let bytes = Bytes::from(reply.encode_to_vec());
                 self.mark(23, place, key.0, &bytes);
+                self.line(Endpoint::Executor(place), "reply", || {
+                    format!("-> {} {}", to + 1, describe::call_reply(&reply))
+                });
                 let times = self.network.send(
                     self.time,
                     Endpoint::Executor(place),

@@ -18,12 +18,7 @@ impl World {
         let planned = self.plan.faults[fault].clone();
         let ends = self.time + planned.for_ms * MILLISECOND;
         self.mark(50, fault as u8, 0, &[]);
-        if let Some(log) = &mut self.log {
-            log(
-                self.time,
-                &format!("---       fault     {fault} for {} ms: {:?}", planned.for_ms, planned.kind),
-            );
-        }
+        self.note("fault", || format!("{fault} for {} ms: {:?}", planned.for_ms, planned.kind));
         if self.begin_fault(fault, &planned.kind, ends) {
             self.active.insert(fault);
             self.count(planned.kind.name());
@@ -291,6 +286,7 @@ impl World {
             return;
         }
         self.mark(51, fault as u8, 0, &[]);
+        self.note("fault end", || fault.to_string());
         self.uncut(fault);
         self.network.calm(fault);
         match self.plan.faults[fault].kind.clone() {

@@ -14,6 +14,7 @@ use quorate_core::{
     Input, Node, Output,
     contract::{Lane, StopReason},
     raft::Role,
+    tape::{StartRef, TapeWriter},
     trace::TraceEvent,
     types::{NodeId, Term},
 };
@@ -53,8 +54,10 @@ impl World {
             return self.ledger.fail(Rule::Contract, format!("the plan's configuration is refused: {error}"));
         }
         let now = master.clock.now(self.time);
-        master.node = Some(Node::new(config, recovered, seed, now));
         let run = master.run;
+        let start = StartRef { config: &config, recovered: &recovered, seed, now };
+        master.tape = self.tapes.as_ref().map(|tapes| TapeWriter::begin(tapes.sink(place, run), &start));
+        master.node = Some(Node::new(config, recovered, seed, now));
         self.mark(1, place, run, &[]);
         self.line(Endpoint::Master(place), "start", || format!("run {run}"));
         self.stepped(at);
@@ -139,7 +142,9 @@ impl World {
 
     pub(super) fn step_master(&mut self, at: usize, input: Input) {
         let master = &mut self.masters[at];
-        let Some(node) = &mut master.node else { return };
+        if master.node.is_none() {
+            return;
+        }
         if master.pauses > 0 {
             if master.held.len() < HELD_INPUTS {
                 self.marks.hit(SimMark::PauseHeld);
@@ -154,8 +159,28 @@ impl World {
             let event = Event::Step { master: at as u8, run: master.run, input: Box::new(input) };
             return self.queue.push(master.busy_until, event);
         }
+        self.give(at, input);
+    }
+
+    /// The one mutation of a node.
+    fn give(&mut self, at: usize, input: Input) {
+        let master = &mut self.masters[at];
+        let Some(node) = &mut master.node else { return };
         let now = master.clock.now(self.time);
-        node.step(now, input);
+        if let Some(tape) = &mut master.tape {
+            tape.input(now, &input);
+        }
+        match &mut self.cost {
+            Some(cost) => {
+                let mut input = Some(input);
+                cost.step(self.time, || {
+                    if let Some(input) = input.take() {
+                        node.step(now, input);
+                    }
+                });
+            }
+            None => node.step(now, input),
+        }
         self.stepped(at);
     }
 
@@ -170,11 +195,7 @@ impl World {
             return master.held.push(input);
         }
         self.mark(14, place, run, &[]);
-        let master = &mut self.masters[at];
-        if let Some(node) = master.node.as_mut() {
-            node.step(master.clock.now(self.time), input);
-        }
-        self.stepped(at);
+        self.give(at, input);
     }
 
     /// A paused process goes on: what came is taken as drivers do, writes and control messages first.
@@ -196,9 +217,10 @@ impl World {
         master.wake = u64::MAX;
         let Some(node) = master.node.as_ref().filter(|_| master.pauses == 0) else { return };
         // Deadlines move while their event waits.
-        let due = node.next_deadline().is_some_and(|(time, _)| time <= master.clock.local(self.time));
-        if due {
+        let due = node.next_deadline().filter(|(time, _)| *time <= master.clock.local(self.time));
+        if let Some((_, why)) = due {
             self.mark(4, place, 0, &[]);
+            self.line(Endpoint::Master(place), "deadline", || format!("{why:?}").to_lowercase());
             self.step_master(at, Input::Deadline);
         } else {
             self.arm_master(at);
@@ -206,6 +228,7 @@ impl World {
     }
 
     pub(super) fn arm_master(&mut self, at: usize) {
+        self.caused_by_input();
         let master = &mut self.masters[at];
         let Some((deadline, _)) = master.node.as_ref().and_then(Node::next_deadline) else { return };
         let wake = master.clock.true_time(deadline).max(self.time);
@@ -218,15 +241,29 @@ impl World {
     /// Takes a node's outputs, and lets the oracles look.
     fn stepped(&mut self, at: usize) {
         self.ledger.step += 1;
+        // Taken out: a node that stops ends its run while its outputs are carried out.
+        let mut tape = self.masters[at].tape.take();
         while let Some(output) = self.masters[at].node.as_mut().and_then(Node::poll_output) {
+            if let Some(tape) = &mut tape {
+                tape.output(&output);
+            }
             self.output(at, output);
+        }
+        if let Some(mut tape) = tape {
+            tape.end();
+            let master = &mut self.masters[at];
+            master.tape = master.node.is_some().then_some(tape);
         }
         if let Some(oracles) = &mut self.oracles {
             oracles.consensus.stepped(&mut self.ledger, &mut oracles.reference, &self.masters, at);
             for executor in core::mem::take(&mut oracles.reference.jobs.departed) {
                 oracles.truth.departed(&mut self.ledger, executor);
             }
+            for event in oracles.reference.news.drain(..) {
+                self.latency.happened(&event, self.time);
+            }
         }
+        self.watch_new_leader(at);
         self.arm_master(at);
     }
 
@@ -311,6 +348,9 @@ impl World {
         }
         self.promises(at, envelope);
         let bytes = Bytes::from(envelope.encode_to_vec());
+        if let Some(cost) = &mut self.cost {
+            cost.message(self.time, envelope, bytes.len());
+        }
         self.mark(5, place, to.0, &bytes);
         self.line(Endpoint::Master(place), "send", || format!("-> {to} {}", describe::envelope(envelope)));
         let Some(to) = u8::try_from(to.0).ok().and_then(|to| to.checked_sub(1)) else {

@@ -1,12 +1,13 @@
 //! A world: everything that a plan names, and the event loop that runs it. No async, one thread, no clock but its own.
 
 mod clients;
-mod describe;
+pub(crate) mod describe;
 mod disks;
 mod executors;
 mod faults;
 mod guard;
 mod inputs;
+mod latency;
 mod masters;
 mod processes;
 pub mod recoverable;
@@ -16,13 +17,18 @@ mod ticks;
 
 use crate::{
     client::Client,
+    cost::Cost,
     executor::Executor,
+    latency::Latency,
     marks::SimCounts,
     master::Master,
     network::{Endpoint, Network},
-    oracle::{Ledger, Oracles, Register, Rule, Violation},
+    oracle::{Ledger, Oracles, Register, Rule},
     plan::{Atlas, Plan},
     queue::Queue,
+    record::{Actor, Shared},
+    run::{Outcome, Sink},
+    tapes::Tapes,
 };
 use bytes::Bytes;
 use core::hash::Hasher;
@@ -143,34 +149,6 @@ pub enum Event {
     SettleCheck,
 }
 
-/// Takes the event log: a line and its true time in nanoseconds.
-pub type Sink = Box<dyn FnMut(u64, &str)>;
-
-/// How a run ended.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// The rule that did not hold.
-    pub violation: Option<Violation>,
-    /// A chain over every event and every output.
-    pub hash: u64,
-    /// Simulated time, nanoseconds.
-    pub time: u64,
-    /// Events.
-    pub events: u64,
-    /// Steps of masters and agents.
-    pub steps: u64,
-    /// One line a machine.
-    pub machines: Vec<String>,
-    /// How many states each oracle looked at.
-    pub looked: BTreeMap<&'static str, u64>,
-    /// What happened how often: faults that took effect, messages, outcomes.
-    pub counts: BTreeMap<&'static str, u64>,
-    /// How often each mark of the simulator was reached.
-    pub marks: SimCounts,
-    /// The cluster did not become whole, and could not: why.
-    pub excused: Option<String>,
-}
-
 /// A run.
 pub struct World {
     plan: Plan,
@@ -184,7 +162,11 @@ pub struct World {
     ledger: Ledger,
     chain: SipHasher13,
     log: Option<Sink>,
+    tapes: Option<Tapes>,
+    recorder: Option<Shared>,
     counts: BTreeMap<&'static str, u64>,
+    latency: Latency,
+    cost: Option<Box<Cost>>,
     events: u64,
     storm: (u64, u64),
     serial: u64,
@@ -230,7 +212,11 @@ impl World {
             ledger: Ledger::default(),
             chain: SipHasher13::new(),
             log,
+            tapes: None,
+            recorder: None,
             counts: BTreeMap::new(),
+            latency: Latency::default(),
+            cost: None,
             events: 0,
             storm: (0, 0),
             serial: 0,
@@ -247,23 +233,71 @@ impl World {
         }
     }
 
+    /// Records a tape of each run of each master; that changes nothing of the run.
+    #[must_use]
+    pub fn taped(mut self, tapes: Option<Tapes>) -> Self {
+        self.tapes = tapes;
+        self
+    }
+
+    /// A recorder writes down what happens; that changes nothing of the run.
+    #[must_use]
+    pub fn recorded(mut self, recorder: Shared) -> Self {
+        recorder.borrow_mut().begin(&self.plan);
+        self.recorder = Some(recorder);
+        self
+    }
+
     /// Runs the plan to its end, or to the first violation.
     #[must_use]
     pub fn run(mut self) -> Outcome {
+        self.go(u64::MAX);
+        self.end()
+    }
+
+    /// The same, and what the safety phase cost.
+    #[must_use]
+    pub fn metered(mut self, cost: Cost) -> (Outcome, Cost) {
+        self.cost = Some(Box::new(cost));
+        self.go(u64::MAX);
+        let cost = self.cost.take().map_or_else(Cost::default, |cost| *cost);
+        (self.end(), cost)
+    }
+
+    /// The same, unless it is not over after so many events.
+    #[must_use]
+    pub fn run_within(mut self, events_max: u64) -> Option<Outcome> {
+        self.go(events_max).then(|| self.end())
+    }
+
+    /// Whether it came to its end.
+    fn go(&mut self, events_max: u64) -> bool {
         self.begin();
-        while let Some((time, event)) = self.queue.pop() {
+        while let Some((time, cause, event)) = self.queue.pop_caused() {
             self.time = time;
             self.events += 1;
             self.ledger.time = time;
             if self.stormy() {
                 break;
             }
+            if self.events > events_max {
+                return false;
+            }
+            if let Some(recorder) = &self.recorder {
+                recorder.borrow_mut().popped(time, cause, &event);
+            }
             self.handle(event);
+            if let Some(recorder) = &self.recorder {
+                recorder.borrow_mut().look(time, &self.masters, &self.executors, &self.clients);
+            }
             if self.finished || self.ledger.violation.is_some() {
                 break;
             }
         }
-        self.end()
+        if let Some(recorder) = &self.recorder {
+            recorder.borrow_mut().finish(&mut self.queue);
+        }
+        true
     }
 
     fn begin(&mut self) {
@@ -321,9 +355,9 @@ impl World {
             Event::ClientNext { client } => self.client_next(client),
             Event::ClientTimeout { client, attempt } => self.client_timeout(client, attempt),
             Event::ClientRetry { client, attempt } => self.client_retry(client, attempt),
-            Event::FaultBegin { fault } => self.fault_begins(fault),
-            Event::FaultEnd { fault } => self.fault_ends(fault),
-            Event::Tick { fault, number } => self.tick(fault, number),
+            Event::FaultBegin { fault } => self.watching_the_leader(|world| world.fault_begins(fault)),
+            Event::FaultEnd { fault } => self.watching_the_leader(|world| world.fault_ends(fault)),
+            Event::Tick { fault, number } => self.watching_the_leader(|world| world.tick(fault, number)),
             Event::Step { master, run, input } => self.slow_step(master, run, *input),
             Event::StartMaster { master, run } => self.start_master(master, run),
             Event::StartAgent { executor, run } => self.start_agent(executor, run),
@@ -357,15 +391,39 @@ impl World {
         self.chain.write(bytes);
     }
 
+    /// Whether somebody reads the event log.
+    fn watched(&self) -> bool {
+        self.log.is_some() || self.recorder.is_some()
+    }
+
     /// A line of the event log, made only if somebody reads it.
-    fn line(&mut self, who: Endpoint, kind: &str, text: impl FnOnce() -> String) {
+    fn line(&mut self, who: Endpoint, kind: &'static str, text: impl FnOnce() -> String) {
+        if self.watched() {
+            self.tell(who.into(), kind, text());
+        }
+    }
+
+    /// The same for what happens to the whole cluster.
+    fn note(&mut self, kind: &'static str, text: impl FnOnce() -> String) {
+        if self.watched() {
+            self.tell(Actor::Cluster, kind, text());
+        }
+    }
+
+    fn tell(&mut self, who: Actor, kind: &'static str, text: String) {
         if let Some(log) = &mut self.log {
-            let who = match who {
-                Endpoint::Master(place) => format!("node {}", place + 1),
-                Endpoint::Executor(place) => format!("exec {place}"),
-                Endpoint::Client(place) => format!("client {place}"),
-            };
-            log(self.time, &format!("{who:<9} {kind:<9} {}", text()));
+            log(self.time, &format!("{:<9} {kind:<9} {text}", who.to_string()));
+        }
+        if let Some(recorder) = &self.recorder {
+            let id = recorder.borrow_mut().line(who, kind, text, &self.masters);
+            self.queue.set_cause(id);
+        }
+    }
+
+    /// What is put into the queue from here on comes from the input of this step, not from its last output.
+    fn caused_by_input(&mut self) {
+        if let Some(recorder) = &self.recorder {
+            self.queue.set_cause(recorder.borrow().input());
         }
     }
 
@@ -397,6 +455,7 @@ impl World {
             counts: self.counts,
             marks: self.marks,
             excused: self.excused,
+            samples: self.latency.samples,
             violation: self.ledger.violation,
         }
     }

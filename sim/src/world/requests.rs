@@ -12,9 +12,9 @@ use bytes::Bytes;
 use prost::Message;
 use quorate_core::{
     Input,
-    types::{CallKey, Term},
+    types::{CallKey, ExecutorId, Term},
 };
-use quorate_proto::v1 as pb;
+use quorate_proto::v1::{self as pb, client_reply::Body, client_request::Body as Ask};
 
 /// A call that is not answered so long has no answer.
 const CALL_TIMEOUT: u64 = 1_000 * MILLISECOND;
@@ -55,6 +55,9 @@ impl World {
     pub(super) fn reply(&mut self, at: usize, waiting: &Waiting, reply: &pb::ClientReply) {
         if answers::confirmed(&waiting.request) {
             self.deposed(at, waiting.quorum_term, reply);
+        }
+        if let (Some(Ask::Heartbeat(beat)), Some(Body::Heartbeat(_))) = (&waiting.request.body, &reply.body) {
+            self.latency.heard(ExecutorId(beat.executor), self.time);
         }
         self.line(Endpoint::Master(at as u8), "answer", || {
             format!(

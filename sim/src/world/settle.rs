@@ -37,9 +37,10 @@ impl World {
         let core = self.core();
         let leader = self.leader();
         self.settling = true;
-        if let Some(log) = &mut self.log {
-            log(self.time, &format!("---       settle    the faults are over for {core:?}"));
+        if let Some(cost) = &mut self.cost {
+            cost.stop();
         }
+        self.note("settle", || format!("the faults are over for {core:?}"));
         self.mark(60, 0, 0, &[]);
         self.marks
             .hit_if(leader.is_some_and(|leader| !core.masters.contains(&leader)), SimMark::SettleOutsideLed);
@@ -153,9 +154,7 @@ impl World {
         if open.is_empty() && apart.is_none() && !busy && self.begun() {
             self.finished = true;
             self.ledger.hold(Rule::Liveness, true, String::new);
-            if let Some(log) = &mut self.log {
-                log(self.time, "---       whole     every job has ended, all replicas agree");
-            }
+            self.note("whole", || "every job has ended, all replicas agree".to_owned());
             return;
         }
         if since > self.plan.settle_ms * MILLISECOND {

@@ -2,6 +2,7 @@
 
 use super::{is_ended, is_terminal, placement, task};
 use crate::{
+    bug::{self, Bug},
     limits::{EXPIRIES, JOB_ID_TRIES, JOBS, TASKS},
     state::{
         Outcome, Turn,
@@ -26,7 +27,7 @@ pub(crate) fn submit(turn: &mut Turn<'_>, id: Option<JobId>, specification: pb::
         )));
     }
     let id = match id {
-        Some(id) if turn.records.tables().jobs.job(&id).is_some() => {
+        Some(id) if turn.records.tables().jobs.job(&id).is_some() && !bug::planted(Bug::JobCreatedTwice) => {
             return Err(already_exists(format!(
                 "job {id}: there is one of this id; choose another, or delete it"
             )));
@@ -55,7 +56,7 @@ pub(crate) fn submit(turn: &mut Turn<'_>, id: Option<JobId>, specification: pb::
 /// Asks for a job to be stopped. Of a job that has ended, the answer is the job as it is.
 pub(crate) fn cancel(turn: &mut Turn<'_>, id: &JobId, timeout_ms: u64) -> Outcome {
     let mut job = find(turn, id)?;
-    if is_terminal(job.state()) {
+    if is_terminal(job.state()) && !bug::planted(Bug::JobCancelRevives) {
         return reply(turn, id);
     }
     let deadline = turn.time.plus_ms(timeout_ms).0.max(1);
@@ -69,7 +70,7 @@ pub(crate) fn cancel(turn: &mut Turn<'_>, id: &JobId, timeout_ms: u64) -> Outcom
     job.set_state(JobState::Canceling);
     job.cancel_deadline_ms = deadline;
     turn.put_job(id, job);
-    cancel_tasks(turn, id, |task| task.executor == 0);
+    cancel_tasks(turn, id, |task| task.executor == 0 || bug::planted(Bug::JobCancelAtOnce));
     settle(turn, id);
     placement::run(turn);
     reply(turn, id)
@@ -79,7 +80,8 @@ pub(crate) fn cancel(turn: &mut Turn<'_>, id: &JobId, timeout_ms: u64) -> Outcom
 pub(crate) fn force(turn: &mut Turn<'_>, ids: &[JobId]) {
     for id in ids.iter().take(EXPIRIES) {
         let Ok(job) = find(turn, id) else { continue };
-        if job.state() == JobState::Canceling && ClusterTime(job.cancel_deadline_ms) <= turn.time {
+        let due = ClusterTime(job.cancel_deadline_ms) <= turn.time || bug::planted(Bug::JobForcedEarly);
+        if job.state() == JobState::Canceling && due {
             cancel_tasks(turn, id, |_| true);
             settle(turn, id);
         }
@@ -90,7 +92,7 @@ pub(crate) fn force(turn: &mut Turn<'_>, ids: &[JobId]) {
 /// Takes an ended job out, with its tasks.
 pub(crate) fn delete(turn: &mut Turn<'_>, id: &JobId) -> Outcome {
     let job = find(turn, id)?;
-    if !is_terminal(job.state()) {
+    if !is_terminal(job.state()) && !bug::planted(Bug::JobDeletedRunning) {
         let state = job.state().as_str_name();
         return Err(precondition(format!(
             "job {id} is in state {state}: only an ended job can be deleted; cancel it"
@@ -98,7 +100,9 @@ pub(crate) fn delete(turn: &mut Turn<'_>, id: &JobId) -> Outcome {
     }
     let tasks: Vec<_> = turn.records.tables().jobs.tasks(id, 0).map(|(key, _)| key.clone()).collect();
     for key in tasks {
-        turn.delete(&RecordKey::Task(key));
+        if !bug::planted(Bug::JobTasksLeft) {
+            turn.delete(&RecordKey::Task(key));
+        }
     }
     turn.delete(&RecordKey::Job(id.clone()));
     Ok(Body::DeleteJob(pb::DeleteJobReply {}))

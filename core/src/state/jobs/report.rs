@@ -5,6 +5,7 @@ use super::{
     task::{self, End},
 };
 use crate::{
+    bug::{self, Bug},
     limits::REQUEST_BYTES,
     state::{Turn, records::Tables},
     types::{ExecutorId, Incarnation, JobId, TaskKey},
@@ -53,7 +54,8 @@ fn changes(tables: &Tables, id: ExecutorId, report: &pb::AttemptReport) -> Optio
     let attempt = report.attempt.as_ref()?;
     let key = TaskKey { job: JobId::parse(&attempt.job)?, number: attempt.number };
     let task = tables.jobs.task(&key)?;
-    if !super::is_held(task.state()) || task.executor != id.0 || task.epoch != attempt.epoch {
+    let other = task.epoch != attempt.epoch && !bug::planted(Bug::JobReportEpoch);
+    if !super::is_held(task.state()) || task.executor != id.0 || other {
         return None;
     }
     let new = match report.phase() {

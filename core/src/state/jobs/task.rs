@@ -2,6 +2,7 @@
 
 use super::{backoff, is_ended, is_held, job};
 use crate::{
+    bug::{self, Bug},
     limits::{MESSAGE_BYTES, REFUSED_WAIT_MS},
     state::Turn,
     trace::TraceEvent,
@@ -39,7 +40,7 @@ pub(crate) fn assign(turn: &mut Turn<'_>, key: &TaskKey, executor: ExecutorId) {
     let Some(mut task) = find(turn, key) else { return };
     task.set_state(TaskState::Assigned);
     // The entry's index: so it grows even over the jobs that had this id before, and aliases none of their attempts.
-    task.epoch = turn.index.0;
+    task.epoch = if bug::planted(Bug::JobEpochRepeats) { task.epoch + 1 } else { turn.index.0 };
     task.executor = executor.0;
     task.not_before_ms = 0;
     task.online_since_ms = 0;
@@ -69,7 +70,7 @@ pub(crate) fn ended(turn: &mut Turn<'_>, key: &TaskKey, end: End) {
     let specification = job.specification.as_ref();
     let batch = specification.is_some_and(|it| it.r#type() == JobType::Batch);
     let retry = specification.and_then(|it| it.retry).unwrap_or_default();
-    let state = job.state();
+    let state = if bug::planted(Bug::JobCanceledMoves) { JobState::Running } else { job.state() };
     let attempt = attempt(key, &task);
     let (way, code) = (end.end, end.code);
     let again_and_again = way == AttemptEnd::Stopped && gave_back_before(&task);
@@ -78,7 +79,7 @@ pub(crate) fn ended(turn: &mut Turn<'_>, key: &TaskKey, end: End) {
     release(&mut task, end);
     if state == JobState::Canceling {
         task.set_state(TaskState::Canceled);
-    } else if way == AttemptEnd::Exited && code == 0 && batch {
+    } else if way == AttemptEnd::Exited && (code == 0 || bug::planted(Bug::JobSignalFinishes)) && batch {
         task.set_state(TaskState::Finished);
     } else if way == AttemptEnd::Stopped {
         // A task that was given back twice by one executor waits, so that the two do not play ball with it.
@@ -184,7 +185,9 @@ fn failed(task: &mut pb::Task, retry: &pb::RetryPolicy, well: bool, online_ms: u
     if !well {
         task.failures_total = task.failures_total.saturating_add(1);
     }
-    if !well && retry.max_failures != 0 && task.failures >= retry.max_failures {
+    let most = retry.max_failures.saturating_sub(u32::from(bug::planted(Bug::JobFailsEarly)));
+    let endless = most == 0 || bug::planted(Bug::JobFailuresUncounted);
+    if !well && !endless && task.failures >= most {
         task.set_state(TaskState::Failed);
         if task.last_message.is_empty() {
             task.last_message = describe(task.last_end(), task.last_code);
@@ -192,6 +195,12 @@ fn failed(task: &mut pb::Task, retry: &pb::RetryPolicy, well: bool, online_ms: u
     } else {
         task.set_state(TaskState::Pending);
         task.not_before_ms = time.plus_ms(backoff::wait_ms(retry, task.failures)).0;
+        if bug::planted(Bug::JobBackoffNone) {
+            task.not_before_ms = time.0;
+        }
+        if bug::planted(Bug::JobRetryLost) {
+            task.not_before_ms = u64::MAX;
+        }
     }
 }
 

@@ -1,0 +1,129 @@
+//! What a node starts from, as bytes.
+
+use super::{input::place, output::pair};
+use crate::{
+    codec::{CodecError, pack, unpack},
+    contract::{Config, HardState, LeaseTimes, MemberAddress, Recovered, Timing},
+    types::{ClusterId, Index, NodeId, Now, StorageId, Term, Time},
+};
+use core::time::Duration;
+use serde::{Deserialize, Serialize};
+
+/// What [`Node::new`](crate::Node::new) is given.
+#[derive(Clone, Copy, Debug)]
+pub struct StartRef<'a> {
+    /// As given.
+    pub config: &'a Config,
+    /// As given.
+    pub recovered: &'a Recovered,
+    /// As given.
+    pub seed: u64,
+    /// As given.
+    pub now: Now,
+}
+
+/// What the recorded node was given.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The version of the program that recorded it.
+    pub version: String,
+    /// As given.
+    pub config: Config,
+    /// As given.
+    pub recovered: Recovered,
+    /// As given.
+    pub seed: u64,
+    /// As given.
+    pub now: Now,
+}
+
+/// Everything but entries and snapshot. Durations are nanoseconds.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    version: String,
+    cluster: ClusterId,
+    node: NodeId,
+    storage: StorageId,
+    members: Vec<(NodeId, String, String)>,
+    timing: [u64; 5],
+    lease: [u64; 4],
+    drift_ppm: u32,
+    snapshot_entries: u64,
+    trailing_entries: u64,
+    hard_state: (Term, Option<NodeId>, Index),
+    voters: Vec<(NodeId, StorageId)>,
+    start: (u64, u64),
+    seed: u64,
+    time: u64,
+    wall_ms: u64,
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The start's bytes, without entries and snapshot.
+pub(super) fn encode(start: &StartRef<'_>) -> Vec<u8> {
+    let (config, recovered) = (start.config, start.recovered);
+    let (timing, lease) = (&config.timing, &config.executor_lease);
+    let hard = recovered.hard_state;
+    pack(&Head {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        cluster: config.cluster,
+        node: config.node,
+        storage: config.storage,
+        members: config
+            .members
+            .iter()
+            .map(|(id, member)| (*id, member.peer.clone(), member.client.clone()))
+            .collect(),
+        timing: [
+            timing.heartbeat,
+            timing.election_min,
+            timing.election_max,
+            timing.disk_stall,
+            timing.request_timeout,
+        ]
+        .map(nanos),
+        lease: [lease.ttl, lease.grace, lease.check, lease.kill].map(nanos),
+        drift_ppm: lease.drift_ppm,
+        snapshot_entries: config.snapshot_entries,
+        trailing_entries: config.trailing_entries,
+        hard_state: (hard.term, hard.vote, hard.commit),
+        voters: recovered.voters.iter().map(|(node, storage)| (*node, *storage)).collect(),
+        start: pair(recovered.start),
+        seed: start.seed,
+        time: start.now.time.0,
+        wall_ms: start.now.wall_ms,
+    })
+}
+
+/// The start in these bytes, without entries and snapshot.
+pub(super) fn decode(bytes: &[u8]) -> Result<Start, CodecError> {
+    let head: Head = unpack(bytes)?;
+    let [heartbeat, election_min, election_max, disk_stall, request_timeout] =
+        head.timing.map(Duration::from_nanos);
+    let [ttl, grace, check, kill] = head.lease.map(Duration::from_nanos);
+    let member = |(id, peer, client)| (id, MemberAddress { peer, client });
+    let (term, vote, commit) = head.hard_state;
+    let config = Config {
+        cluster: head.cluster,
+        node: head.node,
+        storage: head.storage,
+        members: head.members.into_iter().map(member).collect(),
+        timing: Timing { heartbeat, election_min, election_max, disk_stall, request_timeout },
+        executor_lease: LeaseTimes { ttl, grace, check, kill, drift_ppm: head.drift_ppm },
+        snapshot_entries: head.snapshot_entries,
+        trailing_entries: head.trailing_entries,
+    };
+    config.validate().map_err(|error| CodecError(format!("the configuration: {error}")))?;
+    let recovered = Recovered {
+        hard_state: HardState { term, vote, commit },
+        voters: head.voters.into_iter().collect(),
+        start: place(head.start),
+        entries: Vec::new(),
+        snapshot: None,
+    };
+    let now = Now { time: Time(head.time), wall_ms: head.wall_ms };
+    Ok(Start { version: head.version, config, recovered, seed: head.seed, now })
+}

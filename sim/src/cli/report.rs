@@ -1,0 +1,169 @@
+//! How the outcome of many seeds is told: to people, to scripts, and to CI.
+
+use super::LimitArgs;
+use crate::{
+    oracle::Rule,
+    run::Level,
+    summary::{Group, Summary},
+};
+use anyhow::Context;
+use clap::ValueEnum;
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use std::path::Path;
+
+/// How a command prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For scripts.
+    Json,
+}
+
+/// Seeds that are named of one group.
+const SEEDS_NAMED: usize = 12;
+
+/// Two lines, or all that was counted.
+pub(super) fn text(summary: &Summary, verbose: bool) {
+    let wall = summary.wall.as_secs_f64().max(1e-9);
+    println!(
+        "{} seeds, {:.0} simulated s, {} events, {} faults, in {wall:.1} s: {:.1} seeds/s, {:.0} simulated s/s, {} failed, hash {:016x}",
+        summary.seeds,
+        summary.simulated_seconds(),
+        summary.events,
+        summary.faults(),
+        summary.seeds as f64 / wall,
+        summary.simulated_seconds() / wall,
+        summary.failing(),
+        summary.hash
+    );
+    let (tapes, inputs) = summary.tapes;
+    if tapes > 0 {
+        println!("{tapes} tapes with {inputs} inputs gave the same outputs on the core");
+    }
+    if verbose {
+        println!("\noracles, and how many states each looked at:");
+        for (name, count) in &summary.looked {
+            println!("  {count:>12}  {name}");
+        }
+        println!("\nwhat happened:");
+        for (name, count) in &summary.counts {
+            println!("  {count:>12}  {name}");
+        }
+    }
+}
+
+/// A line for each failing seed, and one for the whole.
+pub(super) fn json(summary: &Summary) -> anyhow::Result<()> {
+    for (seed, failure) in &summary.failures {
+        let violation = &failure.violation;
+        let line = serde_json::json!({
+            "event": "failure",
+            "seed": seed,
+            "signature": violation.rule.signature(),
+            "rule": violation.rule.name(),
+            "message": violation.message,
+            "at_seconds": violation.time as f64 / 1e9,
+            "step": violation.step,
+        });
+        println!("{}", serde_json::to_string(&line)?);
+    }
+    for (seed, (first, second)) in &summary.diverged {
+        let hashes = [format!("{first:016x}"), format!("{second:016x}")];
+        let line = serde_json::json!({ "event": "diverged", "seed": seed, "hashes": hashes });
+        println!("{}", serde_json::to_string(&line)?);
+    }
+    for (seed, why) in &summary.tapes_differ {
+        let line = serde_json::json!({ "event": "tape differs", "seed": seed, "message": why });
+        println!("{}", serde_json::to_string(&line)?);
+    }
+    let group = |group: &Group<'_>| {
+        serde_json::json!({
+            "signature": group.rule.signature(),
+            "seeds": group.seeds,
+            "fastest": group.fastest,
+        })
+    };
+    let line = serde_json::json!({
+        "event": "summary",
+        "seeds": summary.seeds,
+        "simulated_seconds": summary.simulated_seconds(),
+        "wall_seconds": summary.wall.as_secs_f64(),
+        "events": summary.events,
+        "faults": summary.faults(),
+        "hash": format!("{:016x}", summary.hash),
+        "failed": summary.failing(),
+        "groups": summary.groups().iter().map(group).collect::<Vec<_>>(),
+        "oracles": summary.looked,
+        "counts": summary.counts,
+    });
+    println!("{}", serde_json::to_string(&line)?);
+    Ok(())
+}
+
+/// Each group of failures, with the command that runs its fastest seed again. To the error output.
+pub(super) fn failures(summary: &Summary, level: Level, limits: &LimitArgs) {
+    let command = match level {
+        Level::Core => "cargo sim",
+        #[cfg(madsim)]
+        Level::Stack => "cargo sim-stack",
+    };
+    for group in summary.groups() {
+        let named: Vec<String> = group.seeds.iter().take(SEEDS_NAMED).map(u64::to_string).collect();
+        let more = if group.seeds.len() > SEEDS_NAMED { " ..." } else { "" };
+        eprintln!("\nFAILED  {}", group.rule.name());
+        eprintln!("  {} seeds: {}{more}", group.seeds.len(), named.join(" "));
+        let violation = &group.failure.violation;
+        eprintln!(
+            "  seed {} at {:.6} s, step {}: {}",
+            group.fastest,
+            violation.time as f64 / 1e9,
+            violation.step,
+            violation.message
+        );
+        for machine in &group.failure.machines {
+            eprintln!("    {machine}");
+        }
+        eprintln!("  replay:  {command} replay {}{}", group.fastest, limits.text());
+    }
+    for (seed, (first, second)) in &summary.diverged {
+        eprintln!("\nFAILED  same seed, same run");
+        eprintln!("  seed {seed} has hash {first:016x}, and then {second:016x}");
+        eprintln!("  replay:  {command} run --seeds {seed} --check-determinism{}", limits.text());
+    }
+    for (seed, why) in &summary.tapes_differ {
+        eprintln!("\nFAILED  same tape, same outputs\n  seed {seed}: {why}");
+        eprintln!("  replay:  {command} replay {seed}{} --tape DIR", limits.text());
+    }
+}
+
+/// A JUnit report: one test case a rule, and one for determinism.
+pub(super) fn junit(summary: &Summary, level: Level, path: &Path) -> anyhow::Result<()> {
+    let mut report = Report::new("quorate-sim");
+    report.set_time(summary.wall);
+    let mut suite = TestSuite::new(format!("{} level, {} seeds", level.name(), summary.seeds));
+    let groups = summary.groups();
+    for &rule in Rule::ALL {
+        let mut status = TestCaseStatus::success();
+        if let Some(group) = groups.iter().find(|group| group.rule == rule) {
+            status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+            let violation = &group.failure.violation;
+            status.set_message(format!("seed {}: {}", group.fastest, violation.message));
+            status.set_description(format!("{} seeds: {:?}", group.seeds.len(), group.seeds));
+        }
+        suite.add_test_case(TestCase::new(rule.name(), status));
+    }
+    if !summary.diverged.is_empty() {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+        status.set_message(format!("seeds {:?}", summary.diverged.keys().collect::<Vec<_>>()));
+        suite.add_test_case(TestCase::new("same seed, same run", status));
+    }
+    if !summary.tapes_differ.is_empty() {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+        status.set_message(format!("{:?}", summary.tapes_differ));
+        suite.add_test_case(TestCase::new("same tape, same outputs", status));
+    }
+    report.add_test_suite(suite);
+    let text = report.to_string().context("the JUnit report")?;
+    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}

@@ -1,0 +1,183 @@
+//! `cargo sim shrink`: makes a failing plan small.
+
+use super::{
+    Ended, LimitArgs,
+    replay::Which,
+    run::{RunArgs, threads},
+};
+use crate::{
+    arguments::{seeds, span},
+    plan::generate,
+    repro,
+    run::keep_panics,
+    shrink::{Options, Progress, Row, Shrunk, table},
+    summary::Summary,
+};
+use clap::Args;
+use std::{
+    io::{IsTerminal, Write},
+    ops::Range,
+    path::PathBuf,
+    time::Duration,
+};
+
+#[derive(Args)]
+pub(super) struct ShrinkArgs {
+    /// The failing seed, or the file of a failing plan.
+    #[arg(value_name = "SEED|PLAN.json", value_parser = Which::parse, required_unless_present = "bugs")]
+    plan: Option<Which>,
+    /// Begin no more runs after this time, such as 60s, 500ms or 2m.
+    #[arg(long, default_value = "60s", value_parser = span)]
+    budget: Duration,
+    /// On how many threads; default: one a core.
+    #[arg(long, short = 'j')]
+    jobs: Option<usize>,
+    /// Where the directory with the shrunk plan is made.
+    #[arg(long, short, value_name = "DIR", default_value = repro::ROOT)]
+    out: PathBuf,
+    /// Shrink one failing seed of each planted bug, and print a table.
+    #[arg(long, conflicts_with = "plan")]
+    bugs: bool,
+    /// Which seeds are looked at for each planted bug.
+    #[arg(long, default_value = "0..2000", value_parser = seeds, requires = "bugs")]
+    seeds: Range<u64>,
+    #[command(flatten)]
+    bug: BugArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+/// A bug that is planted on purpose.
+#[derive(Args)]
+pub(crate) struct BugArgs {
+    /// Plant this bug: one of those that `cargo sim bugs` lists.
+    #[arg(long, value_name = "BUG")]
+    bug: Option<String>,
+}
+
+impl BugArgs {
+    /// Plants it in the runs of this thread.
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn plant(&self) -> anyhow::Result<()> {
+        use quorate_core::bug::{Bug, plant};
+        let Some(key) = &self.bug else { return Ok(()) };
+        let bug = Bug::ALL.iter().find(|bug| bug.key() == key);
+        let keys: Vec<&str> = Bug::ALL.iter().map(|bug| bug.key()).collect();
+        let bug = bug.ok_or_else(|| {
+            anyhow::anyhow!("--bug {key}: there is no such planted bug; there are: {}", keys.join(", "))
+        })?;
+        plant(Some(*bug));
+        Ok(())
+    }
+
+    /// Plants it: none is in this build.
+    #[cfg(not(feature = "planted-bugs"))]
+    pub(crate) fn plant(&self) -> anyhow::Result<()> {
+        match &self.bug {
+            Some(key) => anyhow::bail!("--bug {key}: this build has no planted bugs; use `cargo sim`"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Prints progress in place, or line by line where there is no terminal.
+pub(crate) fn show(progress: &Progress) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r{progress}\x1b[K");
+        let _ = std::io::stderr().flush();
+    }
+}
+
+pub(crate) fn clear() {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K");
+    }
+}
+
+pub(super) fn shrink(args: &ShrinkArgs) -> anyhow::Result<Ended> {
+    let options = Options { budget: args.budget, threads: threads(args.jobs), progress: &show };
+    if args.bugs {
+        return bugs(args, options);
+    }
+    let Some(which) = &args.plan else { anyhow::bail!("give a seed, or the file of a plan") };
+    args.bug.plant()?;
+    let plan = which.read(&args.limits)?;
+    keep_panics();
+    let made = repro::make(&plan, options, &args.out);
+    let _ = std::panic::take_hook();
+    clear();
+    let Some(made) = made? else {
+        println!("no rule is broken: there is nothing to shrink");
+        return Ok(Ended::Clean);
+    };
+    println!("{made}");
+    Ok(Ended::of(made.violation.rule))
+}
+
+/// Shrinks the fastest failing seed of each broken rule.
+pub(super) fn failures(summary: &Summary, args: &RunArgs) -> anyhow::Result<()> {
+    let options = Options { budget: args.shrink_budget, threads: threads(args.jobs), progress: &show };
+    for group in summary.groups() {
+        let plan = generate(group.fastest, &args.limits.limits());
+        keep_panics();
+        let made = repro::make(&plan, options, &args.repro);
+        let _ = std::panic::take_hook();
+        clear();
+        match made? {
+            Some(made) => eprintln!("\nSHRUNK  {}, from seed {}\n{made}", group.rule.name(), group.fastest),
+            // What fails only without oracles, or only once, has nothing to shrink.
+            None => eprintln!("\nseed {} does not fail again: nothing was shrunk", group.fastest),
+        }
+    }
+    Ok(())
+}
+
+fn bugs(args: &ShrinkArgs, options: Options<'_>) -> anyhow::Result<Ended> {
+    #[cfg(not(feature = "planted-bugs"))]
+    anyhow::bail!("--bugs: this build has no planted bugs; use `cargo sim`");
+    println!(
+        "{:<34} {:>6}  {:>7}  {:>10}  {:>5}  {:>6}  {:>7}  {:>5}  broken rule",
+        "bug", "seed", "faults", "operations", "nodes", "sim s", "seconds", "runs"
+    );
+    keep_panics();
+    let rows = table(&args.seeds, &args.limits.limits(), options, |row| {
+        clear();
+        println!("{}", line(row));
+    });
+    let _ = std::panic::take_hook();
+    let shrunk: Vec<&Shrunk> = rows.iter().filter_map(|row| Some(&row.found.as_ref()?.1)).collect();
+    let median = |mut of: Vec<u64>| {
+        of.sort_unstable();
+        of.get(of.len() / 2).copied().unwrap_or(0)
+    };
+    println!(
+        "{} of {} bugs found in seeds {}..{}; median: {} faults, {} operations, {:.1} s",
+        shrunk.len(),
+        rows.len(),
+        args.seeds.start,
+        args.seeds.end,
+        median(shrunk.iter().map(|shrunk| shrunk.faults as u64).collect()),
+        median(shrunk.iter().map(|shrunk| shrunk.operations as u64).collect()),
+        median(shrunk.iter().map(|shrunk| shrunk.wall.as_millis() as u64).collect()) as f64 / 1e3
+    );
+    Ok(Ended::Clean)
+}
+
+fn line(row: &Row) -> String {
+    let Some((seed, shrunk)) = &row.found else { return format!("{:<34}  not found", row.bug) };
+    format!(
+        "{:<34} {seed:>6}  {:>3}→{:<3}  {:>5}→{:<4}  {:>1}+{:<3}  {:>6.2}  {:>6.1}{}  {:>5}  {}",
+        row.bug,
+        shrunk.faults_before,
+        shrunk.faults,
+        shrunk.operations_before,
+        shrunk.operations,
+        shrunk.plan.masters.clocks.len(),
+        shrunk.plan.executors.clocks.len(),
+        shrunk.violation.time as f64 / 1e9,
+        shrunk.wall.as_secs_f64(),
+        if shrunk.finished { " " } else { "+" },
+        shrunk.runs,
+        shrunk.violation.rule.name()
+    )
+}

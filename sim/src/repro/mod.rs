@@ -1,0 +1,128 @@
+//! What a failure leaves behind: a directory, named after the broken rule, with the shrunk plan, a log with one aligned
+//! line an event, and a timeline to look at in a browser.
+
+mod log;
+
+use crate::{
+    oracle::Violation,
+    plan::Plan,
+    record::run_recorded,
+    run::run_plan,
+    shrink::{Options, Shrunk, operations, planted, shrink},
+    timeline,
+};
+use anyhow::Context;
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+};
+
+/// Where the directories are made, unless another place is asked for.
+pub const ROOT: &str = "repro";
+/// The plan, in its directory.
+pub const PLAN: &str = "plan.json";
+/// The log.
+pub const LOG: &str = "log.txt";
+/// The timeline.
+pub const TIMELINE: &str = "timeline.html";
+
+/// A directory that was made.
+#[derive(Clone, Debug)]
+pub struct Repro {
+    /// Where.
+    pub directory: PathBuf,
+    /// What is broken.
+    pub violation: Violation,
+    /// The hash of the run.
+    pub hash: u64,
+    /// How far the plan was shrunk.
+    pub shrunk: Shrunk,
+    /// An older plan of the same rule is smaller, and was kept.
+    pub kept: bool,
+    /// Runs the plan again.
+    pub command: String,
+}
+
+impl fmt::Display for Repro {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shrunk { faults_before, faults, operations_before, operations, runs, wall, .. } = &self.shrunk;
+        writeln!(
+            formatter,
+            "  shrunk:  {faults_before} to {faults} faults, {operations_before} to {operations} operations, \
+             {runs} runs, {:.1} s{}",
+            wall.as_secs_f64(),
+            if self.shrunk.finished { "" } else { ", stopped by its budget" }
+        )?;
+        let older = if self.kept { " (an older plan there is smaller, and was kept)" } else { "" };
+        writeln!(formatter, "  files:   {}/{{{PLAN},{LOG},{TIMELINE}}}{older}", self.directory.display())?;
+        write!(formatter, "  replay:  {}", self.command)
+    }
+}
+
+/// Shrinks a plan and makes its directory. `None`: it does not fail.
+///
+/// # Errors
+/// The directory or its files cannot be written.
+pub fn make(plan: &Plan, options: Options<'_>, root: &Path) -> anyhow::Result<Option<Repro>> {
+    shrink(plan, options).map(|shrunk| write(shrunk, root)).transpose()
+}
+
+/// Makes the directory of a shrunk plan, unless there is a smaller one of the same rule that still fails.
+///
+/// # Errors
+/// The directory or its files cannot be written.
+pub fn write(shrunk: Shrunk, root: &Path) -> anyhow::Result<Repro> {
+    let directory = root.join(shrunk.violation.rule.signature());
+    fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let path = directory.join(PLAN);
+    let older = older(&path, &shrunk);
+    let plan = older.as_ref().unwrap_or(&shrunk.plan);
+    let (outcome, recording) = run_recorded(plan);
+    let violation = outcome.violation.clone().unwrap_or_else(|| shrunk.violation.clone());
+    let command = command(&path);
+    let put = |name: &str, text: String| {
+        let path = directory.join(name);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    };
+    if older.is_none() {
+        put(PLAN, serde_json::to_string_pretty(plan)? + "\n")?;
+    }
+    let head = log::Head { violation: Some(&violation), hash: outcome.hash, command: &command };
+    put(LOG, log::text(&head, &recording))?;
+    put(TIMELINE, timeline::page(plan, &outcome, &recording, &command)?)?;
+    Ok(Repro { violation, hash: outcome.hash, kept: older.is_some(), command, shrunk, directory })
+}
+
+/// The plan that is there, if it breaks the same rule and is smaller.
+fn older(path: &Path, shrunk: &Shrunk) -> Option<Plan> {
+    let plan: Plan = serde_json::from_str(&fs::read_to_string(path).ok()?).ok()?;
+    let outcome = run_plan(&plan, true, None);
+    let same = outcome.violation.is_some_and(|violation| violation.rule == shrunk.violation.rule);
+    let size = (plan.faults.len(), operations(&plan), outcome.events);
+    (same && size < (shrunk.faults, shrunk.operations, shrunk.events)).then_some(plan)
+}
+
+fn command(path: &Path) -> String {
+    #[cfg(feature = "planted-bugs")]
+    let bug = planted().map_or_else(String::new, |bug| format!(" --bug {}", bug.key()));
+    #[cfg(not(feature = "planted-bugs"))]
+    let bug = planted().map_or("", |_| "");
+    format!("cargo sim replay {}{bug}", quoted(&path.display().to_string()))
+}
+
+/// As a shell takes it for one word.
+fn quoted(path: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+=@,".contains(letter);
+    if path.chars().all(plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_word_of_the_shell() {
+        assert_eq!(quoted("repro/g1-one-vote/plan.json"), "repro/g1-one-vote/plan.json");
+        assert_eq!(quoted("my files/it's"), r"'my files/it'\''s'");
+    }
+}

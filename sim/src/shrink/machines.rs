@@ -1,0 +1,70 @@
+//! Takes machines out: masters two at a time, so that their number stays odd, and executors one by one.
+
+use super::search::Search;
+use crate::plan::{Plan, places::moved};
+
+/// Masters: five become three, three become one.
+pub(super) fn masters(search: &mut Search<'_>) -> bool {
+    let mut changed = false;
+    loop {
+        let count = search.best.masters.clocks.len() as u8;
+        let pairs: Vec<[u8; 2]> = (0..count).flat_map(|a| (0..a).map(move |b| [a, b])).collect();
+        let fewer = |plan: &Plan, number: usize| without_masters(plan, pairs.get(number)?);
+        if count < 3 || search.first(pairs.len(), fewer).is_none() {
+            return changed;
+        }
+        changed = true;
+    }
+}
+
+/// Executors, down to one.
+pub(super) fn executors(search: &mut Search<'_>) -> bool {
+    let mut changed = false;
+    loop {
+        let count = search.best.executors.clocks.len();
+        if count < 2 || search.first(count, |plan, number| Some(without_executor(plan, number))).is_none() {
+            return changed;
+        }
+        changed = true;
+    }
+}
+
+/// The new place of each of some machines when others are gone.
+fn place_without(gone: &[u8]) -> impl Fn(u8) -> Option<u8> {
+    move |place| {
+        let before = gone.iter().filter(|&&gone| gone < place).count();
+        (!gone.contains(&place)).then(|| place - before as u8)
+    }
+}
+
+fn without_masters(plan: &Plan, gone: &[u8]) -> Option<Plan> {
+    let mut plan = plan.clone();
+    let place = place_without(gone);
+    let mut number = 0..;
+    plan.masters.clocks.retain(|_| number.next().and_then(&place).is_some());
+    plan.left_out = plan.left_out.iter().filter_map(|&master| place(master)).collect();
+    follow(&mut plan, &place, &Some);
+    (!plan.masters.clocks.is_empty()).then_some(plan)
+}
+
+fn without_executor(plan: &Plan, gone: usize) -> Plan {
+    let mut plan = plan.clone();
+    plan.executors.clocks.remove(gone);
+    follow(&mut plan, &Some, &place_without(&[gone as u8]));
+    plan
+}
+
+/// Faults and the core follow their machines, or go with them.
+fn follow(plan: &mut Plan, master: &impl Fn(u8) -> Option<u8>, executor: &impl Fn(u8) -> Option<u8>) {
+    if let Some(core) = &mut plan.core {
+        core.masters = core.masters.iter().filter_map(|&place| master(place)).collect();
+        core.executors = core.executors.iter().filter_map(|&place| executor(place)).collect();
+    }
+    plan.faults = core::mem::take(&mut plan.faults)
+        .into_iter()
+        .filter_map(|mut fault| {
+            fault.kind = moved(&fault.kind, master, executor)?;
+            Some(fault)
+        })
+        .collect();
+}

@@ -14,6 +14,7 @@ pub mod disk;
 pub mod draw;
 pub mod executor;
 pub mod latency;
+pub mod marks;
 pub mod master;
 pub mod network;
 pub mod oracle;

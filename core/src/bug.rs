@@ -207,6 +207,12 @@ mod selection {
         PLANTED.set(bug);
     }
 
+    /// The bug that is planted in the runs of this thread.
+    #[must_use]
+    pub fn current() -> Option<Bug> {
+        PLANTED.get()
+    }
+
     /// Keeps [`BUILT_IN`](super::BUILT_IN) in the program.
     pub fn confess() {
         core::hint::black_box(super::BUILT_IN);
@@ -214,7 +220,7 @@ mod selection {
 }
 
 #[cfg(feature = "planted-bugs")]
-pub use selection::{confess, plant, planted};
+pub use selection::{confess, current, plant, planted};
 
 /// Whether this bug is planted: never, without the feature `planted-bugs`.
 #[cfg(not(feature = "planted-bugs"))]

@@ -19,12 +19,15 @@ pub mod network;
 pub mod oracle;
 pub mod plan;
 pub mod queue;
+pub mod reached;
 pub mod record;
 pub mod repro;
 pub mod run;
+pub mod seeds;
 pub mod shrink;
 #[cfg(madsim)]
 pub mod stack;
+pub mod statistics;
 pub mod summary;
 pub mod tapes;
 pub mod timeline;

@@ -4,6 +4,7 @@ use crate::{
     latency::Samples,
     oracle::{Rule, Violation},
     plan::FaultKind,
+    reached::Marks,
     run::Outcome,
 };
 use quorate_core::random::mix;
@@ -58,6 +59,8 @@ pub struct Summary {
     pub counts: BTreeMap<&'static str, u64>,
     /// How long things took.
     pub samples: Samples,
+    /// Marks: how often each was hit, and by which seeds.
+    pub marks: Marks,
     /// Of the hashes of all seeds.
     pub hash: u64,
 }
@@ -68,6 +71,7 @@ impl Summary {
         self.seeds += 1;
         self.simulated += u128::from(outcome.time);
         self.events += outcome.events;
+        self.marks.add(seed, &outcome.marks);
         self.hash = self.hash.wrapping_add(mix(outcome.hash ^ seed));
         for (name, count) in outcome.looked {
             *self.looked.entry(name).or_default() += count;

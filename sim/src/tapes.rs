@@ -12,12 +12,15 @@ use std::{
 /// Where a tape's bytes go.
 pub type TapeSink = Box<dyn FnMut(&[u8]) + Send>;
 
-/// The tapes of one run, by master (from 0 on) and run of that master. A clone is the same collection.
+/// Tapes by master (from 0 on) and run of that master.
+pub type TapeBytes = BTreeMap<(u8, u64), Vec<u8>>;
+
+/// The tapes of one run. A clone is the same collection.
 #[derive(Clone, Debug, Default)]
-pub struct Tapes(Arc<Mutex<BTreeMap<(u8, u64), Vec<u8>>>>);
+pub struct Tapes(Arc<Mutex<TapeBytes>>);
 
 impl Tapes {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(u8, u64), Vec<u8>>> {
+    fn lock(&self) -> MutexGuard<'_, TapeBytes> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -30,7 +33,7 @@ impl Tapes {
 
     /// All of them, as they are now.
     #[must_use]
-    pub fn take(&self) -> BTreeMap<(u8, u64), Vec<u8>> {
+    pub fn take(&self) -> TapeBytes {
         core::mem::take(&mut *self.lock())
     }
 

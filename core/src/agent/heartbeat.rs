@@ -4,6 +4,7 @@ use super::{Agent, AgentConfig, AgentOutput, AgentTrace, Stage};
 use crate::{
     bug::{self, Bug},
     limits,
+    mark::{self, Mark},
     types::{AttemptId, ExecutorId, Incarnation, Index, RequestKey, Time},
 };
 use core::time::Duration;
@@ -73,6 +74,7 @@ impl Serving {
 
     fn heartbeat_due(&self, config: &AgentConfig) -> Time {
         if self.inflight.len() >= limits::HEARTBEATS_INFLIGHT {
+            mark::hit(Mark::HeartbeatsFull);
             return Time::FAR;
         }
         let gap = Duration::from_millis(limits::HEARTBEAT_GAP_MS);
@@ -84,6 +86,7 @@ impl Serving {
     fn acknowledged(&mut self, sent: Time) -> Option<Time> {
         let deadline = sent + self.ttl;
         if deadline <= self.deadline {
+            mark::hit(Mark::AcknowledgedLate);
             return None;
         }
         self.deadline = deadline;
@@ -99,6 +102,7 @@ impl Agent {
             && now >= serving.fence_at
             && !bug::planted(Bug::AgentNoFence)
         {
+            mark::hit(Mark::FencedByTime);
             let reason = format!("no heartbeat was acknowledged within {:?}", serving.ttl);
             self.fence(reason);
         }
@@ -109,6 +113,7 @@ impl Agent {
         let Stage::Serving(serving) = &self.stage else { return };
         self.stage = Stage::Fenced { executor: serving.executor, incarnation: serving.incarnation };
         self.trace(AgentTrace::Fenced { reason });
+        mark::hit_if(self.attempts.any_live(), Mark::FencedWorking);
         self.attempts.kill_all(&mut self.outputs);
     }
 
@@ -152,6 +157,7 @@ impl Agent {
             Some(client_reply::Body::Refusal(refusal))
                 if matches!(refusal.code(), pb::RefusalCode::NotFound | pb::RefusalCode::Stale) =>
             {
+                mark::hit(Mark::FencedByRefusal);
                 self.fence(format!("the cluster refused a heartbeat: {}", refusal.message));
             }
             // The next heartbeat says it all again.

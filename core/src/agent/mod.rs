@@ -19,6 +19,7 @@ use crate::{
     bug::{self, Bug},
     contract::LeaseTimes,
     limits,
+    mark::{self, Mark},
     random::Draws,
     types::{AttemptId, CallKey, ClusterId, ExecutorId, Incarnation, Now, RequestKey, Term, Time},
 };
@@ -383,7 +384,10 @@ impl Agent {
         let leaves = idle || bug::planted(Bug::AgentLeavesEarly);
         let rejoins = (idle || bug::planted(Bug::AgentRejoinsEarly)) && !bug::planted(Bug::AgentStaysOut);
         match &mut self.stage {
-            Stage::Joining(_) if self.leaving => self.stop(),
+            Stage::Joining(_) if self.leaving => {
+                mark::hit(Mark::AgentEndsUnregistered);
+                self.stop();
+            }
             Stage::Joining(_) => self.join(now),
             Stage::Serving(_) if self.leaving && leaves => self.report_then_leave(now),
             Stage::Serving(serving) => {
@@ -407,6 +411,7 @@ impl Agent {
         }
         self.past.push_back(former);
         if self.leaving {
+            mark::hit(Mark::AgentEndsFenced);
             return self.stop();
         }
         self.stage = Stage::Joining(Joining::new(&mut self.incarnations, now));

@@ -5,6 +5,7 @@ use crate::{
     bug::{self, Bug},
     contract::LeaseTimes,
     limits,
+    mark::{self, Mark},
     random::Draws,
     types::{ExecutorId, Incarnation, RequestKey, SessionId, Time},
 };
@@ -80,6 +81,7 @@ impl Errand {
         jitter: &mut Draws,
     ) -> Answer {
         if self.pending != Some(key) {
+            mark::hit(Mark::AgentAnswerLate);
             return Answer::Nothing;
         }
         self.pending = None;
@@ -101,6 +103,7 @@ impl Errand {
                 Answer::Body(Box::new(body))
             }
             Some(_) | None => {
+                mark::hit(Mark::AgentAsksAgain);
                 self.later(now, jitter);
                 Answer::Nothing
             }
@@ -170,6 +173,7 @@ impl Agent {
         match joining.errand.take(now, key, reply, &mut self.jitter) {
             Answer::Nothing => {}
             Answer::Refused(refusal) => {
+                mark::hit(Mark::AgentRefused);
                 joining.errand.restart(now, &mut self.jitter);
                 // The old request may still be carried out by a late copy: it must not be taken for the next one.
                 joining.incarnation = Incarnation(self.incarnations.any().max(1));
@@ -201,6 +205,7 @@ impl Agent {
             self.trace(AgentTrace::Refused { code: pb::RefusalCode::Invalid, message });
             return self.stop();
         }
+        mark::hit_if(now >= sent + ttl, Mark::AgentRegisteredLate);
         let session = errand.session.map_or(0, |session| session.0);
         self.stage = Stage::Serving(Serving::new(executor, *incarnation, ttl, sent, now));
         self.trace(AgentTrace::Registered { executor });
@@ -216,6 +221,7 @@ impl Agent {
         if !self.attempts.is_empty() && now < report_by {
             return self.heartbeat(now);
         }
+        mark::hit_if(!self.attempts.is_empty(), Mark::AgentLeavesUnheard);
         let (executor, incarnation) = (serving.executor, serving.incarnation);
         self.stage =
             Stage::Leaving(Leaving { errand: Errand::new(now), executor, incarnation, until: now + whole });
@@ -233,6 +239,7 @@ impl Agent {
     pub(super) fn leave(&mut self, now: Time) {
         let Stage::Leaving(leaving) = &self.stage else { return };
         if now >= leaving.until {
+            mark::hit(Mark::AgentGivesUp);
             return self.stop();
         }
         if !leaving.errand.is_due(now) {
@@ -262,6 +269,7 @@ impl Agent {
                 let code = refusal.code();
                 // The cluster does not know it: it is out.
                 if matches!(code, pb::RefusalCode::NotFound | pb::RefusalCode::Stale) {
+                    mark::hit(Mark::AgentOutAlready);
                     return self.stop();
                 }
                 leaving.errand.restart(now, &mut self.jitter);

@@ -4,6 +4,7 @@ use crate::{
     bug::{self, Bug},
     fingerprint::Fingerprint,
     limits,
+    mark::{self, Mark},
     types::{LeaseId, Time},
 };
 use core::time::Duration;
@@ -59,6 +60,7 @@ impl Leases {
             return false;
         };
         let ends = heard + lease.span;
+        mark::hit_if(ends < lease.ends, Mark::RenewedLate);
         if ends > lease.ends {
             self.by_end.remove(&(lease.ends, id));
             self.by_end.insert((ends, id));
@@ -69,6 +71,7 @@ impl Leases {
 
     /// Every lease ends later by so much.
     pub fn extend_all(&mut self, by: Duration) {
+        mark::hit_if(!self.running.is_empty(), Mark::LeasesForgiven);
         self.by_end.clear();
         for (&id, lease) in &mut self.running {
             lease.ends = lease.ends + by;

@@ -7,6 +7,7 @@ use crate::{
     command::Proposal,
     contract::{Entry, Output, StopReason},
     limits,
+    mark::{self, Mark},
     state::{ApplyContext, RecordKey, StateHash},
     types::{Index, JobId},
 };
@@ -28,6 +29,7 @@ impl Node {
             let Some(entry) = self.raft.entry(index).cloned() else { break };
             self.apply(&entry, &mut changed);
         }
+        mark::hit_if(self.state.index() < self.raft.commit() && !self.stopped, Mark::ApplyGoesOn);
         if !changed.is_empty() {
             let jobs = changed.into_iter().collect();
             self.outputs.push_back(Output::Changed { index: self.state.index(), jobs });
@@ -96,6 +98,7 @@ impl Node {
     /// A leader's state at an agreed index. One that differs from this node's means that one of them is wrong: this node
     /// serves nothing until an operator has looked.
     pub(super) fn compare_checkpoint(&mut self, index: Index, hash: StateHash) {
+        mark::hit_when(|| self.checkpoints.iter().any(|(at, _)| *at == index), Mark::CheckpointCompared);
         let differs = self.checkpoints.iter().any(|(at, own)| *at == index && *own != hash);
         if differs && self.alarm.is_none() {
             self.take_no_part(format!(

@@ -5,6 +5,7 @@ use crate::{
     bug::{self, Bug},
     contract::{Lane, Output},
     identity::Standing,
+    mark::{self, Mark},
     raft::{message::Message, wire},
     types::{Index, NodeId, StorageId, Term, Time},
 };
@@ -45,6 +46,7 @@ impl Node {
         };
         // Until a majority has confirmed that this node lost nothing, whatever it says could break a promise.
         if *self.identity.standing() != Standing::Member {
+            mark::hit(Mark::IdentityDeaf);
             return;
         }
         match body {

@@ -4,6 +4,7 @@ use super::Node;
 use crate::{
     bug::{self, Bug},
     contract::{LogPosition, Output, Snapshot},
+    mark::{self, Mark},
     state::State,
     trace::TraceEvent,
     types::Index,
@@ -13,6 +14,7 @@ impl Node {
     pub(super) fn save_if_due(&mut self) {
         let index = self.state.index();
         let due = index.0.saturating_sub(self.saved.0) >= self.config.snapshot_entries;
+        mark::hit_if(due && self.saving.is_some(), Mark::SaveWaits);
         if !due || self.saving.is_some() {
             return;
         }
@@ -55,6 +57,7 @@ impl Node {
             && let Some(state) = state
             && !bug::planted(Bug::SnapshotNotSwapped)
         {
+            mark::hit_if(self.saving.is_some(), Mark::InstalledWhileSaving);
             self.state = *state;
             self.saved = at.index;
             self.checkpoints.clear();

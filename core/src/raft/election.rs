@@ -17,8 +17,11 @@ impl Raft {
     pub(crate) fn election_due(&mut self) {
         self.reset_election_timer();
         if !self.has_vote || self.is_stalled() {
+            mark::hit(Mark::ElectionStalled);
             return;
         }
+        mark::hit_if(self.role == Role::PreCandidate, Mark::PreVoteRepeated);
+        mark::hit_if(self.role == Role::Candidate, Mark::ElectionUndecided);
         self.role = Role::PreCandidate;
         self.leader = None;
         self.leader_heard_at = None;
@@ -49,6 +52,9 @@ impl Raft {
             && !heard
             && next_term > self.hard_state.term
             && (last >= self.log.last() || bug::planted(Bug::NoUpToDateCheck));
+        mark::hit_if(heard && self.role != Role::Leader, Mark::PreVoteRefusedHeard);
+        mark::hit_if(self.role == Role::Leader, Mark::PreVoteRefusedLeader);
+        mark::hit_if(!heard && last < self.log.last(), Mark::PreVoteRefusedLog);
         self.send(from, Message::PreVoteReply { next_term, granted });
     }
 
@@ -56,6 +62,8 @@ impl Raft {
         if self.role == Role::PreCandidate && next_term == self.hard_state.term.next() {
             self.votes.insert(from, granted);
             self.count_votes();
+        } else {
+            mark::hit(Mark::PreVoteAnswerLate);
         }
     }
 
@@ -70,9 +78,13 @@ impl Raft {
         let granted =
             self.has_vote && free && (last >= self.log.last() || bug::planted(Bug::NoUpToDateCheck));
         if !granted {
+            mark::hit_if(!free && self.role == Role::Follower, Mark::VoteRefusedTaken);
+            mark::hit_if(self.role == Role::Candidate, Mark::VoteRefusedRival);
+            mark::hit_if(free && last < self.log.last(), Mark::VoteRefusedLog);
             self.send(from, Message::VoteReply { granted });
             return;
         }
+        mark::hit_if(self.hard_state.vote == Some(from), Mark::VoteRepeated);
         if !bug::planted(Bug::VoteNotPersisted) {
             self.hard_state.vote = Some(from);
         }
@@ -88,6 +100,8 @@ impl Raft {
         if self.role == Role::Candidate {
             self.votes.insert(from, granted);
             self.count_votes();
+        } else {
+            mark::hit(Mark::VoteAnswerLate);
         }
     }
 
@@ -102,6 +116,7 @@ impl Raft {
             Role::PreCandidate if granted >= needed => self.become_candidate(),
             Role::Candidate if granted >= needed => self.become_leader(),
             Role::Candidate if self.votes.len() - granted + needed > self.voters.len() => {
+                mark::hit(Mark::ElectionLost);
                 // Lost: another round soon, at a time of its own, finds the votes free again.
                 let soon = self.now + self.draw(Duration::from_millis(1), self.timing.heartbeat * 3);
                 self.election_at = self.election_at.min(soon);
@@ -159,6 +174,11 @@ impl Raft {
 
     /// Follows in `term`. The one place where a reign ends.
     pub(crate) fn become_follower(&mut self, term: Term, leader: Option<NodeId>, why: StepDown) {
+        if let Some(leading) = &self.leading {
+            mark::hit_if(why == StepDown::HigherTerm, Mark::DeposedHigherTerm);
+            mark::hit_if(self.log.last().index > self.hard_state.commit, Mark::DeposedUncommitted);
+            mark::hit_if(leading.reads.is_waiting(), Mark::DeposedReading);
+        }
         if self.leading.take().is_some() {
             self.trace(TraceEvent::SteppedDown { term: self.hard_state.term, reason: why });
             self.effects.push_back(Effect::Deposed);
@@ -185,6 +205,7 @@ impl Raft {
     /// The leader of this term has spoken.
     pub(crate) fn hear_leader(&mut self, from: NodeId) {
         if self.leader != Some(from) || self.role != Role::Follower {
+            mark::hit_if(self.role == Role::Candidate, Mark::CandidateYields);
             self.become_follower(self.hard_state.term, Some(from), StepDown::HigherTerm);
         }
         self.leader_heard_at = Some(self.now);
@@ -194,6 +215,7 @@ impl Raft {
     /// A peer's connection was reset. If it led, an election need not wait for the timeout.
     pub fn peer_lost(&mut self, peer: NodeId) {
         if self.leader == Some(peer) && self.has_vote {
+            mark::hit(Mark::ElectionHastened);
             self.leader_heard_at = None;
             let soon = self.now + self.draw(Duration::from_millis(1), self.timing.heartbeat * 2);
             self.election_at = self.election_at.min(soon);

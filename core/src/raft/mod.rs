@@ -26,6 +26,7 @@ use crate::{
     contract::{Entry, HardState, LogPosition, Timing},
     fingerprint::Fingerprint,
     limits,
+    mark::{self, Mark},
     random::Draws,
     state::StateHash,
     trace::{StepDown, TraceEvent},
@@ -215,6 +216,7 @@ impl Raft {
             && !raft.log.holds(at)
             && at.index > raft.log.start().index
         {
+            mark::hit(Mark::StartBehindSnapshot);
             raft.restart_log(at);
         }
         raft
@@ -232,8 +234,10 @@ impl Raft {
         if late <= self.timing.heartbeat {
             return;
         }
+        mark::hit(Mark::GapForgiven);
         self.durability.forgive(late);
         if let Some(leading) = &mut self.leading {
+            mark::hit(Mark::GapForgivenLeader);
             for progress in leading.progress.values_mut() {
                 progress.active_at = progress.active_at + late;
             }
@@ -308,14 +312,20 @@ impl Raft {
     fn answer_stale(&mut self, from: NodeId, message: Message) {
         match message {
             Message::PreVote { next_term, .. } => {
+                mark::hit(Mark::StalePreVote);
                 self.send(from, Message::PreVoteReply { next_term, granted: false });
             }
-            Message::Vote { .. } => self.send(from, Message::VoteReply { granted: false }),
+            Message::Vote { .. } => {
+                mark::hit(Mark::StaleVote);
+                self.send(from, Message::VoteReply { granted: false });
+            }
             Message::Append { previous, .. } => {
+                mark::hit(Mark::StaleAppend);
                 let hint = LogPosition::default();
                 self.send(from, Message::AppendRefused { previous: previous.index, hint });
             }
             Message::Heartbeat { .. } | Message::SnapshotChunk { .. } => {
+                mark::hit(Mark::StaleHeartbeat);
                 self.send(from, Message::HeartbeatReply { position: 0, verified: Index(0) });
             }
             Message::PreVoteReply { .. }
@@ -323,7 +333,7 @@ impl Raft {
             | Message::Appended { .. }
             | Message::AppendRefused { .. }
             | Message::HeartbeatReply { .. }
-            | Message::SnapshotReply { .. } => {}
+            | Message::SnapshotReply { .. } => mark::hit(Mark::StaleAnswer),
         }
     }
 

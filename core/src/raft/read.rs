@@ -8,6 +8,7 @@ use super::{Effect, ProposeError, Raft, quorum};
 use crate::{
     bug::{self, Bug},
     limits,
+    mark::{self, Mark},
     types::Index,
 };
 use std::collections::VecDeque;
@@ -38,6 +39,11 @@ impl Reads {
         self.sent
     }
 
+    /// Whether reads wait.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Whether reads wait and no round that covers an earlier one is on its way.
     const fn wants_round(&self) -> bool {
         self.given > self.sent && self.confirmed == self.sent
@@ -58,12 +64,15 @@ impl Raft {
         // Before its first entry is committed, a leader's commit index may be behind what was answered before.
         let index =
             if bug::planted(Bug::ReadBeforeFirst) { commit } else { commit.max(leading.first_of_term) };
+        mark::hit_if(commit < leading.first_of_term, Mark::ReadEarly);
         if bug::planted(Bug::ReadUnconfirmed) {
             self.effects.push_back(Effect::ReadConfirmed { token, index });
             return Ok(());
         }
         let reads = &mut leading.reads;
         let reused = bug::planted(Bug::ReadPositionReused) && reads.given > 0;
+        mark::hit_if(reads.given > reads.sent, Mark::ReadShares);
+        mark::hit_if(reads.confirmed < reads.sent, Mark::ReadWaitsForRound);
         // Reads between two rounds share the next one.
         if reads.given == reads.sent && !reused {
             reads.given += 1;

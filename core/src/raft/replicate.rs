@@ -10,6 +10,7 @@ use crate::{
     bug::{self, Bug},
     contract::{Entry, LogPosition},
     limits,
+    mark::{self, Mark},
     trace::StepDown,
     types::{Index, NodeId},
 };
@@ -19,10 +20,12 @@ impl Raft {
     /// A leader's period: does it still lead, is something lost on its way, are they told that it is there?
     pub(crate) fn heartbeat_due(&mut self) {
         if self.is_stalled() && !bug::planted(Bug::StallIgnored) {
+            mark::hit(Mark::DeposedStall);
             self.become_follower(self.hard_state.term, None, StepDown::DiskStall);
             return;
         }
         if !self.hears_quorum() && !bug::planted(Bug::CheckQuorumOff) {
+            mark::hit(Mark::DeposedNoQuorum);
             self.become_follower(self.hard_state.term, None, StepDown::NoQuorum);
             return;
         }
@@ -32,10 +35,14 @@ impl Raft {
         for progress in leading.progress.values_mut() {
             match &mut progress.mode {
                 Mode::Probe { .. } if bug::planted(Bug::ProbeNotRepeated) => {}
-                Mode::Probe { waiting } => *waiting = false,
+                Mode::Probe { waiting } => {
+                    mark::hit_if(*waiting, Mark::ProbeRepeated);
+                    *waiting = false;
+                }
                 Mode::Replicate if bug::planted(Bug::AppendNotRepeated) => {}
                 Mode::Replicate => {
                     if progress.is_waiting() && now.since(progress.moved_at) > heartbeat * 3 {
+                        mark::hit(Mark::AppendsLost);
                         progress.probe(progress.matched.next());
                     }
                 }
@@ -86,6 +93,10 @@ impl Raft {
         loop {
             let Some(leading) = &mut self.leading else { return };
             let Some(progress) = leading.progress.get_mut(&peer) else { return };
+            mark::hit_if(
+                progress.mode == Mode::Replicate && progress.next <= last && !progress.has_room(),
+                Mark::InflightFull,
+            );
             let probing = match progress.mode {
                 Mode::Probe { waiting: false } => true,
                 Mode::Replicate if progress.next <= last && progress.has_room() => false,
@@ -99,7 +110,12 @@ impl Raft {
             // A follower that does not answer is probed with empty hands.
             let silent = now.since(progress.active_at) > self.timing.heartbeat * 3;
             let count = if probing && silent { 0 } else { limits::APPEND_ENTRIES };
+            mark::hit_if(probing && silent && progress.next <= last, Mark::ProbeEmpty);
             let entries = self.log.slice(progress.next, count, limits::APPEND_BYTES);
+            mark::hit_if(
+                count > 0 && entries.last().is_some_and(|entry| entry.index < last),
+                Mark::AppendSplit,
+            );
             if probing {
                 progress.mode = Mode::Probe { waiting: true };
             } else {
@@ -139,7 +155,9 @@ impl Raft {
                 Mode::Replicate => previous >= progress.next,
                 Mode::Snapshot { .. } => true,
             };
+        mark::hit_if(stale, Mark::RefusalStale);
         if !stale {
+            mark::hit_if(agree.index.next() < previous, Mark::RefusalSkips);
             progress.probe(agree.index.next().min(previous));
             self.replicate_to(from);
         }
@@ -150,9 +168,11 @@ impl Raft {
         let Some(progress) = self.active(from) else { return };
         progress.position = progress.position.max(position);
         if verified <= last && verified > progress.matched {
+            mark::hit(Mark::HeartbeatAcknowledges);
             progress.acknowledged(now, verified);
             self.advance_commit();
         } else if verified < progress.matched && progress.is_idle(last) {
+            mark::hit(Mark::FollowerForgot);
             // It restarted in this term, and does not know any more that its log is equal to this one.
             progress.probe(progress.matched.next());
         }
@@ -174,6 +194,7 @@ impl Raft {
         let Some(leading) = &mut self.leading else { return };
         let Some(progress) = leading.progress.get_mut(&peer) else { return };
         progress.probe(at.index.next());
+        mark::hit(Mark::SnapshotNeeded);
         progress.mode = Mode::Snapshot { at, number: 0, since: now };
         self.effects.push_back(Effect::ReadSnapshotChunk { peer, at, number: 0 });
     }
@@ -188,6 +209,7 @@ impl Raft {
                 && !bug::planted(Bug::SnapshotNotResumed)
                 && now.since(*since) > patience
             {
+                mark::hit(Mark::SnapshotResumed);
                 *since = now;
                 self.effects.push_back(Effect::ReadSnapshotChunk { peer, at: *at, number: *number });
             }

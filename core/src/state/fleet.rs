@@ -10,6 +10,7 @@ use super::{
 use crate::{
     bug::{self, Bug},
     limits::EXECUTORS,
+    mark::{self, Mark},
     trace::TraceEvent,
     types::{ExecutorId, Incarnation, LeaseId},
 };
@@ -65,10 +66,15 @@ pub(crate) fn register(
     if let Some(former) = turn.records.tables().fleet.get(ended.0)
         && former.incarnation == ended.1.0
     {
+        mark::hit(Mark::RegisterReplaces);
         let lease = LeaseId(former.lease);
         gone(turn, ended.0, false);
         turn.delete(&RecordKey::Lease(lease));
     }
+    mark::hit_when(
+        || ended.0.0 != 0 && turn.records.tables().fleet.get(ended.0).is_none(),
+        Mark::RegisterAfterExpiry,
+    );
     if turn.records.tables().fleet.len() >= EXECUTORS {
         return Err(exhausted(format!(
             "{EXECUTORS} executors are registered: that is the limit; remove some"
@@ -106,6 +112,7 @@ pub(crate) fn deregister(turn: &mut Turn<'_>, id: ExecutorId, incarnation: Incar
         return Err(stale(format!("incarnation is {incarnation}: executor {id} is at incarnation {newest}")));
     }
     let lease = LeaseId(executor.lease);
+    mark::hit(Mark::Deregistered);
     gone(turn, id, false);
     turn.delete(&RecordKey::Lease(lease));
     Ok(Body::DeregisterExecutor(pb::DeregisterExecutorReply {}))
@@ -114,6 +121,7 @@ pub(crate) fn deregister(turn: &mut Turn<'_>, id: ExecutorId, incarnation: Incar
 /// Asks for an executor to go: nothing is placed on it any more, and it goes when its lease has run out.
 pub(crate) fn remove(turn: &mut Turn<'_>, id: ExecutorId) -> Outcome {
     let executor = find(turn, id)?;
+    mark::hit_if(executor.removing, Mark::RemovedTwice);
     if !executor.removing {
         turn.put_executor(id, pb::Executor { removing: true, ..executor.as_ref().clone() });
     }
@@ -126,6 +134,8 @@ pub(crate) fn gone(turn: &mut Turn<'_>, id: ExecutorId, lost: bool) {
     if bug::planted(Bug::JobLostWithExecutor) {
         held.clear();
     }
+    mark::hit_if(lost && !held.is_empty(), Mark::ExecutorLostHolding);
+    mark::hit_if(!lost && !held.is_empty(), Mark::ExecutorLeftHolding);
     for key in &held {
         task::executor_gone(turn, key, lost);
     }
@@ -135,6 +145,7 @@ pub(crate) fn gone(turn: &mut Turn<'_>, id: ExecutorId, lost: bool) {
 
 fn find(turn: &Turn<'_>, id: ExecutorId) -> Result<Arc<pb::Executor>, pb::Refusal> {
     let executor = turn.records.tables().fleet.executors.get(&id);
+    mark::hit_if(executor.is_none(), Mark::ExecutorUnknown);
     executor
         .cloned()
         .ok_or_else(|| not_found(format!("executor {id}: there is none; ids are never used again")))

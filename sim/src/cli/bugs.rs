@@ -1,14 +1,14 @@
 //! `cargo sim bugs`: how soon each planted bug is noticed.
 
-use super::{Ended, LimitArgs};
+use super::{Ended, LimitArgs, level::LevelArg, run::threads};
 use crate::{
-    arguments::span,
+    arguments::length_of_time,
     bugs::{
         Seed, Stop, Trial, gate, measure,
         table::{self, Row},
     },
     plan::generate,
-    run::run_plan,
+    run::{Level, keep_panics},
 };
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
@@ -39,7 +39,7 @@ pub(super) struct BugArgs {
     /// The bugs, by their names or the first words of them; default: those of the gate.
     #[arg(value_name = "BUG")]
     keys: Vec<String>,
-    /// Every bug of the core.
+    /// Every bug: on the core level, those of the core; on the stack level, those below it.
     #[arg(long, conflicts_with_all = ["keys", "gate"])]
     all: bool,
     /// Print the bugs, and run nothing.
@@ -61,11 +61,13 @@ pub(super) struct BugArgs {
     #[arg(long, default_value_t = 0)]
     first: u64,
     /// Time of one core a bug, such as 30s or 2m.
-    #[arg(long, default_value = "60s", value_parser = span)]
+    #[arg(long, default_value = "60s", value_parser = length_of_time)]
     budget: Duration,
-    /// Bugs at the same time; default: one a core.
-    #[arg(long)]
+    /// Bugs at the same time [default: one a core].
+    #[arg(long, short)]
     jobs: Option<usize>,
+    #[command(flatten)]
+    level: LevelArg,
     /// How to print the table.
     #[arg(long, short, value_enum, default_value_t = Format::Text)]
     output: Format,
@@ -81,11 +83,15 @@ pub(super) fn bugs(args: &BugArgs) -> anyhow::Result<Ended> {
     if args.list {
         return Ok(list(args));
     }
+    let level = match args.level.here()? {
+        Ok(level) => level,
+        Err(ended) => return Ok(ended),
+    };
     let gate = gate::parse(gate::LIST).map_err(anyhow::Error::msg)?;
-    let chosen = chosen(args, &gate)?;
+    let chosen = chosen(args, level, &gate)?;
     // Bugs may well panic, and each panic is counted.
-    std::panic::set_hook(Box::new(|_| {}));
-    let rows = run_all(args, &chosen);
+    keep_panics();
+    let rows = run_all(args, level, &chosen);
     let _ = std::panic::take_hook();
     print!(
         "{}",
@@ -108,31 +114,31 @@ fn list(args: &BugArgs) -> Ended {
     for bug in Bug::ALL {
         if args.output == Format::Json {
             let line = serde_json::json!({
-                "bug": bug.key(), "text": bug.text(), "reference": bug.reference(), "level": level(*bug),
+                "bug": bug.key(), "text": bug.text(), "reference": bug.reference(), "level": level_of(*bug),
             });
             println!("{line}");
         } else {
-            println!("{:<32} {:<6} {:<24} {}", bug.key(), level(*bug), bug.reference(), bug.text());
+            println!("{:<32} {:<6} {:<24} {}", bug.key(), level_of(*bug), bug.reference(), bug.text());
         }
     }
     Ended::Clean
 }
 
-fn level(bug: Bug) -> &'static str {
+fn level_of(bug: Bug) -> &'static str {
     if bug.layer() == STACK_LAYER { "stack" } else { "core" }
 }
 
 /// The bugs to run, each with its bounds.
-fn chosen(args: &BugArgs, gate: &[gate::Entry]) -> anyhow::Result<Vec<(Bug, Stop)>> {
+fn chosen(args: &BugArgs, level: Level, gate: &[gate::Entry]) -> anyhow::Result<Vec<(Bug, Stop)>> {
     let stop = Stop {
         seeds_max: args.seeds.max(1),
         seeds_min: args.least,
         detections: args.detections.max(1),
         budget: args.budget,
     };
-    let core = |bug: &&Bug| bug.layer() != STACK_LAYER;
-    if args.all {
-        return Ok(Bug::ALL.iter().filter(core).map(|bug| (*bug, stop)).collect());
+    let own = |bug: &&Bug| (bug.layer() == STACK_LAYER) == (level != Level::Core);
+    if args.all || (args.keys.is_empty() && level != Level::Core) {
+        return Ok(Bug::ALL.iter().filter(own).map(|bug| (*bug, stop)).collect());
     }
     if args.keys.is_empty() {
         let entry = |entry: &gate::Entry| {
@@ -152,23 +158,24 @@ fn chosen(args: &BugArgs, gate: &[gate::Entry]) -> anyhow::Result<Vec<(Bug, Stop
         if named.is_empty() {
             bail!("there is no bug {key:?}: `cargo sim bugs --list` prints all");
         }
-        if let Some(bug) = named.iter().find(|bug| bug.layer() == STACK_LAYER) {
-            bail!("{} is below the core: `cargo sim-stack bugs {}` runs it", bug.key(), bug.key());
+        let below = named.iter().find(|bug| bug.layer() == STACK_LAYER && level == Level::Core);
+        if let Some(bug) = below.map(|bug| bug.key()) {
+            bail!("{bug} is below the core: `cargo sim bugs --level stack {bug}` runs it");
         }
         bugs.extend(named);
     }
     Ok(bugs.into_iter().map(|bug| (bug, stop)).collect())
 }
 
-fn run_all(args: &BugArgs, chosen: &[(Bug, Stop)]) -> Vec<Row> {
-    let jobs = args.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+fn run_all(args: &BugArgs, level: Level, chosen: &[(Bug, Stop)]) -> Vec<Row> {
+    let jobs = threads(args.jobs);
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let live = std::io::stderr().is_terminal();
     std::thread::scope(|scope| {
         for _ in 0..jobs.clamp(1, chosen.len().max(1)) {
             scope.spawn(|| {
                 while let Some(&(bug, stop)) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let trial = try_bug(bug, args, &stop);
+                    let trial = try_bug(bug, args, level, &stop);
                     let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
                     done.push((bug, trial));
                     if live {
@@ -193,13 +200,13 @@ fn run_all(args: &BugArgs, chosen: &[(Bug, Stop)]) -> Vec<Row> {
     done.into_iter().map(row).collect()
 }
 
-fn try_bug(bug: Bug, args: &BugArgs, stop: &Stop) -> Trial {
+fn try_bug(bug: Bug, args: &BugArgs, level: Level, stop: &Stop) -> Trial {
     let limits = args.limits.limits();
     let trial = measure(args.first, stop, |seed| {
         let begun = core_time();
         let plan = generate(seed, &limits);
         bug::plant(Some(bug));
-        let outcome = run_plan(&plan, true, None);
+        let outcome = level.run(&plan, true, None);
         bug::plant(None);
         Seed {
             seed,

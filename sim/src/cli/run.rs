@@ -7,7 +7,7 @@ use super::{
     shrink,
 };
 use crate::{
-    arguments::{seeds, span},
+    arguments::{length_of_time, seeds},
     repro,
     run::{Job, Level, keep_panics, run},
     summary::Summary,
@@ -26,7 +26,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_parser = seeds)]
     pub(super) seeds: Option<Range<u64>>,
     /// Begin no seed after this time, such as 60s or 5m.
-    #[arg(long, value_parser = span)]
+    #[arg(long, value_parser = length_of_time)]
     pub(super) budget: Option<Duration>,
     /// On how many threads [default: one a core].
     #[arg(long, short)]
@@ -55,7 +55,7 @@ pub(crate) struct RunArgs {
     #[arg(long)]
     pub(super) no_shrink: bool,
     /// Shrink one failing seed of each broken rule for so long.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = span)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = length_of_time)]
     pub(super) shrink_budget: Duration,
     /// Where the shrunk plans, their logs and their timelines are written.
     #[arg(long, value_name = "DIR", default_value = repro::ROOT)]
@@ -136,9 +136,10 @@ fn progress(summary: &Summary, job: &Job) -> String {
     let total = job.seeds.end - job.seeds.start;
     let by_seeds = (total - summary.seeds) as f64 / rate.max(1e-9);
     let left = job.budget.map_or(by_seeds, |budget| by_seeds.min(budget.as_secs_f64() - wall)).max(0.0);
+    let (reached, marks) = summary.marks.reached();
     let of = if total > u64::MAX / 2 { String::new() } else { format!(" of {total}") };
     format!(
-        "{}{of} seeds, {rate:.0} seeds/s, {:.0} simulated s/s, {} faults, {} failed, {left:.0} s left",
+        "{}{of} seeds, {rate:.0} seeds/s, {:.0} simulated s/s, {} faults, {reached} of {marks} marks, {} failed, {left:.0} s left",
         summary.seeds,
         summary.simulated_seconds() / wall,
         summary.faults(),

@@ -6,7 +6,7 @@ use super::{
     run::{RunArgs, threads},
 };
 use crate::{
-    arguments::{seeds, span},
+    arguments::{length_of_time, seeds},
     plan::generate,
     repro,
     run::keep_panics,
@@ -27,7 +27,7 @@ pub(super) struct ShrinkArgs {
     #[arg(value_name = "SEED|PLAN.json", value_parser = Which::parse, required_unless_present = "bugs")]
     plan: Option<Which>,
     /// Begin no more runs after this time, such as 60s, 500ms or 2m.
-    #[arg(long, default_value = "60s", value_parser = span)]
+    #[arg(long, default_value = "60s", value_parser = length_of_time)]
     budget: Duration,
     /// On how many threads; default: one a core.
     #[arg(long, short = 'j')]

@@ -20,6 +20,7 @@ use crate::{
     oracle::{Ledger, Oracles, Register, Rule},
     plan::Plan,
     queue::Queue,
+    reached::Hits,
     record::{Actor, Shared},
     run::{Outcome, Sink},
     tapes::Tapes,
@@ -427,6 +428,7 @@ impl World {
             looked: self.ledger.looked(),
             counts: self.counts,
             samples: self.latency.samples,
+            marks: Hits::new(),
             violation: self.ledger.violation,
         }
     }

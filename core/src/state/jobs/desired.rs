@@ -3,6 +3,7 @@
 use crate::{
     bug::{self, Bug},
     limits::{HEARTBEAT_SPECIFICATIONS, REQUEST_BYTES},
+    mark::{self, Mark},
     state::records::Tables,
     types::ExecutorId,
 };
@@ -25,6 +26,7 @@ pub(crate) fn set(
         let (Some(task), Some(job)) = (tables.jobs.task(key), tables.jobs.job(&key.job)) else { continue };
         let known = started.contains(&(key.job.as_str(), key.number, task.epoch));
         let tell = !known && specifications < HEARTBEAT_SPECIFICATIONS && bytes < REQUEST_BYTES;
+        mark::hit_if(!known && !tell, Mark::SpecificationWaits);
         if tell {
             specifications += 1;
             bytes += job.specification.as_ref().map_or(0, Message::encoded_len);

@@ -4,6 +4,7 @@ use super::{is_ended, is_terminal, placement, task};
 use crate::{
     bug::{self, Bug},
     limits::{EXPIRIES, JOB_ID_TRIES, JOBS, TASKS},
+    mark::{self, Mark},
     state::{
         Outcome, Turn,
         records::{RecordKey, Tables},
@@ -28,6 +29,7 @@ pub(crate) fn submit(turn: &mut Turn<'_>, id: Option<JobId>, specification: pb::
     }
     let id = match id {
         Some(id) if turn.records.tables().jobs.job(&id).is_some() && !bug::planted(Bug::JobCreatedTwice) => {
+            mark::hit(Mark::JobExists);
             return Err(already_exists(format!(
                 "job {id}: there is one of this id; choose another, or delete it"
             )));
@@ -57,11 +59,15 @@ pub(crate) fn submit(turn: &mut Turn<'_>, id: Option<JobId>, specification: pb::
 pub(crate) fn cancel(turn: &mut Turn<'_>, id: &JobId, timeout_ms: u64) -> Outcome {
     let mut job = find(turn, id)?;
     if is_terminal(job.state()) && !bug::planted(Bug::JobCancelRevives) {
+        mark::hit_if(job.state() == JobState::Finished, Mark::CancelMeetsFinished);
+        mark::hit_if(job.state() == JobState::Failed, Mark::CancelMeetsFailed);
         return reply(turn, id);
     }
     let deadline = turn.time.plus_ms(timeout_ms).0.max(1);
     if job.state() == JobState::Canceling {
+        mark::hit_if(deadline >= job.cancel_deadline_ms, Mark::CancelLater);
         if deadline < job.cancel_deadline_ms {
+            mark::hit(Mark::CancelSooner);
             job.cancel_deadline_ms = deadline;
             turn.put_job(id, job);
         }
@@ -81,6 +87,7 @@ pub(crate) fn force(turn: &mut Turn<'_>, ids: &[JobId]) {
     for id in ids.iter().take(EXPIRIES) {
         let Ok(job) = find(turn, id) else { continue };
         let due = ClusterTime(job.cancel_deadline_ms) <= turn.time || bug::planted(Bug::JobForcedEarly);
+        mark::hit_if(job.state() != JobState::Canceling || !due, Mark::ForceLate);
         if job.state() == JobState::Canceling && due {
             cancel_tasks(turn, id, |_| true);
             settle(turn, id);
@@ -93,6 +100,7 @@ pub(crate) fn force(turn: &mut Turn<'_>, ids: &[JobId]) {
 pub(crate) fn delete(turn: &mut Turn<'_>, id: &JobId) -> Outcome {
     let job = find(turn, id)?;
     if !is_terminal(job.state()) && !bug::planted(Bug::JobDeletedRunning) {
+        mark::hit(Mark::DeleteTooSoon);
         let state = job.state().as_str_name();
         return Err(precondition(format!(
             "job {id} is in state {state}: only an ended job can be deleted; cancel it"
@@ -120,6 +128,10 @@ pub(crate) fn running(turn: &mut Turn<'_>, id: &JobId) {
 
 /// A task failed as often as it may: the job has failed, and what else runs of it has no use.
 pub(crate) fn fail(turn: &mut Turn<'_>, id: &JobId, message: String) {
+    mark::hit_when(
+        || turn.records.tables().jobs.tasks(id, 0).any(|(_, task)| super::is_held(task.state())),
+        Mark::JobFailsWhole,
+    );
     cancel_tasks(turn, id, |_| true);
     end(turn, id, JobState::Failed, message);
 }
@@ -132,7 +144,10 @@ pub(crate) fn settle(turn: &mut Turn<'_>, id: &JobId) {
         return;
     }
     match job.state() {
-        JobState::Canceling => end(turn, id, JobState::Canceled, String::new()),
+        JobState::Canceling => {
+            mark::hit_if(counts.finished > 0, Mark::CancelWhole);
+            end(turn, id, JobState::Canceled, String::new());
+        }
         JobState::Created | JobState::Running if counts.failed + counts.canceled == 0 => {
             end(turn, id, JobState::Finished, String::new());
         }
@@ -154,6 +169,7 @@ pub(crate) fn status(tables: &Tables, id: &JobId, index: Index) -> Option<pb::Jo
 
 /// There is no such job.
 pub(crate) fn missing(id: impl core::fmt::Display) -> pb::Refusal {
+    mark::hit(Mark::JobUnknown);
     not_found(format!("job {id}: there is none of this id"))
 }
 
@@ -190,6 +206,13 @@ fn free_id(turn: &Turn<'_>) -> Result<JobId, pb::Refusal> {
     let names = core::iter::once(format!("job-{index}"))
         .chain((2..=JOB_ID_TRIES).map(|n| format!("job-{index}-{n}")));
     let mut ids = names.filter_map(|name| JobId::parse(&name));
+    mark::hit_when(
+        || {
+            JobId::parse(&format!("job-{index}"))
+                .is_some_and(|id| turn.records.tables().jobs.job(&id).is_some())
+        },
+        Mark::JobIdTaken,
+    );
     ids.find(|id| turn.records.tables().jobs.job(id).is_none()).ok_or_else(|| {
         exhausted(format!("every id like job-{index}-2 is taken: give the job an id, or try again"))
     })

@@ -4,6 +4,7 @@ use super::task;
 use crate::{
     bug::{self, Bug},
     limits::{PLACEMENT_TIES, PLACEMENTS},
+    mark::{self, Mark},
     state::Turn,
     types::{ClusterTime, ExecutorId, JobId, TaskKey},
 };
@@ -125,7 +126,12 @@ impl Placement {
             free = found.saturating_add(1);
         }
         let last_resort = || avoid.filter(|id| self.rooms.get(id).is_some_and(|room| room.free() >= slots));
+        mark::hit_if(best.is_none() && avoid.is_some(), Mark::PlacedBack);
         best.map(|(_, _, id)| id).or_else(last_resort)
+    }
+
+    fn has_larger_than_room(&self) -> bool {
+        self.waiting.get_max().is_some_and(|((slots, ..), _)| *slots > self.room_most())
     }
 
     /// Whether the queues and sets hold a task as its record says.
@@ -245,6 +251,10 @@ pub(crate) fn run(turn: &mut Turn<'_>) {
         let Some((key, slots)) = jobs.placement.next(turn.time) else { return };
         let avoid = jobs.task(&key).and_then(avoided);
         let Some(executor) = jobs.placement.choose(slots, &key.job, avoid) else { return };
+        mark::hit_when(
+            || turn.records.tables().jobs.placement.has_larger_than_room(),
+            Mark::SmallPassesLarge,
+        );
         task::assign(turn, &key, executor);
     }
 }

@@ -4,6 +4,7 @@ use super::{Item, Store};
 use crate::{
     bug::{self, Bug},
     command::Expected,
+    mark::{self, Mark},
     state::Outcome,
 };
 use bytes::Bytes;
@@ -23,6 +24,7 @@ pub(crate) fn put(store: &mut Store, key: Bytes, value: Bytes) -> Outcome {
 pub(crate) fn delete(store: &mut Store, key: &Bytes) -> Outcome {
     let deleted =
         if bug::planted(Bug::StateDeleteKeeps) { store.get(key).is_some() } else { store.delete(key) };
+    mark::hit_if(!deleted, Mark::DeleteNothing);
     Ok(Body::Delete(pb::DeleteReply { revision: store.revision().0, deleted }))
 }
 
@@ -34,6 +36,8 @@ pub(crate) fn compare_and_set(store: &mut Store, key: &Bytes, expected: &Expecte
         Expected::Value(value) => item.is_some_and(|item| item.value == *value),
         Expected::ModRevision(revision) => item.is_some_and(|item| item.mod_revision.0 == *revision),
     };
+    mark::hit_if(!succeeded, Mark::CompareFailed);
+    mark::hit_if(succeeded && matches!(expected, Expected::ModRevision(_)), Mark::CompareRevision);
     if succeeded || bug::planted(Bug::StateCasAlways) {
         store.put(key.clone(), value);
     }

@@ -151,7 +151,14 @@ impl World {
         }
         let apart = self.apart();
         let busy = self.clients.iter().any(|client| client.busy.is_some() || !client.urgent.is_empty());
-        if open.is_empty() && apart.is_none() && !busy && self.begun() {
+        for at in 0..self.executors.len() {
+            // One that was still leaving when the faults were over.
+            if !self.executors[at].outside && self.executors[at].agent.is_none() {
+                self.start_agent(at as u8, self.executors[at].run);
+            }
+        }
+        let idle = self.executors_apart();
+        if open.is_empty() && apart.is_none() && !busy && idle.is_none() && self.begun() {
             self.finished = true;
             self.ledger.hold(Rule::Liveness, true, String::new);
             self.note("whole", || "every job has ended, all replicas agree".to_owned());
@@ -167,7 +174,7 @@ impl World {
             let open: Vec<String> =
                 open.iter().map(|(id, state, _)| format!("{id} {state:?} [{}]", self.tasks(id))).collect();
             let message = format!(
-                "{} ms after the faults: open jobs: {}; apart: {apart:?}, clients busy: {busy}",
+                "{} ms after the faults: open jobs: {}; apart: {apart:?}, clients busy: {busy}, executors: {idle:?}",
                 since / MILLISECOND,
                 open.join(", ")
             );
@@ -224,6 +231,15 @@ impl World {
             }
         }
         self.queue.push(self.time, Event::ClientNext { client: place as u8 });
+    }
+
+    /// An executor that is not registered, or runs something although every job has ended.
+    fn executors_apart(&self) -> Option<String> {
+        let apart = |executor: &&Executor| {
+            let serves = executor.agent.as_ref().is_some_and(|agent| agent.deadline().is_some());
+            !serves || !executor.processes.is_empty()
+        };
+        self.executors.iter().filter(|executor| !executor.outside).find(apart).map(Executor::line)
     }
 
     /// Replicas that differ, or are behind. Nodes without a vote count only among those that agree. A leader outside of

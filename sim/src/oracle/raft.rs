@@ -132,7 +132,8 @@ impl Consensus {
                 )
             });
             let first = *self.votes_given.entry((master.id.0, envelope.term)).or_insert(envelope.to);
-            ledger.hold(Rule::OneVote, first == envelope.to, || {
+            // What a directory forgot counts for nothing; whether it may forget is looked at when it does.
+            ledger.hold(Rule::OneVote, first == envelope.to || term <= master.forgot, || {
                 format!("node {} votes in term {term} for {first} and for {}", master.id, envelope.to)
             });
             ledger.hold(Rule::NoVoteWiped, !master.wiped, || {

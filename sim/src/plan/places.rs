@@ -6,9 +6,11 @@ use crate::record::Actor;
 use serde_json::Value;
 
 /// Fields that name masters.
-const MASTERS: [&str; 6] = ["master", "side", "masters", "from", "to", "peer"];
+const MASTERS: [&str; 8] = ["master", "side", "masters", "from", "to", "peer", "order", "back"];
 /// Fields that name executors.
 const EXECUTORS: [&str; 2] = ["executor", "executors"];
+/// The field that names a client.
+const CLIENT: &str = "client";
 
 fn numbers(value: &Value) -> Vec<u8> {
     let one = |value: &Value| value.as_u64().and_then(|place| u8::try_from(place).ok());
@@ -28,6 +30,8 @@ pub fn touches(kind: &FaultKind, masters: u8) -> Vec<Actor> {
                 touched.extend(numbers(value).into_iter().map(Actor::Master));
             } else if EXECUTORS.contains(&name.as_str()) {
                 touched.extend(numbers(value).into_iter().map(Actor::Executor));
+            } else if name == CLIENT {
+                touched.extend(numbers(value).into_iter().map(Actor::Client));
             }
         }
     }

@@ -54,8 +54,12 @@ fn without_executor(plan: &Plan, gone: usize) -> Plan {
     plan
 }
 
-/// Faults follow their machines, or go with them.
+/// Faults and the core follow their machines, or go with them.
 fn follow(plan: &mut Plan, master: &impl Fn(u8) -> Option<u8>, executor: &impl Fn(u8) -> Option<u8>) {
+    if let Some(core) = &mut plan.core {
+        core.masters = core.masters.iter().filter_map(|&place| master(place)).collect();
+        core.executors = core.executors.iter().filter_map(|&place| executor(place)).collect();
+    }
     plan.faults = core::mem::take(&mut plan.faults)
         .into_iter()
         .filter_map(|mut fault| {

@@ -17,7 +17,7 @@ use std::{
 };
 
 fn directory(name: &str) -> PathBuf {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_nanos());
     std::env::temp_dir().join(format!("quorate-{name}-{}-{now}", std::process::id()))
 }
 

@@ -23,6 +23,8 @@ pub struct Registered {
 pub enum Claim {
     /// An attempt ran, and ended well by itself.
     Finished(Index, AttemptId),
+    /// An executor refused an attempt for good.
+    Refused(Index, AttemptId),
     /// No process of a job runs any more. The entry that created the job tells it from others of its id.
     Quiet(Index, JobId, Index),
 }
@@ -106,6 +108,11 @@ impl Jobs {
             ledger.hold(Rule::OneCreate, before.is_none(), || {
                 format!("entry {index} creates job {id}, which is there and {before:?}")
             });
+        }
+        if let Command::AttemptRefused { attempt, .. } = &proposal.command
+            && !applied.touched.is_empty()
+        {
+            self.claims.push(Claim::Refused(index, attempt.clone()));
         }
         // Jobs after their tasks: an ended job must have no task left.
         for key in &applied.touched {

@@ -81,6 +81,7 @@ rules! {
     Deposed = "L2 no confirmed answer from a deposed leader",
     OneAttemptRuns = "ES2 at most one attempt of a task runs",
     StaleCall = "ES3 a call of an older term is refused",
+    RefusalTrue = "ES2 a task moves on a refusal only if its executor refused for good",
     ResultTrue = "ES3 a task ends as its own attempt did",
     TaskEdges = "ES4 a task moves only along its edges",
     TerminalStays = "ES5 terminal states stay",

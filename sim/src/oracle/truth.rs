@@ -1,7 +1,7 @@
 //! What really runs: rules over the processes of all machines, whatever masters and agents believe.
 
 use super::{Ledger, Rule, jobs::Claim};
-use pb::executor_call::Body;
+use pb::{executor_call::Body, executor_call_reply::Body as Answer};
 use quorate_core::types::{AttemptId, CallKey, ExecutorId, Index, TaskKey, Term, Time};
 use quorate_proto::v1 as pb;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +30,9 @@ pub struct Seen {
     pub slots: u32,
 }
 
+/// Job, number and epoch.
+type Attempt = (String, u32, u64);
+
 /// The rules' memory.
 #[derive(Default)]
 pub struct Truth {
@@ -38,7 +41,9 @@ pub struct Truth {
     /// How attempts ended that ended by themselves.
     exits: BTreeMap<AttemptId, i32>,
     /// Terms of calls that are not answered.
-    calls: BTreeMap<(u8, CallKey), Term>,
+    calls: BTreeMap<(u8, CallKey), (Term, Attempt)>,
+    /// Attempts that an agent refused for good.
+    refused: BTreeSet<Attempt>,
     /// The highest term of a call that each run of an agent took.
     terms: BTreeMap<(u8, u64), Term>,
     runs: BTreeMap<u64, Runs>,
@@ -85,18 +90,32 @@ impl Truth {
 
     /// A call arrived at an agent.
     pub fn called(&mut self, machine: u8, key: CallKey, call: &pb::ExecutorCall) {
-        let header = match &call.body {
-            Some(Body::PreDispatch(call)) => call.header,
-            Some(Body::Confirm(call)) => call.header,
-            Some(Body::Stop(call)) => call.header,
-            None => None,
+        let (header, attempt) = match &call.body {
+            Some(Body::PreDispatch(call)) => (call.header, call.attempt.clone()),
+            Some(Body::Confirm(call)) => (call.header, call.attempt.clone()),
+            Some(Body::Stop(call)) => (call.header, call.attempt.clone()),
+            None => (None, None),
         };
-        self.calls.insert((machine, key), Term(header.map_or(0, |header| header.term)));
+        let attempt = attempt.unwrap_or_default();
+        let term = Term(header.map_or(0, |header| header.term));
+        self.calls.insert((machine, key), (term, (attempt.job, attempt.number, attempt.epoch)));
     }
 
-    /// An agent answered a call. `taken`: it was not refused.
-    pub fn call_answered(&mut self, ledger: &mut Ledger, machine: u8, run: u64, key: CallKey, taken: bool) {
-        let Some(term) = self.calls.remove(&(machine, key)).filter(|_| taken) else { return };
+    /// An agent answered a call.
+    pub fn call_answered(
+        &mut self,
+        ledger: &mut Ledger,
+        (machine, run): (u8, u64),
+        key: CallKey,
+        reply: &pb::ExecutorCallReply,
+    ) {
+        let Some((term, attempt)) = self.calls.remove(&(machine, key)) else { return };
+        if let Some(Answer::Refusal(refusal)) = &reply.body {
+            if refusal.code() == pb::RefusalCode::Stale {
+                self.refused.insert(attempt);
+            }
+            return;
+        }
         let newest = self.terms.entry((machine, run)).or_insert(term);
         ledger.hold(Rule::StaleCall, *newest <= term, || {
             format!("machine {machine} takes a call of term {term}, and took one of term {newest} before")
@@ -111,6 +130,12 @@ impl Truth {
                 let exit = self.exits.get(attempt).copied();
                 ledger.hold(Rule::ResultTrue, exit == Some(0), || {
                     format!("entry {index} says that {attempt} finished; its exit code is {exit:?}")
+                });
+            }
+            Claim::Refused(index, attempt) => {
+                let key = (attempt.task.job.as_str().to_owned(), attempt.task.number, attempt.epoch.0);
+                ledger.hold(Rule::RefusalTrue, self.refused.contains(&key), || {
+                    format!("entry {index} says that {attempt} was refused for good, which no executor did")
                 });
             }
             Claim::Quiet(index, job, created) => {

@@ -134,8 +134,8 @@ impl World {
                         .fail(Rule::Contract, format!("machine {at}: call {own} is answered twice"));
                 };
                 if let Some(oracles) = &mut self.oracles {
-                    let taken = !matches!(reply.body, Some(pb::executor_call_reply::Body::Refusal(_)) | None);
-                    oracles.truth.call_answered(&mut self.ledger, place, self.executors[at].run, own, taken);
+                    let who = (place, self.executors[at].run);
+                    oracles.truth.call_answered(&mut self.ledger, who, own, &reply);
                 }
                 let bytes = Bytes::from(reply.encode_to_vec());
                 self.mark(23, place, key.0, &bytes);

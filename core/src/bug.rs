@@ -101,11 +101,9 @@ bugs! {
     NodeOwnClock = "node-own-clock", "apply looks at its own wall clock", "G6, DESIGN 2.3";
     NodeReadBehind = "node-read-behind", "a confirmed read does not wait for its index", "G5";
     NodeRequestForgotten = "node-request-forgotten", "a request that nobody answers in time is not failed", "D4";
-    NodeHelloOnce = "node-hello-once", "a handshake that got lost is not repeated", "L7";
     NodeSnapshotOnce = "node-snapshot-once", "the state is written aside once, and never again", "G6";
     NodeOtherEntry = "node-other-entry", "who waits for a lost entry gets the answer of the one in its place", "G5";
     NodeForwardsAgain = "node-forwards-again", "a forwarded request is forwarded again", "G8, R22";
-    NodeForwardIds = "node-forward-ids", "ids of forwarded requests begin anew with each run", "G5, R19";
     SnapshotOlder = "snapshot-older", "a snapshot that is older than the log is installed", "G6";
     SnapshotMixed = "snapshot-mixed", "chunks of two snapshots are taken for one", "G6, R15";
     SnapshotOutOfOrder = "snapshot-out-of-order", "a chunk is taken whatever its number", "G6, R15";
@@ -181,7 +179,7 @@ bugs! {
     AgentStopIgnored = "agent-stop-ignored", "a request to stop is ignored", "EL5";
     AgentResultAfterStop = "agent-result-after-stop", "what a task says after it was asked to stop counts as its result", "ES5";
     NetAckUnsynced = "net-done-before-sync", "a write is reported as done before its sync", "R3, stack";
-    NetBatchUnsynced = "net-batch-unsynced", "of a batch of writes only the first is synced", "R3, stack";
+    NetBatchUnsynced = "net-batch-unsynced", "a batch of more than one write is not synced", "R3, stack";
     NetFreshIds = "net-fresh-ids", "each try of a request gets a number of its own", "R19, stack";
 }
 

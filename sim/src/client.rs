@@ -113,6 +113,14 @@ impl Client {
         }
     }
 
+    /// Forgets what it had planned and is too late for, and shows once more that it is served.
+    pub fn last_wishes(&mut self) {
+        self.next = self.plan.operations.len();
+        let key = || format!("last-{}", self.place);
+        self.urgent.push_back(Operation::Put { key: key() });
+        self.urgent.push_back(Operation::Get { key: key(), stale: false });
+    }
+
     fn id(&mut self) -> Option<pb::RequestId> {
         self.sequence += 1;
         let session = self.session?;

@@ -9,6 +9,9 @@ use quorate_core::{
 };
 use std::collections::{BTreeSet, VecDeque};
 
+/// Chunks of a snapshot are no larger here, so that small states take more than one.
+const CHUNK_BYTES: usize = 2 * 1024;
+
 /// A snapshot as it is on the disk.
 #[derive(Clone, Debug)]
 pub struct StoredSnapshot {
@@ -184,7 +187,12 @@ impl Image {
     }
 
     /// Takes a whole snapshot, unless a newer one is there.
-    pub fn store(&mut self, snapshot: StoredSnapshot) {
+    pub fn store(&mut self, mut snapshot: StoredSnapshot) {
+        let pieces = |chunk: &Bytes| {
+            let starts = (0..chunk.len()).step_by(CHUNK_BYTES);
+            starts.map(|from| chunk.slice(from..chunk.len().min(from + CHUNK_BYTES))).collect::<Vec<_>>()
+        };
+        snapshot.chunks = snapshot.chunks.iter().flat_map(pieces).collect();
         if self.snapshot.as_ref().is_none_or(|stored| stored.at.index <= snapshot.at.index) {
             self.snapshot = Some(snapshot);
             self.damaged_snapshot = None;

@@ -218,7 +218,8 @@ impl Agent {
         let Stage::Serving(serving) = &mut self.stage else { return };
         let whole = Duration::from_millis(limits::AGENT_LEAVE_MS);
         let report_by = *serving.report_by.get_or_insert(now + whole / 2);
-        if !self.attempts.is_empty() && now < report_by {
+        let at_once = bug::planted(Bug::AgentLeavesEarly);
+        if !self.attempts.is_empty() && now < report_by && !at_once {
             return self.heartbeat(now);
         }
         mark::hit_if(!self.attempts.is_empty(), Mark::AgentLeavesUnheard);

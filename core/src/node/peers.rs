@@ -2,7 +2,6 @@
 
 use super::Node;
 use crate::{
-    bug::{self, Bug},
     contract::{Lane, Output},
     identity::Standing,
     mark::{self, Mark},
@@ -115,9 +114,6 @@ impl Node {
         let questions = self.identity.questions();
         self.hello_at =
             if questions.is_empty() { Time::FAR } else { self.now.time + self.config.timing.heartbeat * 2 };
-        if bug::planted(Bug::NodeHelloOnce) {
-            self.hello_at = Time::FAR;
-        }
         for (peer, hello) in questions {
             self.send(peer, Lane::Control, hello);
         }

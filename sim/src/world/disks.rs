@@ -30,6 +30,7 @@ impl World {
         disk.busy_until = done;
         if let Some(oracles) = &mut self.oracles {
             oracles.consensus.write(&mut self.ledger, master, &write);
+            oracles.contact.writes(master, master.clock.local(self.time), io);
         }
         if let Some(last) = self.masters[at].disk.waiting.back().map(|last| last.io) {
             self.ledger.hold(Rule::DiskContract, last < io, || {

@@ -70,7 +70,21 @@ impl World {
         while let Some(output) = self.executors[at].agent.as_mut().and_then(Agent::poll_output) {
             self.agent_output(at, output);
         }
+        self.own_lease(at);
         self.arm_agent(at);
+    }
+
+    /// An agent whose lease is over holds nothing that runs.
+    fn own_lease(&mut self, at: usize) {
+        let executor = &self.executors[at];
+        let local = executor.clock.local(self.time);
+        let serving = executor.agent.as_ref().filter(|agent| agent.deadline().is_some());
+        let Some(agent) = serving.filter(|_| executor.lease_until <= local) else { return };
+        let runs = agent.attempts().find(|(_, phase)| *phase == pb::AttemptPhase::Running);
+        let until = executor.lease_until;
+        self.ledger.hold(Rule::OwnLease, runs.is_none(), || {
+            format!("machine {at} keeps {runs:?} at {local:?}; its lease lasted until {until:?}")
+        });
     }
 
     pub(super) fn arm_agent(&mut self, at: usize) {
@@ -113,12 +127,16 @@ impl World {
         let place = at as u8;
         match output {
             AgentOutput::Request { key, request, timeout } => self.agent_asks(at, key, request, timeout),
-            AgentOutput::CallReply { key, reply } => {
-                let Some((to, run, key)) = self.executors[at].calls.remove(&key) else {
+            AgentOutput::CallReply { key: own, reply } => {
+                let Some((to, run, key)) = self.executors[at].calls.remove(&own) else {
                     return self
                         .ledger
-                        .fail(Rule::Contract, format!("machine {at}: call {key} is answered twice"));
+                        .fail(Rule::Contract, format!("machine {at}: call {own} is answered twice"));
                 };
+                if let Some(oracles) = &mut self.oracles {
+                    let who = (place, self.executors[at].run);
+                    oracles.truth.call_answered(&mut self.ledger, who, own, &reply);
+                }
                 let bytes = Bytes::from(reply.encode_to_vec());
                 self.mark(23, place, key.0, &bytes);
                 self.line(Endpoint::Executor(place), "reply", || {
@@ -257,6 +275,9 @@ impl World {
         };
         let own = executor.call_key();
         executor.calls.insert(own, (from, run, key));
+        if let Some(oracles) = &mut self.oracles {
+            oracles.truth.called(to, own, &call);
+        }
         self.mark(26, to, own.0, bytes);
         self.line(Endpoint::Executor(to), "called", || describe::call(&call));
         self.step_agent(at, AgentInput::Call { key: own, call: Box::new(call) });

@@ -167,6 +167,9 @@ impl World {
         let master = &mut self.masters[at];
         let Some(node) = &mut master.node else { return };
         let now = master.clock.now(self.time);
+        if let Some(oracles) = &mut self.oracles {
+            oracles.contact.takes((at, master.run), now.time, &input);
+        }
         if let Some(tape) = &mut master.tape {
             tape.input(now, &input);
         }
@@ -256,6 +259,13 @@ impl World {
         }
         if let Some(oracles) = &mut self.oracles {
             oracles.consensus.stepped(&mut self.ledger, &mut oracles.reference, &self.masters, at);
+            let master = &self.masters[at];
+            let now = master.clock.local(self.time);
+            let majority = self.masters.len() / 2 + 1;
+            oracles.contact.stepped(&mut self.ledger, master, now, &self.plan.masters.timing(), majority);
+            for claim in core::mem::take(&mut oracles.reference.jobs.claims) {
+                oracles.truth.claimed(&mut self.ledger, &claim);
+            }
             for executor in core::mem::take(&mut oracles.reference.jobs.departed) {
                 oracles.truth.departed(&mut self.ledger, executor);
             }
@@ -334,7 +344,11 @@ impl World {
     fn send_envelope(&mut self, at: usize, to: NodeId, lane: Lane, envelope: &pb::Envelope) {
         let place = at as u8;
         if let Some(oracles) = &mut self.oracles {
-            oracles.consensus.send(&mut self.ledger, &self.masters[at], envelope);
+            let master = &self.masters[at];
+            let (now, majority) = (master.clock.local(self.time), self.masters.len() / 2 + 1);
+            let timing = self.plan.masters.timing();
+            oracles.consensus.send(&mut self.ledger, master, envelope);
+            oracles.contact.sends(&mut self.ledger, master, now, envelope, &timing, majority);
         }
         match &envelope.body {
             Some(Peer::Forward(forward)) => self.forwarded_out(at, forward),

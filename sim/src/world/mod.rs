@@ -43,6 +43,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// One millisecond in nanoseconds.
 pub const MILLISECOND: u64 = 1_000_000;
+/// A log may be longer than planned while a snapshot is on its way: so many of them in all,
+const LOG_SNAPSHOTS: u64 = 3;
+/// and so many entries.
+const LOG_SLACK: u64 = 100;
 /// Events in one simulated millisecond; more are a message storm.
 const EVENTS_PER_MILLISECOND: u64 = 20_000;
 
@@ -465,6 +469,15 @@ impl World {
             let Some(node) = &master.node else { continue };
             let checked = node.state().check();
             self.ledger.hold(Rule::Tables, checked.is_ok(), || format!("node {}: {checked:?}", master.id));
+            let kept = node.raft().last_index().0.saturating_sub(node.raft().first_index().0);
+            let most =
+                self.plan.masters.trailing_entries + LOG_SNAPSHOTS * self.plan.masters.snapshot_entries;
+            self.ledger.hold(Rule::LogBounded, kept <= most + LOG_SLACK, || {
+                format!(
+                    "node {} keeps {kept} entries of its log; its snapshots leave at most {most}",
+                    master.id
+                )
+            });
             let alarms = node.alarms();
             self.ledger.hold(Rule::Contract, master.wiped || master.rolled || alarms.is_empty(), || {
                 format!("node {} kept its disk, and raises {alarms:?}", master.id)

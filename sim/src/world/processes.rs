@@ -6,7 +6,7 @@ use crate::{
     executor::Process,
     marks::SimMark,
     network::Endpoint,
-    oracle::truth::Seen,
+    oracle::{Rule, truth::Seen},
 };
 use quorate_core::{
     agent::{Agent, AgentInput, ProcessEvent},
@@ -33,7 +33,8 @@ impl World {
         self.serial += 1;
         let serial = self.serial;
         if let Some(oracles) = &mut self.oracles {
-            oracles.truth.start(&mut self.ledger, place, &attempt);
+            let slots = specification.slots_per_task.max(1);
+            oracles.truth.start(&mut self.ledger, place, &attempt, slots);
             oracles.truth.deadline(&mut self.ledger, place, deadline, self.executors[at].lease_until);
         }
         self.mark(27, place, serial, attempt.to_string().as_bytes());
@@ -88,7 +89,7 @@ impl World {
         if let Some(oracles) = &mut self.oracles {
             // Epochs are given in order of the log.
             let created = oracles.reference.jobs.created(attempt.task.job.as_str(), Index(attempt.epoch.0));
-            let seen = Seen { serial, machine: place, executor: id };
+            let seen = Seen { serial, machine: place, executor: id, slots: self.plan.executors.slots };
             oracles.truth.up(&mut self.ledger, seen, &attempt, created);
         }
         let event = ProcessEvent::Ended { end: pb::AttemptEnd::Exited, code, message: String::new() };
@@ -114,6 +115,9 @@ impl World {
         self.line(Endpoint::Executor(place), "down", || format!("{} {event:?}", process.attempt));
         if let Some(oracles) = &mut self.oracles {
             oracles.truth.down(serial);
+            if let ProcessEvent::Ended { end: pb::AttemptEnd::Exited, code, .. } = &event {
+                oracles.truth.exited(&process.attempt, *code);
+            }
         }
         if process.run == self.executors[at].run {
             self.step_agent(at, AgentInput::Process { attempt: process.attempt, event });
@@ -155,6 +159,12 @@ impl World {
         let executor = &self.executors[usize::from(place)];
         let Some(process) = executor.processes.get(&serial) else { return };
         if process.deadline <= executor.clock.local(self.time) {
+            let local = executor.clock.local(self.time);
+            let own = process.run == executor.run && executor.pauses == 0;
+            let until = executor.agent.as_ref().filter(|_| own).and_then(Agent::deadline);
+            self.ledger.hold(Rule::GuardFed, until.is_none_or(|until| until <= local), || {
+                format!("machine {place}: a guard kills process {serial} at {local:?}; its agent's lease lasts until {until:?}")
+            });
             self.mark(30, place, serial, &[]);
             self.count("killed by its guard");
             self.marks.hit(SimMark::GuardKilled);
@@ -205,6 +215,10 @@ impl World {
         }
         for event in core::mem::take(&mut self.executors[at].frozen) {
             self.queue.push(self.time, event);
+        }
+        // Its pause ended while the machine stood still.
+        if self.executors[at].pauses == 0 && !self.executors[at].held.is_empty() {
+            self.resume_agent(at);
         }
     }
 }

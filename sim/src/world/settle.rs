@@ -10,7 +10,7 @@ use crate::{
     master::Master,
     network::Endpoint,
     oracle::{Rule, jobs::job_ended},
-    plan::{CorePlan, Operation},
+    plan::{CorePlan, FaultKind, Operation},
 };
 use quorate_core::{Node, types::Index};
 use quorate_proto::v1::{self as pb, client_reply::Body, client_request::Body as Ask};
@@ -73,7 +73,11 @@ impl World {
             let client = &mut self.clients[place];
             client.doubles.clear();
             client.stalls = client.stalls.min(1);
+            if self.plan.core.is_some() {
+                client.last_wishes();
+            }
             self.client_goes_on(place as u8);
+            self.queue.push(self.time, Event::ClientNext { client: place as u8 });
         }
         self.still_broken();
         self.queue.push(self.time + LOOK, Event::SettleCheck);
@@ -90,13 +94,20 @@ impl World {
         self.marks.hit_if(executors, SimMark::SettleExecutorLost);
     }
 
-    /// Among themselves, the core and the clients hear each other; all other links stay as they are.
+    /// Among themselves, the masters and executors of the core hear each other, and clients hear everybody; all other links
+    /// stay as they are.
     fn heal_links(&mut self, core: &CorePlan) {
         if self.plan.core.is_none() {
             self.cuts.clear();
             return self.network.heal();
         }
         self.network.hold_for_ever();
+        for &fault in &self.active {
+            // Whoever is heard, and whose appends alone never come, leads for ever without committing: no network does that.
+            if matches!(self.plan.faults[fault].kind, FaultKind::Filter { .. }) {
+                self.network.calm(fault);
+            }
+        }
         let masters = core.masters.iter().map(|&place| Endpoint::Master(place));
         let executors = core.executors.iter().map(|&place| Endpoint::Executor(place));
         let clients = (0..self.clients.len() as u8).map(Endpoint::Client);
@@ -104,6 +115,12 @@ impl World {
         for &from in &all {
             for &to in &all {
                 self.network.heal_link(from, to);
+            }
+        }
+        for client in (0..self.clients.len() as u8).map(Endpoint::Client) {
+            for master in (0..self.masters.len() as u8).map(Endpoint::Master) {
+                self.network.heal_link(client, master);
+                self.network.heal_link(master, client);
             }
         }
     }
@@ -138,12 +155,15 @@ impl World {
             self.executors[at].pauses = 0;
             self.resume_agent(at);
         }
-        let run = self.executors[at].run;
-        self.queue.push(self.time + LOOK, Event::StartAgent { executor: at as u8, run });
     }
 
     pub(super) fn settle_check(&mut self) {
         self.mark(61, 0, 0, &[]);
+        for place in 0..self.executors.len() {
+            // One that was asked to end may only now have ended.
+            let run = self.executors[place].run;
+            self.start_agent(place as u8, run);
+        }
         let open = self.open_jobs();
         let since = self.time - self.plan.duration_ms * MILLISECOND;
         if since % CANCEL_EVERY < LOOK {
@@ -151,7 +171,14 @@ impl World {
         }
         let apart = self.apart();
         let busy = self.clients.iter().any(|client| client.busy.is_some() || !client.urgent.is_empty());
-        if open.is_empty() && apart.is_none() && !busy && self.begun() {
+        for at in 0..self.executors.len() {
+            // One that was still leaving when the faults were over.
+            if !self.executors[at].outside && self.executors[at].agent.is_none() {
+                self.start_agent(at as u8, self.executors[at].run);
+            }
+        }
+        let idle = self.executors_apart();
+        if open.is_empty() && apart.is_none() && !busy && idle.is_none() && self.begun() {
             self.finished = true;
             self.ledger.hold(Rule::Liveness, true, String::new);
             self.note("whole", || "every job has ended, all replicas agree".to_owned());
@@ -167,7 +194,7 @@ impl World {
             let open: Vec<String> =
                 open.iter().map(|(id, state, _)| format!("{id} {state:?} [{}]", self.tasks(id))).collect();
             let message = format!(
-                "{} ms after the faults: open jobs: {}; apart: {apart:?}, clients busy: {busy}",
+                "{} ms after the faults: open jobs: {}; apart: {apart:?}, clients busy: {busy}, executors: {idle:?}",
                 since / MILLISECOND,
                 open.join(", ")
             );
@@ -226,14 +253,25 @@ impl World {
         self.queue.push(self.time, Event::ClientNext { client: place as u8 });
     }
 
+    /// An executor that is not registered, or runs something although every job has ended.
+    fn executors_apart(&self) -> Option<String> {
+        let apart = |executor: &&Executor| {
+            let serves = executor.agent.as_ref().is_some_and(|agent| agent.deadline().is_some());
+            !serves || !executor.processes.is_empty()
+        };
+        self.executors.iter().filter(|executor| !executor.outside).find(apart).map(Executor::line)
+    }
+
     /// Replicas that differ, or are behind. Nodes without a vote count only among those that agree. A leader outside of
-    /// the core that has a quorum is as good as another; who cannot hear it, or not be heard by it, stays behind.
+    /// the core that has a quorum is as good as another; who cannot hear it, or not be heard by it, or needs a snapshot that
+    /// it cannot read, stays behind.
     fn apart(&self) -> Option<String> {
         let leader = self.leader().filter(|&leader| self.masters[usize::from(leader)].outside);
         let reached = |master: &Master| {
             leader.is_none_or(|leader| {
+                let readable = self.masters[usize::from(leader)].unreadable == 0;
                 let (leader, own) = (Endpoint::Master(leader), Endpoint::Master(master.place));
-                !self.network.impaired(leader, own) && !self.network.impaired(own, leader)
+                readable && !self.network.impaired(leader, own) && !self.network.impaired(own, leader)
             })
         };
         let inside = |master: &&Master| !master.wiped && !master.rolled && !master.outside && reached(master);

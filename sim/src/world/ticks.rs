@@ -47,7 +47,7 @@ impl World {
         match kind {
             FaultKind::Flap { period_ms, .. } | FaultKind::FlapExecutor { period_ms, .. } => {
                 self.uncut(fault);
-                if number % 2 == 0 {
+                if number.is_multiple_of(2) {
                     self.cut_again(fault);
                 }
                 Some(*period_ms)
@@ -66,14 +66,14 @@ impl World {
             }
             FaultKind::WallResync { master, by_ms, period_ms } => {
                 self.marks.hit(SimMark::WallResynced);
-                let by_ms = if number % 2 == 0 { *by_ms } else { -by_ms };
+                let by_ms = if number.is_multiple_of(2) { *by_ms } else { -by_ms };
                 *self.stepped.entry(fault).or_default() += by_ms;
                 self.masters[usize::from(*master)].clock.step_wall(by_ms);
                 Some(*period_ms)
             }
             FaultKind::AgentFlap { executor, period_ms } => {
                 if self.executors[usize::from(*executor)].freezes == 0 {
-                    if number % 2 == 0 {
+                    if number.is_multiple_of(2) {
                         let killed = self.stop_agent(*executor);
                         self.marks.hit_if(killed, SimMark::AgentKilled);
                     } else {

@@ -3,13 +3,18 @@
 //! They are there only with the feature `planted-bugs`, which no shipped build has: without it, [`planted`] is `false`
 //! at compile time, and the branches behind it are gone.
 
-/// Declares the bugs: a name, the name it is selected by, and in words what is broken.
+/// Declares the bugs: a name, the name it is selected by (its layer first), in words what is broken, and the rule or the
+/// known defect of others that it stands for.
 macro_rules! bugs {
-    ($($name:ident = $key:literal, $text:literal;)*) => {
+    ($($name:ident = $key:literal, $text:literal, $reference:literal;)*) => {
         /// A bug that can be planted.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         #[allow(missing_docs, reason = "the text that is printed says it")]
         pub enum Bug { $($name,)* }
+
+        /// What a program that bugs can be planted in says of itself: every name. A test looks for it in shipped programs.
+        #[cfg(feature = "planted-bugs")]
+        pub static BUILT_IN: &str = concat!("planted bugs are built in:", $(" ", $key),*);
 
         #[cfg(feature = "planted-bugs")]
         impl Bug {
@@ -22,17 +27,160 @@ macro_rules! bugs {
                 match self { $(Self::$name => $key,)* }
             }
 
+            /// The bug of this name.
+            #[must_use]
+            pub fn named(key: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|bug| bug.key() == key)
+            }
+
             /// What is broken.
             #[must_use]
             pub const fn text(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
+            }
+
+            /// The rule that it breaks, or the known defect of others that it repeats.
+            #[must_use]
+            pub const fn reference(self) -> &'static str {
+                match self { $(Self::$name => $reference,)* }
+            }
+
+            /// Where it is: the first word of its name.
+            #[must_use]
+            pub fn layer(self) -> &'static str {
+                self.key().split('-').next().unwrap_or_default()
             }
         }
     };
 }
 
 bugs! {
-    VoteNotPersisted = "raft-vote-not-persisted", "a vote is given without being written";
+    VoteNotPersisted = "raft-vote-not-persisted", "a vote is given without being written", "G1";
+    VoteForgottenAtStart = "raft-vote-forgotten-at-start", "a restart forgets for whom it voted", "G1, R2";
+    VotesTwice = "raft-votes-twice", "a second vote in one term", "G1";
+    VoteBeforeSync = "raft-vote-before-sync", "a vote leaves before it is on the disk", "G1, DESIGN 2.1";
+    NoUpToDateCheck = "raft-no-up-to-date-check", "a candidate with an older log gets votes", "G2, Raft 5.4.1";
+    ElectionOneShort = "raft-election-one-short", "one vote less than a majority elects", "G1";
+    CandidateBeforeSync = "raft-candidate-before-sync", "a candidate asks and counts itself before its term is on the disk", "G1";
+    TermNotRaised = "raft-term-not-raised", "a candidate stays in its old term", "G1, G4";
+    PreVoteRaisesTerm = "raft-pre-vote-raises-term", "a pre-vote raises the term of who is asked", "G4, R8";
+    PreVoteWhileLed = "raft-pre-vote-while-led", "a pre-vote is granted although a leader was just heard", "R8, R9";
+    VoteNotRepeated = "raft-vote-not-repeated", "a vote that is asked for again is refused", "R10";
+    AllVotesAwaited = "raft-all-votes-awaited", "an election is decided only when all have answered", "R11";
+    NoFirstEntry = "raft-no-first-entry", "a leader adds no entry at the start of its term", "R6";
+    CheckQuorumOff = "raft-check-quorum-off", "a leader that no majority answers stays", "L6, R8";
+    StallIgnored = "raft-stall-ignored", "a leader whose disk hangs stays", "DESIGN 2.4";
+    TimerNotRearmed = "raft-timer-not-rearmed", "after an election that was not won there is no other", "L6";
+    CommitOneShort = "raft-commit-one-short", "one copy less than a majority commits", "G3";
+    CommitAwaitsAll = "raft-commit-awaits-all", "an entry is committed only when all hold it", "G7";
+    CommitsOldTerm = "raft-commits-old-term", "entries of older terms are committed by count (figure 8)", "G3";
+    OwnCopyBeforeSync = "raft-own-copy-before-sync", "a leader counts its own copy before it is on the disk", "G3, DESIGN 2.1";
+    AckBeforeSync = "raft-ack-before-sync", "an append is acknowledged before it is on the disk", "G1, R3";
+    AckOfLast = "raft-ack-of-last", "a follower acknowledges all it has, not what the append covers", "G2, R13";
+    PreviousNotChecked = "raft-previous-not-checked", "the entry before an append is not compared", "G2, R1";
+    ConflictKept = "raft-conflict-kept", "an entry that contradicts the leader's stays", "G2";
+    TailAlwaysCut = "raft-tail-always-cut", "an append cuts what is behind it, though it fits", "G2";
+    CutNotWritten = "raft-cut-not-written", "what takes the place of a cut is not written again", "G1";
+    StaleAppendTaken = "raft-stale-append-taken", "an append of an older term is taken", "G2, R14";
+    StaleAckTaken = "raft-stale-ack-taken", "an acknowledgement of an older term counts", "G3, R13";
+    StaleVoteTaken = "raft-stale-vote-taken", "a vote of an older term counts", "G1";
+    HeartbeatCommits = "raft-heartbeat-commits", "a follower commits what the leader names, checked or not", "G3, R4";
+    CommitPastLog = "raft-commit-past-log", "a follower commits beyond its log", "G3";
+    HeartbeatVouchesUnsynced = "raft-heartbeat-vouches-unsynced", "a heartbeat's answer vouches for what is not on the disk", "G1";
+    HeartbeatVouchesTerm = "raft-heartbeat-vouches-term", "a heartbeat's answer counts while its term is only in memory", "G1, G3";
+    VerifiedOutlivesTerm = "raft-verified-outlives-term", "what was compared with an older leader's log is taken as compared", "G3";
+    LastCommitUntold = "raft-last-commit-untold", "heartbeats do not tell what is committed", "R5";
+    ProbeNotRepeated = "raft-probe-not-repeated", "a lost probe is not sent again", "G7, R5";
+    AppendNotRepeated = "raft-append-not-repeated", "a lost append is not sent again", "G7";
+    PingPong = "raft-ping-pong", "every acknowledgement is answered by another append", "storm";
+    ReadUnconfirmed = "raft-read-unconfirmed", "a read is confirmed without asking anybody", "G5, R7";
+    ReadOneShort = "raft-read-one-short", "one answer less than a majority confirms a read", "G5, R7";
+    ReadBeforeFirst = "raft-read-before-first", "a new leader reads before its first entry is committed", "G5, R6";
+    ReadPositionReused = "raft-read-position-reused", "an answer to an earlier round confirms a later read", "G5, DESIGN 2.4";
+    NodeAppliesUncommitted = "node-applies-uncommitted", "entries are applied before they are committed", "G2";
+    NodeOwnClock = "node-own-clock", "apply looks at its own wall clock", "G6, DESIGN 2.3";
+    NodeReadBehind = "node-read-behind", "a confirmed read does not wait for its index", "G5";
+    NodeRequestForgotten = "node-request-forgotten", "a request that nobody answers in time is not failed", "D4";
+    NodeSnapshotOnce = "node-snapshot-once", "the state is written aside once, and never again", "G6";
+    NodeOtherEntry = "node-other-entry", "who waits for a lost entry gets the answer of the one in its place", "G5";
+    NodeForwardsAgain = "node-forwards-again", "a forwarded request is forwarded again", "G8, R22";
+    SnapshotOlder = "snapshot-older", "a snapshot that is older than the log is installed", "G6";
+    SnapshotMixed = "snapshot-mixed", "chunks of two snapshots are taken for one", "G6, R15";
+    SnapshotOutOfOrder = "snapshot-out-of-order", "a chunk is taken whatever its number", "G6, R15";
+    SnapshotLogFirst = "snapshot-log-first", "the log is replaced before the snapshot is there", "G6, R15";
+    SnapshotNotSwapped = "snapshot-not-swapped", "the state of an installed snapshot is not taken over", "G6";
+    SnapshotDedupLost = "snapshot-dedup-lost", "a snapshot leaves the answers of sessions out", "G5, G6";
+    SnapshotTermWrong = "snapshot-term-wrong", "a snapshot names the term of the node, not of its entry", "G2, G6";
+    SnapshotCompactsEarly = "snapshot-compacts-early", "the log is cut before the snapshot is on the disk", "G6";
+    SnapshotCompactsPast = "snapshot-compacts-past", "the log is cut behind the snapshot", "G6";
+    SnapshotNotResumed = "snapshot-not-resumed", "a lost chunk is not sent again", "G7, R14";
+    IdentityWipedJoins = "identity-wiped-joins", "a directory that was emptied votes again", "G1, DESIGN 2.4";
+    IdentityEarlyStart = "identity-early-start", "a new cluster begins before all members have answered", "G1, DESIGN 2.4";
+    IdentityNoGreeting = "identity-no-greeting", "a node that comes up takes part at once", "DESIGN 2.4";
+    IdentityRollback = "identity-rollback", "a directory that went back in time is not noticed", "DESIGN 2.4";
+    SessionAppliesAgain = "session-applies-again", "a repeated request is applied again", "G5, R19";
+    SessionForgetsEarly = "session-forgets-early", "an answer is forgotten while its client may ask again", "G5";
+    SessionUnknownApplied = "session-unknown-applied", "a request of a session that is over is applied", "DESIGN 2.3";
+    SessionTrimmedApplied = "session-trimmed-applied", "a late copy of a request that was answered long ago is applied", "DESIGN 2.3";
+    SessionOutlivesLease = "session-outlives-lease", "a session stays when its lease has run out", "DESIGN 2.3";
+    LeaseUnconfirmed = "lease-unconfirmed", "a keep-alive is acknowledged without asking a majority", "DESIGN 2.4, L1";
+    LeaseNoWait = "lease-no-wait", "a new leader does not wait a whole ttl", "DESIGN 2.4, ES12";
+    LeaseGraceIgnored = "lease-grace-ignored", "a lease ends without its grace", "ES12, C1";
+    LeaseRevived = "lease-revived", "a keep-alive is acknowledged after the end was proposed", "DESIGN 2.4";
+    LeaseEndsEarly = "lease-ends-early", "a lease ends after half its time", "ES12";
+    LeaseNeverEnds = "lease-never-ends", "leases do not run out", "EL2";
+    LeaseEndsOnce = "lease-ends-once", "only the first end of a lease in a reign is proposed", "EL2";
+    JobMovedOnUnknown = "job-moved-on-unknown", "a call without an answer moves its task", "DESIGN 2.4, ES2";
+    JobMovedOnRefusal = "job-moved-on-refusal", "any refusal moves a task, final or not", "DESIGN 2.4, ES2";
+    JobCallsOutdated = "job-calls-outdated", "a call leaves for an attempt that is no more", "DESIGN 2.4, ES3";
+    JobReportEpoch = "job-report-epoch", "a report's epoch is not compared", "ES3";
+    JobEpochRepeats = "job-epoch-repeats", "a job that takes an old id uses its epochs again", "ES3, ES13";
+    JobCancelRevives = "job-cancel-revives", "a cancel takes an ended job back", "ES5";
+    JobCancelAtOnce = "job-cancel-at-once", "a canceled job does not wait for what runs", "ES8";
+    JobCanceledMoves = "job-canceled-moves", "a task of a canceled job waits for another executor", "ES8";
+    JobRetryLost = "job-retry-lost", "a task that failed never runs again", "ES17, EL6";
+    JobBackoffIgnored = "job-backoff-ignored", "a failed task does not wait", "ES17";
+    JobBackoffNone = "job-backoff-none", "a failed task is to wait no time", "ES17";
+    JobFailuresUncounted = "job-failures-uncounted", "a task fails for ever", "ES17, EL6";
+    JobFailsEarly = "job-fails-early", "a task fails for good one failure too early", "ES17";
+    JobSignalFinishes = "job-signal-finishes", "a task that was killed counts as finished", "ES5";
+    JobPlacedOnGone = "job-placed-on-gone", "a task is given to an executor that is gone", "ES12";
+    JobPlacedOnFull = "job-placed-on-full", "slots that are taken count as free", "engine 4.3.9";
+    JobPlacedOnRemoving = "job-placed-on-removing", "a task is given to an executor that is to leave", "ES11";
+    JobSlotsLeak = "job-slots-leak", "slots stay taken when a task ends", "engine 4.3.9";
+    JobPlacedOnce = "job-placed-once", "only the first placement in a reign is proposed", "EL3";
+    JobLostWithExecutor = "job-lost-with-executor", "the tasks of a lost executor stay with it", "EL3";
+    JobDesiredIncomplete = "job-desired-incomplete", "the desired set leaves one attempt out", "DESIGN 2.4";
+    JobDeletedRunning = "job-deleted-running", "a job that runs can be deleted", "ES9";
+    JobTasksLeft = "job-tasks-left", "a deleted job leaves its tasks", "ES9, D1";
+    JobCreatedTwice = "job-created-twice", "a second job takes the id of one that is there", "ES10";
+    JobExecutorIdReused = "job-executor-id-reused", "an executor gets the id of one that left", "ES11";
+    JobForcedEarly = "job-forced-early", "a cancel is forced before its time", "ES8";
+    StateCasAlways = "state-cas-always", "a compare-and-set sets whatever is there", "G5";
+    StateDeleteKeeps = "state-delete-keeps", "a delete says so, and keeps the key", "G5, R16";
+    StateRevisionKept = "state-revision-kept", "a change keeps the revision", "G5";
+    StateRecordSkipsTable = "state-record-skips-table", "a job's record changes without its table", "D1";
+    AgentNoFence = "agent-no-fence", "an agent does not look at its lease", "ES12";
+    AgentCountsFromAnswer = "agent-counts-from-answer", "an agent counts its lease from the answer", "ES12, C1";
+    AgentGuardForgotten = "agent-guard-forgotten", "guards are not told that the lease was renewed", "DESIGN 2.4";
+    AgentForgetsEarly = "agent-forgets-early", "an attempt that ended is forgotten before the masters know", "ES13";
+    AgentOlderSet = "agent-older-set", "a desired set that is older than one seen before is obeyed", "ES13";
+    AgentSetOverCall = "agent-set-over-call", "a desired set drops what a newer call brought", "ES13";
+    AgentUndesiredRuns = "agent-undesired-runs", "what is not in the desired set runs on", "DESIGN 2.4";
+    AgentRejoinsEarly = "agent-rejoins-early", "an agent registers anew while its old work runs", "ES12";
+    AgentLeavesEarly = "agent-leaves-early", "an agent leaves the cluster while its work runs", "ES12";
+    AgentTwoAtOnce = "agent-two-at-once", "a new attempt starts beside the one that it replaces", "ES2";
+    AgentOtherIncarnation = "agent-other-incarnation", "a call to another incarnation is taken", "DESIGN 2.4, C14";
+    AgentStaleTerm = "agent-stale-term", "a call of an older term is taken", "ES3";
+    AgentOldCall = "agent-old-call", "a call starts what a newer set no longer names", "ES13";
+    AgentOverbooked = "agent-overbooked", "an agent takes more than it has slots for", "engine 4.3.9";
+    AgentStaysOut = "agent-stays-out", "an agent that lost its lease does not come back", "EL9";
+    AgentAsksOnce = "agent-asks-once", "a registration that got no answer is not repeated", "EL9";
+    AgentStopIgnored = "agent-stop-ignored", "a request to stop is ignored", "EL5";
+    AgentResultAfterStop = "agent-result-after-stop", "what a task says after it was asked to stop counts as its result", "ES5";
+    NetAckUnsynced = "net-done-before-sync", "a write is reported as done before its sync", "R3, stack";
+    NetBatchUnsynced = "net-batch-unsynced", "a batch of more than one write is not synced", "R3, stack";
+    NetFreshIds = "net-fresh-ids", "each try of a request gets a number of its own", "R19, stack";
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -56,10 +204,21 @@ mod selection {
     pub fn plant(bug: Option<Bug>) {
         PLANTED.set(bug);
     }
+
+    /// The bug that is planted in the runs of this thread.
+    #[must_use]
+    pub fn current() -> Option<Bug> {
+        PLANTED.get()
+    }
+
+    /// Keeps [`BUILT_IN`](super::BUILT_IN) in the program.
+    pub fn confess() {
+        core::hint::black_box(super::BUILT_IN);
+    }
 }
 
 #[cfg(feature = "planted-bugs")]
-pub use selection::{plant, planted};
+pub use selection::{confess, current, plant, planted};
 
 /// Whether this bug is planted: never, without the feature `planted-bugs`.
 #[cfg(not(feature = "planted-bugs"))]
@@ -68,3 +227,8 @@ pub use selection::{plant, planted};
 pub const fn planted(_: Bug) -> bool {
     false
 }
+
+/// Nothing, without the feature `planted-bugs`.
+#[cfg(not(feature = "planted-bugs"))]
+#[inline(always)]
+pub const fn confess() {}

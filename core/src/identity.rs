@@ -11,7 +11,9 @@
 //!   more than it still holds.
 
 use crate::{
+    bug::{self, Bug},
     contract::Voters,
+    mark::{self, Mark},
     raft::quorum,
     types::{Index, NodeId, StorageId, Term},
 };
@@ -90,17 +92,28 @@ impl Identity {
     #[must_use]
     pub fn decide(&mut self) -> Verdict {
         match self.standing {
-            Standing::Fresh if self.empty.len() + 1 == self.members.len() => {
+            Standing::Fresh if self.has_heard_all() => {
+                mark::hit(Mark::IdentityBegins);
                 let mut voters = self.empty.clone();
                 voters.insert(self.node, self.storage);
                 self.adopt(voters)
             }
-            Standing::Greeting if self.greeted.len() + 1 >= quorum::majority(self.members.len()) => {
+            Standing::Greeting
+                if self.greeted.len() + 1 >= quorum::majority(self.members.len())
+                    || bug::planted(Bug::IdentityNoGreeting) =>
+            {
+                mark::hit(Mark::IdentityReturns);
                 self.standing = Standing::Member;
                 Verdict::Join
             }
             Standing::Fresh | Standing::Greeting | Standing::Member | Standing::Denied(_) => Verdict::Nothing,
         }
+    }
+
+    fn has_heard_all(&self) -> bool {
+        let heard = self.empty.len() + 1;
+        let early = bug::planted(Bug::IdentityEarlyStart) && heard >= quorum::majority(self.members.len());
+        heard == self.members.len() || early
     }
 
     fn adopt(&mut self, voters: Voters) -> Verdict {
@@ -150,7 +163,11 @@ impl Identity {
     pub fn admit(&self, from: NodeId, storage: StorageId) -> Result<(), Option<Box<Body>>> {
         match self.voters.get(&from) {
             Some(&kept) if kept == storage => Ok(()),
-            Some(&kept) => Err(Some(Box::new(other_storage(from, storage, kept)))),
+            Some(_) if other_directories_pass() => Ok(()),
+            Some(&kept) => {
+                mark::hit(Mark::IdentityOtherStorage);
+                Err(Some(Box::new(other_storage(from, storage, kept))))
+            }
             None if self.voters.is_empty() && self.members.contains(&from) => Ok(()),
             None => Err(None),
         }
@@ -178,7 +195,10 @@ impl Identity {
             }
             Standing::Fresh => self.heard_of_cluster(from, hello),
             Standing::Greeting if !hello.empty => self.heard_seen(from, hello, held),
-            Standing::Greeting | Standing::Member | Standing::Denied(_) => Verdict::Nothing,
+            Standing::Greeting | Standing::Member | Standing::Denied(_) => {
+                mark::hit_if(hello.empty, Mark::IdentityEmptyPeer);
+                Verdict::Nothing
+            }
         };
         (answer, verdict)
     }
@@ -189,16 +209,23 @@ impl Identity {
             hello.voters.iter().map(|voter| (NodeId(voter.node), StorageId(voter.storage))).collect();
         match voters.get(&self.node) {
             Some(&kept) if kept == self.storage && voters.keys().eq(self.members.iter()) => {
+                mark::hit(Mark::IdentityLate);
                 self.adopt(voters)
             }
-            Some(&kept) if kept != self.storage => self.deny(lost(self.node, from, kept, self.storage)),
+            Some(_) if other_directories_pass() => self.adopt(voters),
+            Some(&kept) if kept != self.storage => {
+                mark::hit(Mark::IdentityLost);
+                self.deny(lost(self.node, from, kept, self.storage))
+            }
             Some(_) | None => self.deny(format!("node {from} is of a cluster with other members")),
         }
     }
 
     fn heard_seen(&mut self, from: NodeId, hello: &pb::Hello, (term, index): (Term, Index)) -> Verdict {
         let (seen_term, seen_index) = (Term(hello.seen_term), Index(hello.seen_index));
-        if seen_term > term || (seen_term == term && seen_index > index) {
+        let lost = seen_term > term || (seen_term == term && seen_index > index);
+        if lost && !bug::planted(Bug::IdentityRollback) {
+            mark::hit(Mark::IdentityWentBack);
             return self.deny(format!(
                 "the data directory went back in time: node {from} has seen it acknowledge index {seen_index} in \
                  term {seen_term}, and it holds index {index} in term {term}; replace the member"
@@ -211,10 +238,16 @@ impl Identity {
     /// A peer says that this node must not take part, unless it means another directory.
     pub fn denied_heard(&mut self, denial: &pb::Denied) -> Verdict {
         if matches!(self.standing, Standing::Denied(_)) || denial.storage != self.storage.0 {
+            mark::hit(Mark::IdentityDeniedAgain);
             return Verdict::Nothing;
         }
+        mark::hit(Mark::IdentityDenied);
         self.deny(denial.message.clone())
     }
+}
+
+fn other_directories_pass() -> bool {
+    bug::planted(Bug::IdentityWipedJoins)
 }
 
 fn other_storage(node: NodeId, found: StorageId, kept: StorageId) -> Body {

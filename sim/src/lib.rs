@@ -5,6 +5,7 @@
 //! gives the same run, event by event, and the same hash, everywhere.
 
 pub mod arguments;
+pub mod bugs;
 pub mod cli;
 pub mod client;
 pub mod clock;
@@ -13,14 +14,17 @@ pub mod disk;
 pub mod draw;
 pub mod executor;
 pub mod latency;
+pub mod marks;
 pub mod master;
 pub mod network;
 pub mod oracle;
 pub mod plan;
 pub mod queue;
+pub mod reached;
 pub mod record;
 pub mod repro;
 pub mod run;
+pub mod seeds;
 pub mod shrink;
 #[cfg(madsim)]
 pub mod stack;

@@ -4,6 +4,7 @@ use crate::{
     latency::Samples,
     oracle::{Rule, Violation},
     plan::{Limits, Plan, generate},
+    reached::{self, Hits},
     summary::Summary,
     tapes::Tapes,
     world::World,
@@ -43,8 +44,12 @@ pub struct Outcome {
     pub looked: BTreeMap<&'static str, u64>,
     /// What happened how often: faults that took effect, messages, outcomes.
     pub counts: BTreeMap<&'static str, u64>,
+    /// The cluster did not become whole, and could not: why.
+    pub excused: Option<String>,
     /// How long things took.
     pub samples: Samples,
+    /// Marks that were reached, and how often.
+    pub marks: Hits,
 }
 
 /// Which parts of the product are real.
@@ -109,7 +114,10 @@ pub fn run_plan(plan: &Plan, oracles: bool, log: Option<Sink>) -> Outcome {
 pub fn run_taped(plan: &Plan, oracles: bool, log: Option<Sink>, tapes: Option<Tapes>) -> Outcome {
     let plan = plan.clone();
     let run = AssertUnwindSafe(|| World::new(plan, oracles, log).taped(tapes).run());
-    catch_unwind(run).unwrap_or_else(crashed)
+    reached::clear();
+    let mut outcome = catch_unwind(run).unwrap_or_else(crashed);
+    outcome.marks.extend(reached::take());
+    outcome
 }
 
 /// The same with oracles, unless it is not over after so many events.

@@ -4,6 +4,7 @@ use crate::{
     latency::Samples,
     oracle::{Rule, Violation},
     plan::FaultKind,
+    reached::Marks,
     run::Outcome,
 };
 use quorate_core::random::mix;
@@ -56,8 +57,12 @@ pub struct Summary {
     pub looked: BTreeMap<&'static str, u64>,
     /// What happened how often.
     pub counts: BTreeMap<&'static str, u64>,
+    /// Seeds that did not become whole, and could not: why.
+    pub excused: BTreeMap<u64, String>,
     /// How long things took.
     pub samples: Samples,
+    /// Marks: how often each was hit, and by which seeds.
+    pub marks: Marks,
     /// Of the hashes of all seeds.
     pub hash: u64,
 }
@@ -68,12 +73,16 @@ impl Summary {
         self.seeds += 1;
         self.simulated += u128::from(outcome.time);
         self.events += outcome.events;
+        self.marks.add(seed, &outcome.marks);
         self.hash = self.hash.wrapping_add(mix(outcome.hash ^ seed));
         for (name, count) in outcome.looked {
             *self.looked.entry(name).or_default() += count;
         }
         for (name, count) in outcome.counts {
             *self.counts.entry(name).or_default() += count;
+        }
+        if let Some(reason) = outcome.excused {
+            self.excused.insert(seed, reason);
         }
         self.samples.extend(outcome.samples);
         if let Some(second) = second.filter(|&second| second != outcome.hash) {

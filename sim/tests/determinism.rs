@@ -41,6 +41,7 @@ fn threads_change_nothing() {
     let job = |threads| Job { limits: limits(), ..Job::new(0..SEEDS, threads) };
     let (one, three) = (run(&job(1), |_| ()), run(&job(3), |_| ()));
     assert_eq!((one.hash, one.events, one.counts), (three.hash, three.events, three.counts));
+    assert_eq!(one.marks, three.marks);
 }
 
 #[test]
@@ -67,7 +68,7 @@ fn wrong_use_is_said_and_ends_with_2() {
         (&["run", "--duration", "0"], "is not a number of seconds"),
         (&["replay", "/does/not/exist"], "cannot read"),
         (&["replay"], "required"),
-        (&["run", "--budget", "5"], "is not a length of time"),
+        (&["run", "--budget", "5d"], "is not a length of time"),
     ] {
         let output = Command::new(env!("CARGO_BIN_EXE_quorate-sim")).args(args).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -2,7 +2,9 @@
 
 use super::{AgentOutput, ProcessEvent};
 use crate::{
+    bug::{self, Bug},
     limits,
+    mark::{self, Mark},
     types::{AttemptId, Epoch, Index, TaskKey, Time},
 };
 use core::time::Duration;
@@ -83,6 +85,7 @@ impl Attempt {
 
     fn end(&mut self, end: pb::AttemptEnd, code: i32, message: &str) {
         let mut cut = message.len().min(limits::MESSAGE_BYTES);
+        mark::hit_if(cut < message.len(), Mark::MessageCut);
         while !message.is_char_boundary(cut) {
             cut -= 1;
         }
@@ -166,8 +169,10 @@ impl Attempts {
         let older: Vec<AttemptId> = self.all.range(first..id.clone()).map(|(id, _)| id.clone()).collect();
         for older in older {
             if self.all.get(&older).is_some_and(Attempt::is_live) {
+                mark::hit(Mark::OlderKilled);
                 self.kill(&older, outputs);
             } else if self.all.get(&older).is_some_and(|attempt| !attempt.is_ended()) {
+                mark::hit(Mark::OlderUnparked);
                 self.all.remove(&older);
             }
         }
@@ -222,6 +227,7 @@ impl Attempts {
     /// Starts what is confirmed and may start.
     pub(super) fn start_ready(&mut self, now: Time, deadline: Time, outputs: &mut Outputs) {
         if now >= deadline {
+            mark::hit(Mark::StartWithoutLease);
             return;
         }
         let ready: Vec<AttemptId> = self
@@ -232,7 +238,9 @@ impl Attempts {
             .collect();
         for id in ready {
             let first = AttemptId { task: id.task.clone(), epoch: Epoch(0) };
-            if self.all.range(first..id.clone()).any(|(_, older)| older.is_live()) {
+            let older_lives = self.all.range(first..id.clone()).any(|(_, older)| older.is_live());
+            if older_lives && !bug::planted(Bug::AgentTwoAtOnce) {
+                mark::hit(Mark::StartWaits);
                 continue;
             }
             let Some(attempt) = self.all.get_mut(&id) else { continue };
@@ -248,11 +256,14 @@ impl Attempts {
         let Some(attempt) = self.all.get_mut(id) else { return false };
         match attempt.stand {
             Stand::Parked { .. } => {
+                mark::hit(Mark::StoppedParked);
                 attempt.stopped = true;
                 attempt.end(pb::AttemptEnd::Stopped, 0, "stopped before it was started");
                 true
             }
+            Stand::Starting | Stand::Running if bug::planted(Bug::AgentStopIgnored) => false,
             Stand::Starting | Stand::Running => {
+                mark::hit_if(matches!(attempt.stand, Stand::Starting), Mark::StoppedStarting);
                 attempt.stopped = true;
                 attempt.stand = Stand::Terminating { kill_at: now + attempt.stop_timeout };
                 outputs.push_back(AgentOutput::Terminate { attempt: id.clone() });
@@ -320,9 +331,11 @@ impl Attempts {
         if self.due().is_none_or(|due| due > now) {
             return;
         }
+        let held = self.all.len();
         self.all.retain(
             |_, attempt| !matches!(attempt.stand, Stand::Parked { until, confirmed: false } if until <= now),
         );
+        mark::hit_if(self.all.len() < held, Mark::ParkedTooLong);
         let late: Vec<AttemptId> = self
             .all
             .iter()
@@ -330,6 +343,7 @@ impl Attempts {
             .map(|(id, _)| id.clone())
             .collect();
         for id in late {
+            mark::hit(Mark::StopTooLong);
             self.kill(&id, outputs);
         }
     }
@@ -340,6 +354,7 @@ impl Attempts {
         match event {
             ProcessEvent::Started => {
                 if !matches!(attempt.stand, Stand::Starting) {
+                    mark::hit(Mark::StartedLate);
                     return false;
                 }
                 attempt.stand = Stand::Running;
@@ -350,12 +365,15 @@ impl Attempts {
             }
             ProcessEvent::NotStarted { message } => attempt.end(pb::AttemptEnd::NotStarted, 0, &message),
             // What it says of itself after it was asked to end is no result: a command may answer SIGTERM with exit code 0.
-            ProcessEvent::Ended { code, message, .. } if attempt.stopped => {
+            ProcessEvent::Ended { code, message, .. }
+                if attempt.stopped && !bug::planted(Bug::AgentResultAfterStop) =>
+            {
                 attempt.end(pb::AttemptEnd::Stopped, code, &message);
             }
             ProcessEvent::Ended { end, code, message } => attempt.end(end, code, &message),
         }
-        if !attempt.named {
+        if !attempt.named || bug::planted(Bug::AgentForgetsEarly) {
+            mark::hit(Mark::EndedUnnamed);
             self.forget(id, outputs);
         }
         true

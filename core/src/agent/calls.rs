@@ -7,7 +7,9 @@
 
 use super::{Agent, Stage, desired::attempt_id};
 use crate::{
+    bug::{self, Bug},
     limits,
+    mark::{self, Mark},
     types::{AttemptId, ClusterId, ExecutorId, Incarnation, Index, Term, Time},
 };
 use core::time::Duration;
@@ -76,21 +78,24 @@ impl Agent {
             Stage::Joining(_) | Stage::Fenced { .. } => "not registered".to_owned(),
             Stage::Leaving(_) | Stage::Stopped => "leaving the cluster".to_owned(),
         };
-        if self.past.contains(&called) {
+        if self.past.contains(&called) && !bug::planted(Bug::AgentOtherIncarnation) {
+            mark::hit(Mark::CallToFormer);
             return Err(refusal(
                 RefusalCode::Stale,
                 format!("this is {here}, and incarnation {} ended its work", called.1),
             ));
         }
         if let Stage::Serving(serving) = &self.stage
-            && (serving.executor, serving.incarnation) == called
+            && ((serving.executor, serving.incarnation) == called || bug::planted(Bug::AgentOtherIncarnation))
         {
+            mark::hit_if(now >= serving.deadline, Mark::CallWithoutLease);
             return if now < serving.deadline {
                 Ok(())
             } else {
                 precondition("this executor has no lease".into())
             };
         }
+        mark::hit(Mark::CallToOther);
         precondition(format!(
             "the call is for incarnation {} of executor {}: this is {here}",
             called.1, called.0
@@ -99,7 +104,8 @@ impl Agent {
 
     fn check_term(&mut self, header: &pb::CallHeader) -> Result<(), pb::Refusal> {
         let term = Term(header.term);
-        if term < self.term {
+        if term < self.term && !bug::planted(Bug::AgentStaleTerm) {
+            mark::hit(Mark::CallOldTerm);
             let message = format!("term is {term}: a leader of term {} has called", self.term);
             return Err(refusal(RefusalCode::Precondition, message));
         }
@@ -112,13 +118,16 @@ impl Agent {
         if let Some(newest) = self.attempts.newest(&id.task)
             && newest > id.epoch
         {
+            mark::hit(Mark::CallOldEpoch);
             return Err(refusal(
                 RefusalCode::Stale,
                 format!("epoch is {}: epoch {newest} replaced it", id.epoch),
             ));
         }
         let Stage::Serving(serving) = &self.stage else { return Ok(()) };
-        if !self.attempts.knows(id) && index <= serving.seen && !serving.named.contains(id) {
+        let outdated = index <= serving.seen && !serving.named.contains(id);
+        if !self.attempts.knows(id) && outdated && !bug::planted(Bug::AgentOldCall) {
+            mark::hit(Mark::CallUndesired);
             let message =
                 format!("{id} is of index {index}: it was not desired any more at {}", serving.seen);
             return Err(refusal(RefusalCode::Stale, message));
@@ -135,16 +144,19 @@ impl Agent {
     ) -> Outcome {
         let done = Ok(executor_call_reply::Body::PreDispatch(pb::PreDispatchReply {}));
         if self.attempts.knows(&id) {
+            mark::hit(Mark::CallKnown);
             self.attempts.desired_at(&id, index);
             return done;
         }
         if self.leaving {
+            mark::hit(Mark::CallWhileLeaving);
             return Err(refusal(RefusalCode::Precondition, "this executor is leaving".into()));
         }
         let Some(specification) = specification else {
             return Err(refusal(RefusalCode::Invalid, "specification is missing".into()));
         };
         if let Some(message) = self.no_room(&specification) {
+            mark::hit(Mark::CallNoRoom);
             return Err(refusal(RefusalCode::Exhausted, message));
         }
         let until = now + Duration::from_millis(limits::PARKED_MS);

@@ -2,7 +2,9 @@
 
 use super::{Agent, AgentTrace, Stage, attempts};
 use crate::{
+    bug::{self, Bug},
     limits,
+    mark::{self, Mark},
     types::{AttemptId, Epoch, Index, JobId, TaskKey, Time},
 };
 use quorate_proto::v1 as pb;
@@ -19,7 +21,8 @@ impl Agent {
     /// Makes what is here what is desired. Ignores a set that is older than one seen before.
     pub(super) fn obey(&mut self, now: Time, index: Index, desired: Vec<pb::DesiredAttempt>) {
         let Stage::Serving(serving) = &mut self.stage else { return };
-        if index < serving.seen {
+        if index < serving.seen && !bug::planted(Bug::AgentOlderSet) {
+            mark::hit(Mark::SetOld);
             return;
         }
         if desired.len() > limits::HEARTBEAT_REPORTS {
@@ -37,10 +40,15 @@ impl Agent {
     }
 
     fn drop_unnamed(&mut self, index: Index, wanted: &BTreeMap<AttemptId, pb::DesiredAttempt>) {
+        mark::hit_when(
+            || self.attempts.iter().any(|(id, attempt)| attempt.index > index && !wanted.contains_key(id)),
+            Mark::SetOlderThanCall,
+        );
         let stale: Vec<AttemptId> = self
             .attempts
             .iter()
-            .filter(|(id, attempt)| attempt.index <= index && !wanted.contains_key(id))
+            .filter(|(_, attempt)| attempt.index <= index || bug::planted(Bug::AgentSetOverCall))
+            .filter(|(id, _)| !wanted.contains_key(id) && !bug::planted(Bug::AgentUndesiredRuns))
             .map(|(id, _)| id.clone())
             .collect();
         for id in stale {
@@ -58,6 +66,9 @@ impl Agent {
         }
         let superseded = self.attempts.newest(&id.task).is_some_and(|newest| newest > id.epoch);
         let Some(specification) = one.specification else { return };
+        mark::hit_if(superseded, Mark::SetSuperseded);
+        mark::hit_when(|| !superseded && self.no_room(&specification).is_some(), Mark::SetNoRoom);
+        mark::hit_if(self.leaving, Mark::SetWhileLeaving);
         // What does not fit waits for a later set: each names it until it is reported.
         if superseded || self.leaving || self.no_room(&specification).is_some() {
             return;
@@ -73,6 +84,7 @@ impl Agent {
         } else if self.attempts.is_full() {
             false
         } else {
+            mark::hit(Mark::StoppedUnknown);
             self.attempts.bury(id, index);
             true
         };
@@ -87,7 +99,8 @@ impl Agent {
         if self.attempts.is_full() {
             return Some(format!("{} attempts are held: that is the limit", limits::HEARTBEAT_REPORTS));
         }
-        (used + u64::from(needed) > u64::from(self.config.slots))
+        let over = used + u64::from(needed) > u64::from(self.config.slots);
+        (over && !bug::planted(Bug::AgentOverbooked))
             .then(|| format!("{needed} slots are needed, and {used} of {} are taken", self.config.slots))
     }
 }

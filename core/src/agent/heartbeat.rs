@@ -2,7 +2,9 @@
 
 use super::{Agent, AgentConfig, AgentOutput, AgentTrace, Stage};
 use crate::{
+    bug::{self, Bug},
     limits,
+    mark::{self, Mark},
     types::{AttemptId, ExecutorId, Incarnation, Index, RequestKey, Time},
 };
 use core::time::Duration;
@@ -72,6 +74,7 @@ impl Serving {
 
     fn heartbeat_due(&self, config: &AgentConfig) -> Time {
         if self.inflight.len() >= limits::HEARTBEATS_INFLIGHT {
+            mark::hit(Mark::HeartbeatsFull);
             return Time::FAR;
         }
         let gap = Duration::from_millis(limits::HEARTBEAT_GAP_MS);
@@ -83,6 +86,7 @@ impl Serving {
     fn acknowledged(&mut self, sent: Time) -> Option<Time> {
         let deadline = sent + self.ttl;
         if deadline <= self.deadline {
+            mark::hit(Mark::AcknowledgedLate);
             return None;
         }
         self.deadline = deadline;
@@ -96,7 +100,9 @@ impl Agent {
     pub(super) fn check_lease(&mut self, now: Time) {
         if let Stage::Serving(serving) = &self.stage
             && now >= serving.fence_at
+            && !bug::planted(Bug::AgentNoFence)
         {
+            mark::hit(Mark::FencedByTime);
             let reason = format!("no heartbeat was acknowledged within {:?}", serving.ttl);
             self.fence(reason);
         }
@@ -107,6 +113,7 @@ impl Agent {
         let Stage::Serving(serving) = &self.stage else { return };
         self.stage = Stage::Fenced { executor: serving.executor, incarnation: serving.incarnation };
         self.trace(AgentTrace::Fenced { reason });
+        mark::hit_if(self.attempts.any_live(), Mark::FencedWorking);
         self.attempts.kill_all(&mut self.outputs);
     }
 
@@ -138,7 +145,10 @@ impl Agent {
         let Some(sent) = serving.inflight.remove(&key) else { return };
         match reply.and_then(|reply| reply.body) {
             Some(client_reply::Body::Heartbeat(reply)) if reply.sequence == sent.sequence => {
-                if let Some(deadline) = serving.acknowledged(sent.at) {
+                let from = if bug::planted(Bug::AgentCountsFromAnswer) { now } else { sent.at };
+                if let Some(deadline) = serving.acknowledged(from)
+                    && !bug::planted(Bug::AgentGuardForgotten)
+                {
                     self.outputs.push_back(AgentOutput::Extend { deadline });
                 }
                 self.check_lease(now);
@@ -147,6 +157,7 @@ impl Agent {
             Some(client_reply::Body::Refusal(refusal))
                 if matches!(refusal.code(), pb::RefusalCode::NotFound | pb::RefusalCode::Stale) =>
             {
+                mark::hit(Mark::FencedByRefusal);
                 self.fence(format!("the cluster refused a heartbeat: {}", refusal.message));
             }
             // The next heartbeat says it all again.

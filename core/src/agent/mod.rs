@@ -16,8 +16,10 @@ mod session;
 mod tests;
 
 use crate::{
+    bug::{self, Bug},
     contract::LeaseTimes,
     limits,
+    mark::{self, Mark},
     random::Draws,
     types::{AttemptId, CallKey, ClusterId, ExecutorId, Incarnation, Now, RequestKey, Term, Time},
 };
@@ -379,15 +381,20 @@ impl Agent {
     fn settle(&mut self, now: Time) {
         self.attempts.expire(now, &mut self.outputs);
         let idle = !self.attempts.any_live();
+        let leaves = idle || bug::planted(Bug::AgentLeavesEarly);
+        let rejoins = (idle || bug::planted(Bug::AgentRejoinsEarly)) && !bug::planted(Bug::AgentStaysOut);
         match &mut self.stage {
-            Stage::Joining(_) if self.leaving => self.stop(),
+            Stage::Joining(_) if self.leaving => {
+                mark::hit(Mark::AgentEndsUnregistered);
+                self.stop();
+            }
             Stage::Joining(_) => self.join(now),
-            Stage::Serving(_) if self.leaving && idle => self.report_then_leave(now),
+            Stage::Serving(_) if self.leaving && leaves => self.report_then_leave(now),
             Stage::Serving(serving) => {
                 self.attempts.start_ready(now, serving.deadline, &mut self.outputs);
                 self.heartbeat(now);
             }
-            Stage::Fenced { executor, incarnation } if idle => {
+            Stage::Fenced { executor, incarnation } if rejoins => {
                 let former = (*executor, *incarnation);
                 self.rejoin(now, former);
             }
@@ -404,6 +411,7 @@ impl Agent {
         }
         self.past.push_back(former);
         if self.leaving {
+            mark::hit(Mark::AgentEndsFenced);
             return self.stop();
         }
         self.stage = Stage::Joining(Joining::new(&mut self.incarnations, now));

@@ -2,8 +2,10 @@
 
 use super::{Agent, AgentTrace, Stage, heartbeat::Serving};
 use crate::{
+    bug::{self, Bug},
     contract::LeaseTimes,
     limits,
+    mark::{self, Mark},
     random::Draws,
     types::{ExecutorId, Incarnation, RequestKey, SessionId, Time},
 };
@@ -58,6 +60,9 @@ impl Errand {
         let wait = least.saturating_mul(1 << self.failures.min(16)).min(most);
         self.failures = self.failures.saturating_add(1);
         self.retry_at = now + Duration::from_millis(jitter.range(wait / 2, wait));
+        if bug::planted(Bug::AgentAsksOnce) {
+            self.retry_at = Time::FAR;
+        }
     }
 
     /// Begins again with a new session: the answer to the old request would stay the same.
@@ -76,6 +81,7 @@ impl Errand {
         jitter: &mut Draws,
     ) -> Answer {
         if self.pending != Some(key) {
+            mark::hit(Mark::AgentAnswerLate);
             return Answer::Nothing;
         }
         self.pending = None;
@@ -97,6 +103,7 @@ impl Errand {
                 Answer::Body(Box::new(body))
             }
             Some(_) | None => {
+                mark::hit(Mark::AgentAsksAgain);
                 self.later(now, jitter);
                 Answer::Nothing
             }
@@ -166,6 +173,7 @@ impl Agent {
         match joining.errand.take(now, key, reply, &mut self.jitter) {
             Answer::Nothing => {}
             Answer::Refused(refusal) => {
+                mark::hit(Mark::AgentRefused);
                 joining.errand.restart(now, &mut self.jitter);
                 // The old request may still be carried out by a late copy: it must not be taken for the next one.
                 joining.incarnation = Incarnation(self.incarnations.any().max(1));
@@ -197,6 +205,7 @@ impl Agent {
             self.trace(AgentTrace::Refused { code: pb::RefusalCode::Invalid, message });
             return self.stop();
         }
+        mark::hit_if(now >= sent + ttl, Mark::AgentRegisteredLate);
         let session = errand.session.map_or(0, |session| session.0);
         self.stage = Stage::Serving(Serving::new(executor, *incarnation, ttl, sent, now));
         self.trace(AgentTrace::Registered { executor });
@@ -209,9 +218,11 @@ impl Agent {
         let Stage::Serving(serving) = &mut self.stage else { return };
         let whole = Duration::from_millis(limits::AGENT_LEAVE_MS);
         let report_by = *serving.report_by.get_or_insert(now + whole / 2);
-        if !self.attempts.is_empty() && now < report_by {
+        let at_once = bug::planted(Bug::AgentLeavesEarly);
+        if !self.attempts.is_empty() && now < report_by && !at_once {
             return self.heartbeat(now);
         }
+        mark::hit_if(!self.attempts.is_empty(), Mark::AgentLeavesUnheard);
         let (executor, incarnation) = (serving.executor, serving.incarnation);
         self.stage =
             Stage::Leaving(Leaving { errand: Errand::new(now), executor, incarnation, until: now + whole });
@@ -229,6 +240,7 @@ impl Agent {
     pub(super) fn leave(&mut self, now: Time) {
         let Stage::Leaving(leaving) = &self.stage else { return };
         if now >= leaving.until {
+            mark::hit(Mark::AgentGivesUp);
             return self.stop();
         }
         if !leaving.errand.is_due(now) {
@@ -258,6 +270,7 @@ impl Agent {
                 let code = refusal.code();
                 // The cluster does not know it: it is out.
                 if matches!(code, pb::RefusalCode::NotFound | pb::RefusalCode::Stale) {
+                    mark::hit(Mark::AgentOutAlready);
                     return self.stop();
                 }
                 leaving.errand.restart(now, &mut self.jitter);

@@ -7,6 +7,7 @@ use crate::{
         CANCEL_TIMEOUT_MS, EXECUTOR_NAME_CHARACTERS, EXECUTOR_SLOTS, KEY_BYTES, NAME_BYTES, PAIR_VALUE_BYTES,
         PATH_BYTES, REQUEST_BYTES, SESSION_TTL_MS, VALUE_BYTES,
     },
+    mark::{self, Mark},
     state::{FRAME_PREFIX, invalid},
     types::{ExecutorId, Incarnation, JobId, SessionId},
 };
@@ -24,6 +25,7 @@ pub(super) fn request(
     lease: &LeaseTimes,
 ) -> Checked<Option<(Option<RequestId>, Command)>> {
     let Some(body) = &request.body else {
+        mark::hit(Mark::InvalidBody);
         return Err(invalid("body is missing: there is nothing asked".to_owned()));
     };
     let size = request.encoded_len();
@@ -61,7 +63,9 @@ pub(super) fn request(
         ),
         Body::SubmitJob(it) => {
             let id = if it.id.is_empty() { None } else { Some(job_id(&it.id)?) };
-            let specification = specification::normalised(it.specification.as_ref())?;
+            let specification = specification::normalised(it.specification.as_ref());
+            mark::hit_if(specification.is_err(), Mark::InvalidSpecification);
+            let specification = specification?;
             (&it.request_id, Command::SubmitJob { id, specification })
         }
         Body::CancelJob(it) => {
@@ -91,12 +95,14 @@ fn request_id(id: Option<&pb::RequestId>) -> Checked<RequestId> {
         ));
     };
     if session == 0 {
+        mark::hit(Mark::InvalidSession);
         return Err(invalid("request_id.session is 0: it must be an open session".to_owned()));
     }
     if sequence == 0 {
         return Err(invalid("request_id.sequence is 0: the first request of a session has 1".to_owned()));
     }
     if lowest_open > sequence {
+        mark::hit(Mark::InvalidLowestOpen);
         let message =
             format!("request_id.lowest_open is {lowest_open}: it must be at most the sequence, {sequence}");
         return Err(invalid(message));
@@ -195,6 +201,7 @@ pub(super) fn number<T: Copy + Display + Ord + Default>(
         return Ok(default);
     }
     if value < least || value > most {
+        mark::hit(Mark::InvalidNumber);
         return Err(invalid(format!("{field} is {value}: it must be {least} to {most}, or 0 for {default}")));
     }
     Ok(value)
@@ -206,9 +213,11 @@ fn above_zero(field: &str, value: u64) -> Checked<u64> {
 
 fn own_key(key: &Bytes) -> Checked<Bytes> {
     if key.is_empty() || key.len() > KEY_BYTES {
+        mark::hit(Mark::InvalidKey);
         return Err(invalid(format!("key has {} bytes: it must have 1 to {KEY_BYTES}", key.len())));
     }
     if key.starts_with(FRAME_PREFIX) {
+        mark::hit(Mark::InvalidOwner);
         let message = "key begins with /_frame/: those are Quorate's own records, which only it writes";
         return Err(invalid(message.to_owned()));
     }
@@ -217,6 +226,7 @@ fn own_key(key: &Bytes) -> Checked<Bytes> {
 
 fn value(field: &str, value: &Bytes) -> Checked<Bytes> {
     if value.len() > VALUE_BYTES {
+        mark::hit(Mark::InvalidValue);
         return Err(invalid(format!("{field} has {} bytes: {VALUE_BYTES} is the limit", value.len())));
     }
     Ok(value.clone())
@@ -224,6 +234,7 @@ fn value(field: &str, value: &Bytes) -> Checked<Bytes> {
 
 fn job_id(id: &str) -> Checked<JobId> {
     JobId::parse(id).ok_or_else(|| {
+        mark::hit(Mark::InvalidJobId);
         let shown: String = id.chars().take(80).collect();
         invalid(format!(
             "id is {shown:?}: it must have 1 to {} letters, digits, \"_\", \"-\" or \".\", and begin and end with a letter, \

@@ -2,8 +2,10 @@
 //! desired set of the next heartbeat does. So calls are made once, in bounded number, and an unknown outcome changes nothing.
 
 use crate::{
+    bug::{self, Bug},
     command::Command,
     limits,
+    mark::{self, Mark},
     state::State,
     types::{AttemptId, CallKey, ClusterId, Epoch, ExecutorId, JobId, TaskKey, Term},
 };
@@ -73,6 +75,7 @@ impl Dispatch {
     }
 
     fn want(&mut self, step: Step, key: &TaskKey, task: &pb::Task) {
+        mark::hit_if(self.wanted.len() >= limits::CALLS_INFLIGHT, Mark::CallsFull);
         // What is over the limit, heartbeats bring.
         if self.wanted.len() < limits::CALLS_INFLIGHT {
             let attempt = AttemptId { task: key.clone(), epoch: Epoch(task.epoch) };
@@ -83,7 +86,10 @@ impl Dispatch {
     pub(crate) fn next_call(&mut self, state: &State) -> Option<OutgoingCall> {
         while self.open.len() < limits::CALLS_INFLIGHT {
             let (step, attempt, executor) = self.wanted.pop_first()?;
-            let Some((address, call)) = self.compose(state, step, &attempt, executor) else { continue };
+            let Some((address, call)) = self.compose(state, step, &attempt, executor) else {
+                mark::hit(Mark::CallOutdated);
+                continue;
+            };
             let key = self.next;
             self.next = key.next();
             self.open.insert(key, (step, attempt, executor));
@@ -102,7 +108,8 @@ impl Dispatch {
     ) -> Option<(String, pb::ExecutorCall)> {
         let record = state.executor(executor)?;
         let task = state.task(&attempt.task)?;
-        if task.epoch != attempt.epoch.0 || task.executor != executor.0 {
+        let outdated = task.epoch != attempt.epoch.0 || task.executor != executor.0;
+        if outdated && !bug::planted(Bug::JobCallsOutdated) {
             return None;
         }
         let header = Some(pb::CallHeader {
@@ -129,7 +136,15 @@ impl Dispatch {
     }
 
     pub(crate) fn done(&mut self, key: CallKey, reply: Option<&pb::ExecutorCallReply>) -> Option<Command> {
-        let (step, attempt, executor) = self.open.remove(&key)?;
+        let Some((step, attempt, executor)) = self.open.remove(&key) else {
+            mark::hit(Mark::CallOfEarlierReign);
+            return None;
+        };
+        mark::hit_if(reply.is_none(), Mark::CallUnanswered);
+        if bug::planted(Bug::JobMovedOnUnknown) && reply.is_none() && step != Step::Stop {
+            return Some(Command::AttemptRefused { executor, attempt });
+        }
+        let any = bug::planted(Bug::JobMovedOnRefusal);
         match reply?.body.as_ref()? {
             executor_call_reply::Body::PreDispatch(_) if step == Step::PreDispatch => {
                 self.wanted.insert((Step::Confirm, attempt, executor));
@@ -137,12 +152,16 @@ impl Dispatch {
             }
             // "Never started, never will": the one answer after which a task may move at once.
             executor_call_reply::Body::Refusal(refusal)
-                if refusal.code() == pb::RefusalCode::Stale && step != Step::Stop =>
+                if (refusal.code() == pb::RefusalCode::Stale || any) && step != Step::Stop =>
             {
+                mark::hit(Mark::CallRefusedForGood);
                 Some(Command::AttemptRefused { executor, attempt })
             }
-            executor_call_reply::Body::Refusal(_)
-            | executor_call_reply::Body::PreDispatch(_)
+            executor_call_reply::Body::Refusal(_) => {
+                mark::hit(Mark::CallRefused);
+                None
+            }
+            executor_call_reply::Body::PreDispatch(_)
             | executor_call_reply::Body::Confirm(_)
             | executor_call_reply::Body::Stop(_) => None,
         }

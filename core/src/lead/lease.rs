@@ -1,8 +1,10 @@
 //! When leases run out, by the leader's clock. Keep-alives are not replicated: only the end of a lease is.
 
 use crate::{
+    bug::{self, Bug},
     fingerprint::Fingerprint,
     limits,
+    mark::{self, Mark},
     types::{LeaseId, Time},
 };
 use core::time::Duration;
@@ -32,7 +34,13 @@ impl Leases {
         if self.running.contains_key(&id) {
             return;
         }
-        let span = Duration::from_millis(lease.ttl_ms.saturating_add(lease.grace_ms));
+        let mut span = Duration::from_millis(lease.ttl_ms.saturating_add(lease.grace_ms));
+        if bug::planted(Bug::LeaseGraceIgnored) {
+            span = Duration::from_millis(lease.ttl_ms);
+        }
+        if bug::planted(Bug::LeaseEndsEarly) {
+            span /= 2;
+        }
         self.running.insert(id, Running { span, ends: now + span, ending: false });
         self.by_end.insert((now + span, id));
     }
@@ -46,8 +54,13 @@ impl Leases {
 
     /// Its holder was heard of at `heard`. False: there is no such lease, or its end is proposed.
     pub fn renew(&mut self, id: LeaseId, heard: Time) -> bool {
-        let Some(lease) = self.running.get_mut(&id).filter(|lease| !lease.ending) else { return false };
+        let Some(lease) =
+            self.running.get_mut(&id).filter(|lease| !lease.ending || bug::planted(Bug::LeaseRevived))
+        else {
+            return false;
+        };
         let ends = heard + lease.span;
+        mark::hit_if(ends < lease.ends, Mark::RenewedLate);
         if ends > lease.ends {
             self.by_end.remove(&(lease.ends, id));
             self.by_end.insert((ends, id));
@@ -58,6 +71,7 @@ impl Leases {
 
     /// Every lease ends later by so much.
     pub fn extend_all(&mut self, by: Duration) {
+        mark::hit_if(!self.running.is_empty(), Mark::LeasesForgiven);
         self.by_end.clear();
         for (&id, lease) in &mut self.running {
             lease.ends = lease.ends + by;
@@ -72,7 +86,7 @@ impl Leases {
     pub fn expired(&self, now: Time) -> Vec<LeaseId> {
         self.by_end
             .iter()
-            .take_while(|(ends, _)| *ends <= now)
+            .take_while(|(ends, _)| *ends <= now && !bug::planted(Bug::LeaseNeverEnds))
             .take(limits::EXPIRIES)
             .map(|(_, id)| *id)
             .collect()

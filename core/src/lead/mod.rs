@@ -9,9 +9,11 @@ pub mod dispatch;
 pub mod lease;
 
 use crate::{
+    bug::{self, Bug},
     command::Command,
     contract::Config,
     fingerprint::Fingerprint,
+    mark::{self, Mark},
     state::{RecordKey, State},
     trace::TraceEvent,
     types::{CallKey, ClusterTime, ExecutorId, Index, LeaseId, Term, Time},
@@ -70,9 +72,14 @@ impl Lead {
 
     /// The first entry of the term is applied: every lease gets its full time.
     pub fn activate(&mut self, now: Time, state: &State) {
+        mark::hit_if(state.time() > self.time(now), Mark::ClockCatchesUp);
         self.clock.rebase(now, state.time());
         self.active = true;
+        mark::hit_when(|| state.leases().next().is_some(), Mark::LeasesInherited);
         for lease in state.leases() {
+            if bug::planted(Bug::LeaseNoWait) {
+                self.leases.grant(now, &pb::Lease { ttl_ms: 0, ..*lease });
+            }
             self.leases.grant(now, lease);
         }
     }
@@ -96,7 +103,12 @@ impl Lead {
 
     /// An entry was applied that touched these records. `session` is that of the request that it answered.
     pub fn applied(&mut self, now: Time, state: &State, touched: &[RecordKey]) {
-        self.proposed.retain(|_, index| *index > state.index());
+        let stuck = |errand: &Errand| match errand {
+            Errand::Expire => bug::planted(Bug::LeaseEndsOnce),
+            Errand::Place => bug::planted(Bug::JobPlacedOnce),
+            Errand::ForceCancel | Errand::Report(_) => false,
+        };
+        self.proposed.retain(|errand, index| *index > state.index() || stuck(errand));
         if !self.active {
             return;
         }
@@ -128,9 +140,17 @@ impl Lead {
             return due;
         }
         let time = self.time(now);
+        mark::hit_when(
+            || {
+                self.proposed.contains_key(&Errand::Expire)
+                    && self.leases.next_end().is_some_and(|end| end <= now)
+            },
+            Mark::ExpiryWaits,
+        );
         let free = |lead: &Self, errand| !lead.proposed.contains_key(&errand);
         if free(self, Errand::Expire) {
             let leases = self.leases.expired(now);
+            mark::hit_if(leases.len() > 1, Mark::ExpirySeveral);
             if !leases.is_empty() {
                 due.push((Errand::Expire, Command::ExpireLeases { leases }));
             }
@@ -138,10 +158,12 @@ impl Lead {
         if free(self, Errand::ForceCancel) {
             let jobs = state.overdue_cancels(time);
             if !jobs.is_empty() {
+                mark::hit(Mark::CancelOverdue);
                 due.push((Errand::ForceCancel, Command::ForceCancel { jobs }));
             }
         }
         if free(self, Errand::Place) && state.can_place(time) {
+            mark::hit(Mark::PlaceProposed);
             due.push((Errand::Place, Command::Place));
         }
         due
@@ -166,6 +188,7 @@ impl Lead {
         let executor = ExecutorId(request.executor);
         let errand = Errand::Report(executor);
         if self.proposed.contains_key(&errand) {
+            mark::hit(Mark::ReportWaits);
             return None;
         }
         let reports = state.news(executor, &request.reports);

@@ -2,9 +2,12 @@
 
 use super::Node;
 use crate::{
+    bug::{self, Bug},
     codec,
+    command::Proposal,
     contract::{Entry, Output, StopReason},
     limits,
+    mark::{self, Mark},
     state::{ApplyContext, RecordKey, StateHash},
     types::{Index, JobId},
 };
@@ -16,12 +19,17 @@ impl Node {
         let mut changed = BTreeSet::new();
         for _ in 0..limits::APPLY_ENTRIES {
             let index = self.state.index().next();
-            if index > self.raft.commit() || self.stopped {
+            let commit = match bug::planted(Bug::NodeAppliesUncommitted) {
+                true => self.raft.last_index(),
+                false => self.raft.commit(),
+            };
+            if index > commit || self.stopped {
                 break;
             }
             let Some(entry) = self.raft.entry(index).cloned() else { break };
             self.apply(&entry, &mut changed);
         }
+        mark::hit_if(self.state.index() < self.raft.commit() && !self.stopped, Mark::ApplyGoesOn);
         if !changed.is_empty() {
             let jobs = changed.into_iter().collect();
             self.outputs.push_back(Output::Changed { index: self.state.index(), jobs });
@@ -38,6 +46,9 @@ impl Node {
             return;
         }
         let proposal = match codec::decode(&entry.data) {
+            Ok(proposal) if bug::planted(Bug::NodeOwnClock) => {
+                Proposal { wall_ms: self.now.wall_ms, ..proposal }
+            }
             Ok(proposal) => proposal,
             Err(error) => {
                 self.stop(StopReason::UnknownEntry { index, message: error.to_string() });
@@ -87,6 +98,7 @@ impl Node {
     /// A leader's state at an agreed index. One that differs from this node's means that one of them is wrong: this node
     /// serves nothing until an operator has looked.
     pub(super) fn compare_checkpoint(&mut self, index: Index, hash: StateHash) {
+        mark::hit_when(|| self.checkpoints.iter().any(|(at, _)| *at == index), Mark::CheckpointCompared);
         let differs = self.checkpoints.iter().any(|(at, own)| *at == index && *own != hash);
         if differs && self.alarm.is_none() {
             self.take_no_part(format!(

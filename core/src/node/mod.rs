@@ -11,6 +11,7 @@ mod snapshots;
 mod tests;
 
 use crate::{
+    bug::{self, Bug},
     contract::{Config, Input, LogPosition, Output, Reason, Recovered, StopReason},
     fingerprint::Fingerprint,
     identity::{Identity, Standing, Verdict},
@@ -56,6 +57,7 @@ impl Node {
     /// same outputs. Drain [`poll_output`](Self::poll_output) before the first step.
     #[must_use]
     pub fn new(config: Config, recovered: Recovered, seed: u64, now: Now) -> Self {
+        bug::confess();
         let members: std::collections::BTreeSet<_> = config.members.keys().copied().collect();
         let identity =
             Identity::new(config.node, config.storage, members.clone(), recovered.voters, FEATURE_LEVEL);
@@ -143,7 +145,9 @@ impl Node {
             Input::SnapshotSaved { at } => self.snapshot_saved(at),
             Input::SnapshotChunkStored { at, number, last } => self.raft.chunk_stored(at, number, last),
             Input::SnapshotChunkRead { peer, at, number, chunk } => {
-                self.raft.chunk_read(peer, at, number, chunk);
+                if self.raft.chunk_read(peer, at, number, chunk) {
+                    self.save();
+                }
             }
             Input::SnapshotLoaded { at, state } => self.snapshot_loaded(at, state),
             Input::CallDone { key, reply } => self.call_done(key, reply.as_deref()),
@@ -216,6 +220,9 @@ impl Node {
     fn deposed(&mut self) {
         if let Some(lead) = self.lead.take() {
             self.calls = lead.call_base();
+        }
+        if bug::planted(Bug::NodeOtherEntry) {
+            return;
         }
         self.fail_leader_waits();
     }

@@ -4,6 +4,7 @@ use super::Node;
 use crate::{
     contract::{Lane, Output},
     identity::Standing,
+    mark::{self, Mark},
     raft::{message::Message, wire},
     types::{Index, NodeId, StorageId, Term, Time},
 };
@@ -44,6 +45,7 @@ impl Node {
         };
         // Until a majority has confirmed that this node lost nothing, whatever it says could break a promise.
         if *self.identity.standing() != Standing::Member {
+            mark::hit(Mark::IdentityDeaf);
             return;
         }
         match body {

@@ -2,12 +2,14 @@
 
 use super::Node;
 use crate::{
+    bug::{self, Bug},
     codec,
     command::{Command, Proposal, RequestId},
     contract::{Lane, Output},
     fingerprint::Fingerprint,
     lead::Errand,
     limits,
+    mark::{self, Mark},
     raft::{ProposeError, Role},
     random,
     types::{ExecutorId, Incarnation, Index, LeaseId, NodeId, RequestKey, SessionId, Term, Time},
@@ -113,6 +115,7 @@ impl Waiting {
     /// The client of a request has left.
     pub(super) fn client_left(&mut self, key: RequestKey) {
         if let Some(place) = self.clients.remove(&key) {
+            mark::hit(Mark::ClientLeft);
             self.take(place);
         }
     }
@@ -150,6 +153,7 @@ impl Node {
     fn route(&mut self, asker: Asker, request: pb::ClientRequest) -> Result<(), pb::Refusal> {
         let bytes = request.encoded_len();
         if bytes > limits::REQUEST_BYTES {
+            mark::hit(Mark::RequestTooLarge);
             let message =
                 format!("the request has {bytes} bytes; at most {} are taken", limits::REQUEST_BYTES);
             return Err(refusal(pb::RefusalCode::Exhausted, message));
@@ -193,6 +197,7 @@ impl Node {
                 | Body::List(pb::ListRequest { stale: true, .. }),
             )
             | Some(Body::GetJob(pb::GetJobRequest { stale: true, .. })) => {
+                mark::hit_if(self.alarm.is_some(), Mark::ReadAlarmed);
                 return match &self.alarm {
                     None => Ok(Some(self.state.query(request))),
                     Some(alarm) => Err(refusal(pb::RefusalCode::Unavailable, alarm.clone())),
@@ -205,7 +210,20 @@ impl Node {
 
     fn forward(&mut self, asker: Asker, request: pb::ClientRequest) -> Result<(), pb::Refusal> {
         let leader = self.raft.leader();
+        if bug::planted(Bug::NodeForwardsAgain)
+            && let (Asker::Peer { .. }, Some(leader)) = (asker, leader)
+        {
+            let id = self.waiting.token();
+            self.send(
+                leader,
+                Lane::Data,
+                envelope::Body::Forward(pb::ForwardRequest { id, request: Some(request) }),
+            );
+            return Ok(());
+        }
         let (Asker::Client(key), Some(leader)) = (asker, leader) else {
+            mark::hit_if(matches!(asker, Asker::Peer { .. }), Mark::ForwardedTwice);
+            mark::hit_if(matches!(asker, Asker::Client(_)), Mark::LeaderUnknown);
             // Forwarded once already, or nobody to forward to.
             return Err(self.unavailable("this node does not lead, and knows no leader that it could ask"));
         };
@@ -218,8 +236,12 @@ impl Node {
     }
 
     pub(super) fn forward_answered(&mut self, from: NodeId, answer: pb::ForwardReply) {
-        let Some(&(leader, key)) = self.waiting.forwarded.get(&answer.id) else { return };
+        let Some(&(leader, key)) = self.waiting.forwarded.get(&answer.id) else {
+            mark::hit(Mark::ForwardAnswerLate);
+            return;
+        };
         if leader == from {
+            mark::hit_if(self.raft.leader() != Some(leader), Mark::ForwardAnswerOfFallen);
             self.waiting.forwarded.remove(&answer.id);
             self.answer(Asker::Client(key), answer.reply.unwrap_or_default());
         }
@@ -227,12 +249,20 @@ impl Node {
 
     /// The leader's process is gone, and with it what was forwarded to it.
     pub(super) fn forwarding_lost(&mut self, peer: NodeId) {
+        mark::hit_when(
+            || self.waiting.forwarded.values().any(|(leader, _)| *leader == peer),
+            Mark::ForwardLost,
+        );
         self.fail_forwarded(|leader| leader == peer, "the connection to the leader was lost");
     }
 
     /// Another node leads, or none: whoever was forwarded to an earlier leader asks again sooner than that one is missed.
     pub(super) fn leader_changed(&mut self) {
         let leads = self.raft.leader();
+        mark::hit_when(
+            || self.waiting.forwarded.values().any(|(leader, _)| Some(*leader) != leads),
+            Mark::ForwardOutlived,
+        );
         self.fail_forwarded(
             |leader| Some(leader) != leads,
             "the leader changed; the request may have been applied",
@@ -276,7 +306,12 @@ impl Node {
     }
 
     pub(super) fn propose_errand(&mut self, errand: Errand, command: Command) {
-        let Ok(index) = self.propose(None, command.clone()) else { return };
+        let Ok(index) = self.propose(None, command.clone()) else {
+            if let Some(lead) = &mut self.lead {
+                lead.not_taken(self.now.time);
+            }
+            return;
+        };
         let events =
             self.lead.as_mut().map(|lead| lead.proposed(errand, &command, index)).unwrap_or_default();
         for event in events {
@@ -286,6 +321,13 @@ impl Node {
 
     fn read_for(&mut self, asker: Asker, request: Body) -> Result<(), pb::Refusal> {
         let token = self.waiting.token();
+        if bug::planted(Bug::LeaseUnconfirmed) && matches!(request, Body::Heartbeat(_) | Body::KeepSession(_))
+        {
+            let index = self.state.index();
+            self.waiting.confirmed.insert((index, token), Read { asker, request, heard: self.now.time });
+            self.wait(Place::Read(token), asker);
+            return Ok(());
+        }
         self.raft.read(token).map_err(|error| self.not_taken(error))?;
         self.waiting.reads.insert(token, Read { asker, request, heard: self.now.time });
         self.wait(Place::Read(token), asker);
@@ -295,7 +337,7 @@ impl Node {
     /// Answers the confirmed reads that the state has caught up with.
     pub(super) fn serve_confirmed(&mut self) {
         while let Some(entry) = self.waiting.confirmed.first_entry()
-            && entry.key().0 <= self.state.index()
+            && (entry.key().0 <= self.state.index() || bug::planted(Bug::NodeReadBehind))
         {
             let read = entry.remove();
             let reply = match read.request {
@@ -318,6 +360,7 @@ impl Node {
             return Err(self.unavailable("this node has just been deposed"));
         };
         let Some(executor) = self.state.executor(id) else {
+            mark::hit(Mark::HeartbeatUnknown);
             let message =
                 format!("executor {id} is not known: it was removed, or its lease ran out; register anew");
             return Err(refusal(pb::RefusalCode::NotFound, message));
@@ -330,6 +373,8 @@ impl Node {
             return Err(refusal(pb::RefusalCode::Stale, message));
         }
         if executor.removing || !lead.renew(LeaseId(executor.lease), heard) {
+            mark::hit_if(executor.removing, Mark::HeartbeatRemoving);
+            mark::hit_if(!executor.removing, Mark::HeartbeatBehindExpiry);
             let message = format!("executor {id} is being removed: stop its work, then register anew");
             return Err(refusal(pb::RefusalCode::Stale, message));
         }
@@ -357,6 +402,8 @@ impl Node {
             return Err(self.unavailable("this node has just been deposed"));
         };
         if !lease.is_some_and(|lease| lead.renew(lease, heard)) {
+            mark::hit_if(lease.is_none(), Mark::SessionEnded);
+            mark::hit_if(lease.is_some(), Mark::SessionBehindExpiry);
             let message = format!("session {} has ended: open a new one", request.session);
             return Err(refusal(pb::RefusalCode::SessionExpired, message));
         }
@@ -369,7 +416,9 @@ impl Node {
     pub(super) fn entry_applied(&mut self, index: Index, term: Term, reply: Option<pb::ClientReply>) {
         let Some((proposed_in, asker)) = self.waiting.proposals.remove(&index) else { return };
         match reply {
-            Some(reply) if proposed_in == term => self.answer(asker, reply),
+            Some(reply) if proposed_in == term || bug::planted(Bug::NodeOtherEntry) => {
+                self.answer(asker, reply);
+            }
             Some(_) | None => {
                 let refusal = self.unavailable("another leader took over before the request was committed");
                 self.answer(asker, refused(refusal));
@@ -379,6 +428,9 @@ impl Node {
 
     /// This node leads no more.
     pub(super) fn fail_leader_waits(&mut self) {
+        mark::hit_if(!self.waiting.proposals.is_empty(), Mark::DeposedWithProposals);
+        mark::hit_if(!self.waiting.reads.is_empty(), Mark::DeposedWithReads);
+        mark::hit_if(!self.waiting.confirmed.is_empty(), Mark::DeposedWithConfirmed);
         let proposals = self.waiting.proposals.keys().map(|&index| Place::Proposal(index));
         let reads = self.waiting.reads.keys().map(|&token| Place::Read(token));
         // A confirmed read was current when it was confirmed, and stays so; a keep-alive needs a leader.
@@ -393,7 +445,12 @@ impl Node {
             && deadline <= self.now.time
         {
             self.waiting.deadlines.pop_front();
+            if bug::planted(Bug::NodeRequestForgotten) {
+                continue;
+            }
+            let waited = self.waiting.count();
             self.fail(place, "no majority or no leader answered in time; the request may have been applied");
+            mark::hit_if(self.waiting.count() < waited, Mark::RequestTimedOut);
         }
     }
 

@@ -2,7 +2,9 @@
 
 use super::Node;
 use crate::{
+    bug::{self, Bug},
     contract::{LogPosition, Output, Snapshot},
+    mark::{self, Mark},
     state::State,
     trace::TraceEvent,
     types::Index,
@@ -11,13 +13,25 @@ use crate::{
 impl Node {
     pub(super) fn save_if_due(&mut self) {
         let index = self.state.index();
-        let due = index.0.saturating_sub(self.saved.0) >= self.config.snapshot_entries;
-        if !due || self.saving.is_some() {
+        if index.0.saturating_sub(self.saved.0) >= self.config.snapshot_entries {
+            mark::hit_if(self.saving.is_some(), Mark::SaveWaits);
+            self.save();
+        }
+    }
+
+    /// Writes the state aside, unless that is being done.
+    pub(super) fn save(&mut self) {
+        let index = self.state.index();
+        if self.saving.is_some() {
             return;
         }
         let Some(term) = self.raft.term_at(index) else { return };
+        let term = if bug::planted(Bug::SnapshotTermWrong) { self.raft.term() } else { term };
         let at = LogPosition { term, index };
         self.saving = Some(at);
+        if bug::planted(Bug::SnapshotCompactsEarly) {
+            self.raft.compact(at);
+        }
         self.outputs.push_back(Output::SaveSnapshot(Snapshot { at, state: self.state.clone() }));
     }
 
@@ -25,11 +39,16 @@ impl Node {
         if self.saving != Some(at) {
             return;
         }
-        self.saving = None;
+        if !bug::planted(Bug::NodeSnapshotOnce) {
+            self.saving = None;
+        }
         self.saved = self.saved.max(at.index);
         self.raft.snapshot_saved(at);
         // Some entries stay, so that a peer that is a little behind needs no snapshot.
-        let index = Index(at.index.0.saturating_sub(self.config.trailing_entries));
+        let mut index = Index(at.index.0.saturating_sub(self.config.trailing_entries));
+        if bug::planted(Bug::SnapshotCompactsPast) {
+            index = self.state.index();
+        }
         if index >= self.raft.first_index()
             && let Some(term) = self.raft.term_at(index)
         {
@@ -43,7 +62,9 @@ impl Node {
         let whole = state.as_ref().is_some_and(|state| state.index() == at.index);
         if self.raft.snapshot_loaded(at, whole)
             && let Some(state) = state
+            && !bug::planted(Bug::SnapshotNotSwapped)
         {
+            mark::hit_if(self.saving.is_some(), Mark::InstalledWhileSaving);
             self.state = *state;
             self.saved = at.index;
             self.checkpoints.clear();

@@ -402,6 +402,36 @@ fn a_pause_is_given_back_to_leases_once_however_much_waited_in_it() {
 }
 
 #[test]
+fn a_lease_that_ends_while_nothing_more_is_taken_is_tried_again_a_heartbeat_later() {
+    let mut cluster = Cluster::new(1);
+    cluster.run(Duration::from_secs(1));
+    let writer = cluster.session(NodeId(1));
+    assert!(cluster.ask(NodeId(1), Request::OpenSession(pb::OpenSessionRequest { ttl_ms: 1_000 })).is_some());
+    let lease_end = cluster.now.time + Duration::from_millis(1_000);
+    cluster.run(Duration::from_millis(950));
+    // The disk takes its time: nothing of this is committed. The last requests are smaller than the end of a lease.
+    let node = cluster.nodes.get_mut(&NodeId(1)).unwrap();
+    let mut taken = |request: Request| {
+        cluster.next_key += 1;
+        let (key, body) = (RequestKey(cluster.next_key), Some(request));
+        node.step(cluster.now, Input::Request { key, request: Box::new(pb::ClientRequest { body }) });
+        std::iter::from_fn(|| node.poll_output()).all(|output| !matches!(output, Output::Reply { .. }))
+    };
+    for size in [crate::limits::VALUE_BYTES, 10_000, 100] {
+        let value = bytes::Bytes::from(vec![0; size]);
+        let request_id = Some(pb::RequestId { session: writer, sequence: 1, lowest_open: 1 });
+        let put = pb::PutRequest { request_id, key: "k".into(), value };
+        while taken(Request::Put(put.clone())) {}
+    }
+    while taken(Request::CloseSession(pb::CloseSessionRequest { session: 0 })) {}
+    let node = cluster.nodes.get_mut(&NodeId(1)).unwrap();
+    node.step(Now { time: lease_end, ..cluster.now }, Input::Deadline);
+    assert_eq!(node.raft.role(), Role::Leader);
+    let (next, why) = node.next_deadline().unwrap();
+    assert!(next > lease_end, "{why:?} would come again and again");
+}
+
+#[test]
 fn an_answer_to_a_request_of_an_earlier_run_finds_nothing() {
     let mut cluster = Cluster::new(3);
     cluster.run(Duration::from_secs(1));

@@ -2,7 +2,9 @@
 
 use super::{Effect, Raft, message::Message};
 use crate::{
+    bug::{self, Bug},
     contract::{Entry, LogPosition},
+    mark::{self, Mark},
     state::StateHash,
     types::{Index, NodeId},
 };
@@ -22,32 +24,52 @@ impl Raft {
         let commit = self.hard_state.commit;
         if previous.index < commit {
             if last <= commit {
+                mark::hit(Mark::AppendBehindCommit);
                 self.promise(from, Message::Appended { index: last });
                 return;
             }
+            mark::hit(Mark::AppendAcrossCommit);
             entries.retain(|entry| entry.index > commit);
             previous = LogPosition { term: self.log.term_at(commit).unwrap_or(previous.term), index: commit };
         }
-        if !self.log.holds(previous) {
+        let unchecked = bug::planted(Bug::PreviousNotChecked) && self.log.term_at(previous.index).is_some();
+        if !self.log.holds(previous) && !unchecked {
+            mark::hit_if(previous.index > self.log.last().index, Mark::AppendRefusedShort);
+            mark::hit_if(previous.index <= self.log.last().index, Mark::AppendRefusedTerm);
             let hint = self.log.last_not_above(previous.index, previous.term);
             self.send(from, Message::AppendRefused { previous: previous.index, hint });
             return;
         }
         for entry in entries {
             match self.log.term_at(entry.index) {
-                Some(term) if term == entry.term => {}
+                Some(term) if term == entry.term => mark::hit(Mark::AppendRepeated),
+                Some(_) if bug::planted(Bug::ConflictKept) => {}
                 Some(_) => {
                     assert!(entry.index > commit, "what is committed is never overwritten");
+                    mark::hit(Mark::AppendCuts);
+                    mark::hit_if(entry.index <= self.durable_index(), Mark::AppendCutsDurable);
+                    mark::hit_if(self.durability.is_writing(), Mark::AppendCutsUnwritten);
                     self.log.truncate_from(entry.index);
-                    self.durability.cut_from(entry.index);
+                    if !bug::planted(Bug::CutNotWritten) {
+                        self.durability.cut_from(entry.index);
+                    }
                     self.verified = self.verified.min(Index(entry.index.0 - 1));
                     self.log.push(entry);
                 }
                 None => self.log.push(entry),
             }
         }
+        if bug::planted(Bug::TailAlwaysCut) && last >= commit && last < self.log.last().index {
+            self.log.truncate_from(last.next());
+            self.durability.cut_from(last.next());
+            self.verified = self.verified.min(last);
+        }
         self.verified = self.verified.max(last);
         self.follow_commit(leader_commit);
+        let last = if bug::planted(Bug::AckOfLast) { self.log.last().index } else { last };
+        if bug::planted(Bug::AckBeforeSync) {
+            return self.send(from, Message::Appended { index: last });
+        }
         self.promise(from, Message::Appended { index: last });
     }
 
@@ -63,15 +85,28 @@ impl Raft {
         if let Some((index, hash)) = checkpoint {
             self.effects.push_back(Effect::Checkpoint { index, hash });
         }
+        mark::hit_if(!self.is_term_durable(), Mark::HeartbeatVouchesNothing);
         // A follower that forgot this term could follow an older leader again, and cut what it has acknowledged here.
-        let verified =
-            if self.is_term_durable() { self.verified.min(self.durable_index()) } else { Index(0) };
+        let verified = if bug::planted(Bug::HeartbeatVouchesUnsynced) {
+            self.verified
+        } else if self.is_term_durable() || bug::planted(Bug::HeartbeatVouchesTerm) {
+            self.verified.min(self.durable_index())
+        } else {
+            Index(0)
+        };
         self.send(from, Message::HeartbeatReply { position, verified });
     }
 
     /// Only what is known to be equal to the leader's log follows its commit index.
     fn follow_commit(&mut self, leader_commit: Index) {
-        let commit = leader_commit.min(self.verified);
+        let commit = if bug::planted(Bug::HeartbeatCommits) {
+            leader_commit.min(self.log.last().index)
+        } else if bug::planted(Bug::CommitPastLog) {
+            leader_commit
+        } else {
+            leader_commit.min(self.verified)
+        };
+        mark::hit_if(leader_commit > self.verified, Mark::CommitHeldBack);
         if commit > self.hard_state.commit {
             self.set_commit(commit);
         }

@@ -2,8 +2,10 @@
 
 use super::{Effect, Raft, Role, message::Message, quorum};
 use crate::{
+    bug::{self, Bug},
     contract::{Entry, HardState, LogPosition, Voters, Write},
     fingerprint::Fingerprint,
+    mark::{self, Mark},
     types::{Index, NodeId, Term, Time, WriteId},
 };
 use core::time::Duration;
@@ -84,6 +86,11 @@ impl Durability {
         }
     }
 
+    /// Whether writes are on their way.
+    pub(crate) fn is_writing(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
     pub(crate) const fn durable(&self) -> Index {
         self.durable
     }
@@ -144,6 +151,7 @@ impl Raft {
 
     /// Releases the log up to `position`, which must be committed and covered by a snapshot.
     pub fn compact(&mut self, position: LogPosition) {
+        mark::hit_if(position.index > self.durable_index(), Mark::CompactTooSoon);
         if position.index > self.log.start().index
             && self.log.holds(position)
             && position.index <= self.durable_index()
@@ -163,6 +171,7 @@ impl Raft {
         let state = &mut self.durability;
         let dirty = last > state.handed || term_or_vote || state.start.is_some() || state.voters.is_some();
         let write = dirty.then(|| {
+            mark::hit_if(!state.pending.is_empty(), Mark::WritesOverlap);
             state.issued = state.issued.next();
             let entries = entries_behind(&self.log, state.handed);
             state.handed = last;
@@ -206,6 +215,7 @@ impl Raft {
             && held.io <= io
         {
             let held = state.held.pop_front().expect("the front was just seen");
+            mark::hit_if(held.term != self.hard_state.term, Mark::PromiseOutdated);
             // A promise of an older term concerns nobody any more.
             if held.term == self.hard_state.term {
                 self.effects.push_back(Effect::Send(held.to, held.message));
@@ -215,6 +225,7 @@ impl Raft {
             && needed <= io
         {
             self.durability.own_vote = OwnVote::None;
+            mark::hit_if(self.role != Role::Candidate, Mark::OwnVoteLate);
             if self.role == Role::Candidate {
                 self.votes.insert(self.id, true);
                 self.count_votes();
@@ -244,10 +255,32 @@ impl Raft {
     /// (Raft, section 5.4.2). A leader counts itself when its own write is done.
     pub(crate) fn advance_commit(&mut self) {
         let Some(leading) = &self.leading else { return };
-        let own = core::iter::once(self.durability.durable.0);
+        let own = match bug::planted(Bug::OwnCopyBeforeSync) {
+            true => self.log.last().index.0,
+            false => self.durability.durable.0,
+        };
         let others = leading.progress.values().map(|progress| progress.matched.0);
-        let reached = Index(quorum::reached_by_majority(own.chain(others)));
-        if reached > self.hard_state.commit && self.log.term_at(reached) == Some(self.hard_state.term) {
+        let all = core::iter::once(own).chain(others);
+        let reached = Index(if bug::planted(Bug::CommitOneShort) {
+            quorum::reached_by_one_less(all)
+        } else if bug::planted(Bug::CommitAwaitsAll) {
+            all.min().unwrap_or(0)
+        } else {
+            quorum::reached_by_majority(all)
+        });
+        let counts =
+            self.log.term_at(reached) == Some(self.hard_state.term) || bug::planted(Bug::CommitsOldTerm);
+        let commit = self.hard_state.commit;
+        if reached > commit {
+            let of_term = |index| self.log.term_at(index) == Some(self.hard_state.term);
+            mark::hit_when(|| !of_term(reached), Mark::CommitNotByCount);
+            mark::hit_when(|| of_term(reached) && !of_term(commit.next()), Mark::CommitOldTerm);
+            mark::hit_when(
+                || of_term(reached) && reached > self.durability.durable,
+                Mark::CommitWithoutLeader,
+            );
+        }
+        if reached > commit && counts {
             self.set_commit(reached);
         }
     }

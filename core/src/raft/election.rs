@@ -17,14 +17,20 @@ impl Raft {
     pub(crate) fn election_due(&mut self) {
         self.reset_election_timer();
         if !self.has_vote || self.is_stalled() {
+            mark::hit(Mark::ElectionStalled);
             return;
         }
+        mark::hit_if(self.role == Role::PreCandidate, Mark::PreVoteRepeated);
+        mark::hit_if(self.role == Role::Candidate, Mark::ElectionUndecided);
         self.role = Role::PreCandidate;
         self.leader = None;
         self.leader_heard_at = None;
         self.votes = BTreeMap::from([(self.id, true)]);
         // A refusal costs nobody a term, so it is soon asked again.
         self.election_at = self.now + self.draw(self.timing.heartbeat, self.timing.heartbeat * 3);
+        if bug::planted(Bug::TimerNotRearmed) {
+            self.election_at = Time::FAR;
+        }
         mark::hit(Mark::ElectionPreVote);
         let (next_term, last) = (self.hard_state.term.next(), self.log.last());
         self.trace(TraceEvent::PreVoteStarted { term: next_term });
@@ -36,12 +42,19 @@ impl Raft {
 
     /// Whoever hears a leader refuses, and so does a leader itself: a node that is cut off cannot disturb those that are not.
     pub(crate) fn pre_vote_asked(&mut self, from: NodeId, next_term: Term, last: LogPosition) {
-        let heard = self.leader_heard_at.is_some_and(|at| self.now.since(at) < self.timing.election_min);
+        let heard = self.leader_heard_at.is_some_and(|at| self.now.since(at) < self.timing.election_min)
+            && !bug::planted(Bug::PreVoteWhileLed);
+        if bug::planted(Bug::PreVoteRaisesTerm) && next_term > self.hard_state.term {
+            self.become_follower(next_term, None, StepDown::HigherTerm);
+        }
         let granted = self.has_vote
             && self.role != Role::Leader
             && !heard
             && next_term > self.hard_state.term
-            && last >= self.log.last();
+            && (last >= self.log.last() || bug::planted(Bug::NoUpToDateCheck));
+        mark::hit_if(heard && self.role != Role::Leader, Mark::PreVoteRefusedHeard);
+        mark::hit_if(self.role == Role::Leader, Mark::PreVoteRefusedLeader);
+        mark::hit_if(!heard && last < self.log.last(), Mark::PreVoteRefusedLog);
         self.send(from, Message::PreVoteReply { next_term, granted });
     }
 
@@ -49,23 +62,37 @@ impl Raft {
         if self.role == Role::PreCandidate && next_term == self.hard_state.term.next() {
             self.votes.insert(from, granted);
             self.count_votes();
+        } else {
+            mark::hit(Mark::PreVoteAnswerLate);
         }
     }
 
     /// One vote a term; durable before it leaves. The candidate's log must hold all that may be committed (section 5.4.1).
     pub(crate) fn vote_asked(&mut self, from: NodeId, last: LogPosition) {
-        let free = self.hard_state.vote.is_none_or(|vote| vote == from);
+        let free = match self.hard_state.vote {
+            Some(vote) if vote == from => !bug::planted(Bug::VoteNotRepeated),
+            Some(_) => bug::planted(Bug::VotesTwice),
+            None => true,
+        };
         // A candidate and a leader have voted for themselves.
-        let granted = self.has_vote && free && last >= self.log.last();
+        let granted =
+            self.has_vote && free && (last >= self.log.last() || bug::planted(Bug::NoUpToDateCheck));
         if !granted {
+            mark::hit_if(!free && self.role == Role::Follower, Mark::VoteRefusedTaken);
+            mark::hit_if(self.role == Role::Candidate, Mark::VoteRefusedRival);
+            mark::hit_if(free && last < self.log.last(), Mark::VoteRefusedLog);
             self.send(from, Message::VoteReply { granted });
             return;
         }
+        mark::hit_if(self.hard_state.vote == Some(from), Mark::VoteRepeated);
         if !bug::planted(Bug::VoteNotPersisted) {
             self.hard_state.vote = Some(from);
         }
         self.role = Role::Follower;
         self.reset_election_timer();
+        if bug::planted(Bug::VoteBeforeSync) {
+            return self.send(from, Message::VoteReply { granted });
+        }
         self.promise(from, Message::VoteReply { granted });
     }
 
@@ -73,17 +100,23 @@ impl Raft {
         if self.role == Role::Candidate {
             self.votes.insert(from, granted);
             self.count_votes();
+        } else {
+            mark::hit(Mark::VoteAnswerLate);
         }
     }
 
     /// Votes count as they come: nobody waits for a node that is down.
     pub(crate) fn count_votes(&mut self) {
         let granted = self.votes.values().filter(|&&granted| granted).count();
-        let needed = quorum::majority(self.voters.len());
+        let needed = quorum::majority(self.voters.len()) - usize::from(bug::planted(Bug::ElectionOneShort));
+        if bug::planted(Bug::AllVotesAwaited) && self.votes.len() < self.voters.len() {
+            return;
+        }
         match self.role {
             Role::PreCandidate if granted >= needed => self.become_candidate(),
             Role::Candidate if granted >= needed => self.become_leader(),
             Role::Candidate if self.votes.len() - granted + needed > self.voters.len() => {
+                mark::hit(Mark::ElectionLost);
                 // Lost: another round soon, at a time of its own, finds the votes free again.
                 let soon = self.now + self.draw(Duration::from_millis(1), self.timing.heartbeat * 3);
                 self.election_at = self.election_at.min(soon);
@@ -93,9 +126,13 @@ impl Raft {
     }
 
     fn become_candidate(&mut self) {
-        self.hard_state.term = self.hard_state.term.next();
+        if !bug::planted(Bug::TermNotRaised) {
+            self.hard_state.term = self.hard_state.term.next();
+        }
         self.hard_state.vote = Some(self.id);
-        self.verified = crate::types::Index(0);
+        if !bug::planted(Bug::VerifiedOutlivesTerm) {
+            self.verified = crate::types::Index(0);
+        }
         self.receiving = None;
         self.role = Role::Candidate;
         self.votes = BTreeMap::new();
@@ -103,6 +140,10 @@ impl Raft {
         self.want_own_vote();
         let last = self.log.last();
         self.trace(TraceEvent::ElectionStarted { term: self.hard_state.term });
+        if bug::planted(Bug::CandidateBeforeSync) {
+            self.votes.insert(self.id, true);
+            return self.peers().into_iter().for_each(|peer| self.send(peer, Message::Vote { last }));
+        }
         for peer in self.peers() {
             // Not before the term is durable: a restart must not lead a second candidacy in the same term.
             self.promise(peer, Message::Vote { last });
@@ -124,13 +165,20 @@ impl Raft {
             uncommitted_bytes: 0,
         });
         // Until an entry of the own term is committed, a leader does not know what is (section 8).
-        self.log.push(Entry { term, index: next, data: Bytes::new() });
+        if !bug::planted(Bug::NoFirstEntry) {
+            self.log.push(Entry { term, index: next, data: Bytes::new() });
+        }
         self.trace(TraceEvent::LeaderElected { term });
         self.heartbeat_due();
     }
 
     /// Follows in `term`. The one place where a reign ends.
     pub(crate) fn become_follower(&mut self, term: Term, leader: Option<NodeId>, why: StepDown) {
+        if let Some(leading) = &self.leading {
+            mark::hit_if(why == StepDown::HigherTerm, Mark::DeposedHigherTerm);
+            mark::hit_if(self.log.last().index > self.hard_state.commit, Mark::DeposedUncommitted);
+            mark::hit_if(leading.reads.is_waiting(), Mark::DeposedReading);
+        }
         if self.leading.take().is_some() {
             self.trace(TraceEvent::SteppedDown { term: self.hard_state.term, reason: why });
             self.effects.push_back(Effect::Deposed);
@@ -139,7 +187,9 @@ impl Raft {
         if term > self.hard_state.term {
             self.hard_state.term = term;
             self.hard_state.vote = None;
-            self.verified = crate::types::Index(0);
+            if !bug::planted(Bug::VerifiedOutlivesTerm) {
+                self.verified = crate::types::Index(0);
+            }
             self.receiving = None;
             self.leader_heard_at = None;
         }
@@ -155,6 +205,7 @@ impl Raft {
     /// The leader of this term has spoken.
     pub(crate) fn hear_leader(&mut self, from: NodeId) {
         if self.leader != Some(from) || self.role != Role::Follower {
+            mark::hit_if(self.role == Role::Candidate, Mark::CandidateYields);
             self.become_follower(self.hard_state.term, Some(from), StepDown::HigherTerm);
         }
         self.leader_heard_at = Some(self.now);
@@ -164,6 +215,7 @@ impl Raft {
     /// A peer's connection was reset. If it led, an election need not wait for the timeout.
     pub fn peer_lost(&mut self, peer: NodeId) {
         if self.leader == Some(peer) && self.has_vote {
+            mark::hit(Mark::ElectionHastened);
             self.leader_heard_at = None;
             let soon = self.now + self.draw(Duration::from_millis(1), self.timing.heartbeat * 2);
             self.election_at = self.election_at.min(soon);

@@ -22,9 +22,11 @@ pub mod wire;
 mod tests;
 
 use crate::{
+    bug::{self, Bug},
     contract::{Entry, HardState, LogPosition, Timing},
     fingerprint::Fingerprint,
     limits,
+    mark::{self, Mark},
     random::Draws,
     state::StateHash,
     trace::{StepDown, TraceEvent},
@@ -184,6 +186,9 @@ impl Raft {
         let log = Log::new(start.start, start.entries);
         let covered = start.snapshot.map_or(Index(0), |at| at.index).max(log.start().index);
         hard_state.commit = hard_state.commit.clamp(covered, log.last().index.max(covered));
+        if bug::planted(Bug::VoteForgottenAtStart) {
+            hard_state.vote = None;
+        }
         let mut raft = Self {
             id: start.id,
             voters: start.voters,
@@ -211,6 +216,7 @@ impl Raft {
             && !raft.log.holds(at)
             && at.index > raft.log.start().index
         {
+            mark::hit(Mark::StartBehindSnapshot);
             raft.restart_log(at);
         }
         raft
@@ -228,8 +234,10 @@ impl Raft {
         if late <= self.timing.heartbeat {
             return;
         }
+        mark::hit(Mark::GapForgiven);
         self.durability.forgive(late);
         if let Some(leading) = &mut self.leading {
+            mark::hit(Mark::GapForgivenLeader);
             for progress in leading.progress.values_mut() {
                 progress.active_at = progress.active_at + late;
             }
@@ -263,7 +271,7 @@ impl Raft {
         }
         if term > self.hard_state.term {
             self.become_follower(term, None, StepDown::HigherTerm);
-        } else if term < self.hard_state.term {
+        } else if term < self.hard_state.term && !stale_is_taken(&message) {
             self.answer_stale(from, message);
             return;
         }
@@ -304,14 +312,20 @@ impl Raft {
     fn answer_stale(&mut self, from: NodeId, message: Message) {
         match message {
             Message::PreVote { next_term, .. } => {
+                mark::hit(Mark::StalePreVote);
                 self.send(from, Message::PreVoteReply { next_term, granted: false });
             }
-            Message::Vote { .. } => self.send(from, Message::VoteReply { granted: false }),
+            Message::Vote { .. } => {
+                mark::hit(Mark::StaleVote);
+                self.send(from, Message::VoteReply { granted: false });
+            }
             Message::Append { previous, .. } => {
+                mark::hit(Mark::StaleAppend);
                 let hint = LogPosition::default();
                 self.send(from, Message::AppendRefused { previous: previous.index, hint });
             }
             Message::Heartbeat { .. } | Message::SnapshotChunk { .. } => {
+                mark::hit(Mark::StaleHeartbeat);
                 self.send(from, Message::HeartbeatReply { position: 0, verified: Index(0) });
             }
             Message::PreVoteReply { .. }
@@ -319,7 +333,7 @@ impl Raft {
             | Message::Appended { .. }
             | Message::AppendRefused { .. }
             | Message::HeartbeatReply { .. }
-            | Message::SnapshotReply { .. } => {}
+            | Message::SnapshotReply { .. } => mark::hit(Mark::StaleAnswer),
         }
     }
 
@@ -469,5 +483,15 @@ impl Raft {
     /// The state's hash at an agreed index, to be compared by followers.
     pub fn set_checkpoint(&mut self, index: Index, hash: StateHash) {
         self.checkpoint = Some((index, hash));
+    }
+}
+
+/// The planted bugs that take a message of an older term for one of this.
+fn stale_is_taken(message: &Message) -> bool {
+    match message {
+        Message::Append { .. } => bug::planted(Bug::StaleAppendTaken),
+        Message::Appended { .. } => bug::planted(Bug::StaleAckTaken),
+        Message::VoteReply { .. } => bug::planted(Bug::StaleVoteTaken),
+        _ => false,
     }
 }

@@ -5,7 +5,12 @@
 //! repeated or late carries a position that is already covered, so it cannot confirm anything that came after it.
 
 use super::{Effect, ProposeError, Raft, quorum};
-use crate::{limits, types::Index};
+use crate::{
+    bug::{self, Bug},
+    limits,
+    mark::{self, Mark},
+    types::Index,
+};
 use std::collections::VecDeque;
 
 /// The reads of a reign.
@@ -34,6 +39,11 @@ impl Reads {
         self.sent
     }
 
+    /// Whether reads wait.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Whether reads wait and no round that covers an earlier one is on its way.
     const fn wants_round(&self) -> bool {
         self.given > self.sent && self.confirmed == self.sent
@@ -52,10 +62,19 @@ impl Raft {
             return Err(ProposeError::Full);
         }
         // Before its first entry is committed, a leader's commit index may be behind what was answered before.
-        let index = commit.max(leading.first_of_term);
+        let index =
+            if bug::planted(Bug::ReadBeforeFirst) { commit } else { commit.max(leading.first_of_term) };
+        mark::hit_if(commit < leading.first_of_term, Mark::ReadEarly);
+        if bug::planted(Bug::ReadUnconfirmed) {
+            self.effects.push_back(Effect::ReadConfirmed { token, index });
+            return Ok(());
+        }
         let reads = &mut leading.reads;
+        let reused = bug::planted(Bug::ReadPositionReused) && reads.given > 0;
+        mark::hit_if(reads.given > reads.sent, Mark::ReadShares);
+        mark::hit_if(reads.confirmed < reads.sent, Mark::ReadWaitsForRound);
         // Reads between two rounds share the next one.
-        if reads.given == reads.sent {
+        if reads.given == reads.sent && !reused {
             reads.given += 1;
         }
         reads.waiting.push_back(Waiting { position: reads.given, token, index });
@@ -74,8 +93,12 @@ impl Raft {
     pub(crate) fn confirm_reads(&mut self) {
         let Some(leading) = &mut self.leading else { return };
         let own = core::iter::once(leading.reads.sent);
-        let others = leading.progress.values().map(|progress| progress.position);
-        let reached = quorum::reached_by_majority(own.chain(others)).min(leading.reads.sent);
+        let all = own.chain(leading.progress.values().map(|progress| progress.position));
+        let reached = match bug::planted(Bug::ReadOneShort) {
+            true => quorum::reached_by_one_less(all),
+            false => quorum::reached_by_majority(all),
+        };
+        let reached = reached.min(leading.reads.sent);
         leading.reads.confirmed = leading.reads.confirmed.max(reached);
         while let Some(read) = leading.reads.waiting.front()
             && read.position <= leading.reads.confirmed

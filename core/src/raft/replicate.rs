@@ -1,14 +1,16 @@
 //! A leader's side of the log (Raft, sections 5.3 and 5.4).
 
 use super::{
-    Effect, Raft,
+    Effect, Leading, Raft,
     message::Message,
     progress::{Mode, Progress},
     quorum,
 };
 use crate::{
+    bug::{self, Bug},
     contract::{Entry, LogPosition},
     limits,
+    mark::{self, Mark},
     trace::StepDown,
     types::{Index, NodeId},
 };
@@ -17,11 +19,13 @@ use core::time::Duration;
 impl Raft {
     /// A leader's period: does it still lead, is something lost on its way, are they told that it is there?
     pub(crate) fn heartbeat_due(&mut self) {
-        if self.is_stalled() {
+        if self.is_stalled() && !bug::planted(Bug::StallIgnored) {
+            mark::hit(Mark::DeposedStall);
             self.become_follower(self.hard_state.term, None, StepDown::DiskStall);
             return;
         }
-        if !self.hears_quorum() {
+        if !self.hears_quorum() && !bug::planted(Bug::CheckQuorumOff) {
+            mark::hit(Mark::DeposedNoQuorum);
             self.become_follower(self.hard_state.term, None, StepDown::NoQuorum);
             return;
         }
@@ -30,9 +34,15 @@ impl Raft {
         leading.heartbeat_at = now + heartbeat;
         for progress in leading.progress.values_mut() {
             match &mut progress.mode {
-                Mode::Probe { waiting } => *waiting = false,
+                Mode::Probe { .. } if bug::planted(Bug::ProbeNotRepeated) => {}
+                Mode::Probe { waiting } => {
+                    mark::hit_if(*waiting, Mark::ProbeRepeated);
+                    *waiting = false;
+                }
+                Mode::Replicate if bug::planted(Bug::AppendNotRepeated) => {}
                 Mode::Replicate => {
                     if progress.is_waiting() && now.since(progress.moved_at) > heartbeat * 3 {
+                        mark::hit(Mark::AppendsLost);
                         progress.probe(progress.matched.next());
                     }
                 }
@@ -63,14 +73,18 @@ impl Raft {
         let commit = self.hard_state.commit;
         let checkpoint = self.checkpoint;
         for (&peer, progress) in &leading.progress {
-            let commit = commit.min(progress.matched);
+            let commit =
+                if bug::planted(Bug::LastCommitUntold) { Index(0) } else { commit.min(progress.matched) };
             self.effects.push_back(Effect::Send(peer, Message::Heartbeat { commit, position, checkpoint }));
         }
     }
 
     /// Sends every follower what it lacks, as far as the limits allow. Call it when the step's changes are complete.
     pub fn replicate(&mut self) {
-        if self.leading.is_some() {
+        let last = self.log.last().index;
+        let wants = |leading: &Leading| leading.progress.values().any(|progress| progress.wants_append(last));
+        // Mostly there is nothing to send, and this is asked after every step.
+        if self.leading.as_ref().is_some_and(wants) {
             for peer in self.peers() {
                 self.replicate_to(peer);
             }
@@ -82,6 +96,10 @@ impl Raft {
         loop {
             let Some(leading) = &mut self.leading else { return };
             let Some(progress) = leading.progress.get_mut(&peer) else { return };
+            mark::hit_if(
+                progress.mode == Mode::Replicate && progress.next <= last && !progress.has_room(),
+                Mark::InflightFull,
+            );
             let probing = match progress.mode {
                 Mode::Probe { waiting: false } => true,
                 Mode::Replicate if progress.next <= last && progress.has_room() => false,
@@ -95,7 +113,12 @@ impl Raft {
             // A follower that does not answer is probed with empty hands.
             let silent = now.since(progress.active_at) > self.timing.heartbeat * 3;
             let count = if probing && silent { 0 } else { limits::APPEND_ENTRIES };
+            mark::hit_if(probing && silent && progress.next <= last, Mark::ProbeEmpty);
             let entries = self.log.slice(progress.next, count, limits::APPEND_BYTES);
+            mark::hit_if(
+                count > 0 && entries.last().is_some_and(|entry| entry.index < last),
+                Mark::AppendSplit,
+            );
             if probing {
                 progress.mode = Mode::Probe { waiting: true };
             } else {
@@ -118,6 +141,10 @@ impl Raft {
         }
         progress.acknowledged(now, index);
         self.replicate_to(from);
+        if bug::planted(Bug::PingPong) {
+            let (previous, commit) = (self.log.last(), self.hard_state.commit);
+            self.send(from, Message::Append { previous, entries: Vec::new(), commit });
+        }
         self.advance_commit();
     }
 
@@ -131,7 +158,9 @@ impl Raft {
                 Mode::Replicate => previous >= progress.next,
                 Mode::Snapshot { .. } => true,
             };
+        mark::hit_if(stale, Mark::RefusalStale);
         if !stale {
+            mark::hit_if(agree.index.next() < previous, Mark::RefusalSkips);
             progress.probe(agree.index.next().min(previous));
             self.replicate_to(from);
         }
@@ -142,9 +171,11 @@ impl Raft {
         let Some(progress) = self.active(from) else { return };
         progress.position = progress.position.max(position);
         if verified <= last && verified > progress.matched {
+            mark::hit(Mark::HeartbeatAcknowledges);
             progress.acknowledged(now, verified);
             self.advance_commit();
         } else if verified < progress.matched && progress.is_idle(last) {
+            mark::hit(Mark::FollowerForgot);
             // It restarted in this term, and does not know any more that its log is equal to this one.
             progress.probe(progress.matched.next());
         }
@@ -166,6 +197,7 @@ impl Raft {
         let Some(leading) = &mut self.leading else { return };
         let Some(progress) = leading.progress.get_mut(&peer) else { return };
         progress.probe(at.index.next());
+        mark::hit(Mark::SnapshotNeeded);
         progress.mode = Mode::Snapshot { at, number: 0, since: now };
         self.effects.push_back(Effect::ReadSnapshotChunk { peer, at, number: 0 });
     }
@@ -177,8 +209,10 @@ impl Raft {
         let Some(leading) = &mut self.leading else { return };
         for (&peer, progress) in &mut leading.progress {
             if let Mode::Snapshot { at, number, since } = &mut progress.mode
+                && !bug::planted(Bug::SnapshotNotResumed)
                 && now.since(*since) > patience
             {
+                mark::hit(Mark::SnapshotResumed);
                 *since = now;
                 self.effects.push_back(Effect::ReadSnapshotChunk { peer, at: *at, number: *number });
             }

@@ -2,7 +2,9 @@
 
 use super::{Effect, Raft, message::Message, progress::Mode};
 use crate::{
+    bug::{self, Bug},
     contract::LogPosition,
+    mark::{self, Mark},
     trace::TraceEvent,
     types::{Index, NodeId},
 };
@@ -30,7 +32,8 @@ impl Raft {
         last: bool,
     ) {
         self.hear_leader(from);
-        if at.index <= self.hard_state.commit {
+        if at.index <= self.hard_state.commit && !bug::planted(Bug::SnapshotOlder) {
+            mark::hit(Mark::ChunkNotNeeded);
             self.receiving = None;
             self.promise(from, Message::SnapshotReply { index: at.index, next: 0, installed: true });
             return;
@@ -38,19 +41,35 @@ impl Raft {
         let same =
             self.receiving.as_ref().is_some_and(|receiving| receiving.at == at && receiving.from == from);
         if number == 0 && !same {
+            mark::hit_if(self.receiving.is_some(), Mark::ChunkOfAnother);
             self.receiving = Some(Receiving { from, at, next: 0, busy: false });
+        }
+        if bug::planted(Bug::SnapshotLogFirst) && number == 0 && !same {
+            self.restart_log(at);
+        }
+        if bug::planted(Bug::SnapshotMixed)
+            && let Some(receiving) = &mut self.receiving
+        {
+            receiving.at = at;
+        }
+        if bug::planted(Bug::SnapshotOutOfOrder)
+            && let Some(receiving) = &mut self.receiving
+        {
+            receiving.next = number;
         }
         match &mut self.receiving {
             Some(receiving) if receiving.at == at && receiving.next == number && !receiving.busy => {
                 receiving.busy = true;
                 self.effects.push_back(Effect::StoreSnapshotChunk { at, number, data, last });
             }
-            Some(receiving) if receiving.at == at && receiving.busy => {}
+            Some(receiving) if receiving.at == at && receiving.busy => mark::hit(Mark::ChunkRepeated),
             Some(Receiving { at: other, next, .. }) if *other == at => {
+                mark::hit(Mark::ChunkOutOfOrder);
                 let next = *next;
                 self.send(from, Message::SnapshotReply { index: at.index, next, installed: false });
             }
             Some(_) | None => {
+                mark::hit(Mark::ChunkWithoutBegin);
                 self.send(from, Message::SnapshotReply { index: at.index, next: 0, installed: false });
             }
         }
@@ -61,12 +80,14 @@ impl Raft {
         let Some(receiving) =
             self.receiving.as_mut().filter(|receiving| receiving.at == at && receiving.next == number)
         else {
+            mark::hit(Mark::ChunkStoredLate);
             return;
         };
         if last {
             self.effects.push_back(Effect::LoadSnapshot { at });
             return;
         }
+        mark::hit(Mark::ChunkFollows);
         receiving.busy = false;
         receiving.next += 1;
         let (from, next) = (receiving.from, receiving.next);
@@ -75,18 +96,24 @@ impl Raft {
 
     /// The snapshot is loaded. True: the log begins behind it, and the caller swaps its state.
     pub fn snapshot_loaded(&mut self, at: LogPosition, whole: bool) -> bool {
-        let Some(receiving) = self.receiving.take_if(|receiving| receiving.at == at) else { return false };
-        if !whole || at.index <= self.hard_state.commit {
+        let Some(receiving) = self.receiving.take_if(|receiving| receiving.at == at) else {
+            mark::hit(Mark::SnapshotLoadedLate);
+            return false;
+        };
+        mark::hit_if(!whole, Mark::SnapshotDamaged);
+        if !whole || (at.index <= self.hard_state.commit && !bug::planted(Bug::SnapshotOlder)) {
             let installed = at.index <= self.hard_state.commit;
             self.send(receiving.from, Message::SnapshotReply { index: at.index, next: 0, installed });
             return false;
         }
         if self.log.holds(at) {
+            mark::hit(Mark::SnapshotKeepsLog);
             self.log.start_at(at);
             self.durability.release(at);
             self.hard_state.commit = at.index;
             self.verified = self.verified.max(at.index);
         } else {
+            mark::hit(Mark::SnapshotDropsLog);
             // Whatever was verified behind it is gone with the log.
             self.restart_log(at);
             self.verified = at.index;
@@ -103,6 +130,7 @@ impl Raft {
         let Some(progress) = self.active(from) else { return };
         let Mode::Snapshot { at, number, since } = &mut progress.mode else { return };
         if at.index != index || index > last {
+            mark::hit(Mark::SnapshotAnswerOld);
             return;
         }
         if installed {
@@ -110,6 +138,7 @@ impl Raft {
             self.advance_commit();
             self.replicate();
         } else if next == *number + 1 || next == 0 {
+            mark::hit_if(next == 0 && *number > 0, Mark::SnapshotAgain);
             *number = next;
             *since = now;
             let (at, number) = (*at, *number);
@@ -117,27 +146,45 @@ impl Raft {
         }
     }
 
-    /// A chunk was read for a follower. `None`: that snapshot is gone, and a newer one takes its place.
-    pub fn chunk_read(&mut self, peer: NodeId, at: LogPosition, number: u64, chunk: Option<(Bytes, bool)>) {
+    /// A chunk was read for a follower. `None`: that snapshot is gone, and a newer one takes its place; or it is the newest,
+    /// and cannot be read. True then: the caller has to write another, or the follower never gets one.
+    pub fn chunk_read(
+        &mut self,
+        peer: NodeId,
+        at: LogPosition,
+        number: u64,
+        chunk: Option<(Bytes, bool)>,
+    ) -> bool {
         let now = self.now;
-        let Some(leading) = &mut self.leading else { return };
-        let Some(progress) = leading.progress.get_mut(&peer) else { return };
+        let newest = self.snapshot == Some(at);
+        let Some(leading) = &mut self.leading else { return false };
+        let Some(progress) = leading.progress.get_mut(&peer) else { return false };
         match &mut progress.mode {
             Mode::Snapshot { at: wanted, number: chunk_number, since }
                 if *wanted == at && *chunk_number == number =>
             {
                 *since = now;
             }
-            _ => return,
+            _ => {
+                mark::hit(Mark::ChunkReadLate);
+                return false;
+            }
         }
         match chunk {
             Some((data, last)) => self.send(peer, Message::SnapshotChunk { at, number, data, last }),
-            None => progress.probe(progress.matched.next()),
+            // Asked for again at once, it would be read in vain without a pause: `resume_snapshots` waits.
+            None if newest => return true,
+            None => {
+                mark::hit(Mark::SnapshotGone);
+                progress.probe(progress.matched.next());
+            }
         }
+        false
     }
 
     /// This node's own snapshot is on the disk.
     pub fn snapshot_saved(&mut self, at: LogPosition) {
+        mark::hit_if(self.snapshot.is_some_and(|newest| newest.index > at.index), Mark::SnapshotOvertaken);
         if self.snapshot.is_none_or(|newest| newest.index < at.index) {
             self.snapshot = Some(at);
         }

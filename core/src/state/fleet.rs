@@ -8,7 +8,9 @@ use super::{
     refuse::{exhausted, not_found, stale},
 };
 use crate::{
+    bug::{self, Bug},
     limits::EXECUTORS,
+    mark::{self, Mark},
     trace::TraceEvent,
     types::{ExecutorId, Incarnation, LeaseId},
 };
@@ -64,16 +66,26 @@ pub(crate) fn register(
     if let Some(former) = turn.records.tables().fleet.get(ended.0)
         && former.incarnation == ended.1.0
     {
+        mark::hit(Mark::RegisterReplaces);
         let lease = LeaseId(former.lease);
         gone(turn, ended.0, false);
         turn.delete(&RecordKey::Lease(lease));
     }
+    mark::hit_when(
+        || ended.0.0 != 0 && turn.records.tables().fleet.get(ended.0).is_none(),
+        Mark::RegisterAfterExpiry,
+    );
     if turn.records.tables().fleet.len() >= EXECUTORS {
         return Err(exhausted(format!(
             "{EXECUTORS} executors are registered: that is the limit; remove some"
         )));
     }
     let id = ExecutorId(turn.counters.executors.saturating_add(1));
+    let mut id = id;
+    if bug::planted(Bug::JobExecutorIdReused) {
+        let newest = turn.records.tables().fleet.executors.keys().next_back().copied();
+        id = newest.unwrap_or_default().next();
+    }
     turn.counters.executors = id.0;
     let lease = lease::grant(turn, ttl_ms, grace_ms, Holder::Executor(id.0));
     let executor = pb::Executor {
@@ -100,6 +112,7 @@ pub(crate) fn deregister(turn: &mut Turn<'_>, id: ExecutorId, incarnation: Incar
         return Err(stale(format!("incarnation is {incarnation}: executor {id} is at incarnation {newest}")));
     }
     let lease = LeaseId(executor.lease);
+    mark::hit(Mark::Deregistered);
     gone(turn, id, false);
     turn.delete(&RecordKey::Lease(lease));
     Ok(Body::DeregisterExecutor(pb::DeregisterExecutorReply {}))
@@ -108,6 +121,7 @@ pub(crate) fn deregister(turn: &mut Turn<'_>, id: ExecutorId, incarnation: Incar
 /// Asks for an executor to go: nothing is placed on it any more, and it goes when its lease has run out.
 pub(crate) fn remove(turn: &mut Turn<'_>, id: ExecutorId) -> Outcome {
     let executor = find(turn, id)?;
+    mark::hit_if(executor.removing, Mark::RemovedTwice);
     if !executor.removing {
         turn.put_executor(id, pb::Executor { removing: true, ..executor.as_ref().clone() });
     }
@@ -116,7 +130,12 @@ pub(crate) fn remove(turn: &mut Turn<'_>, id: ExecutorId) -> Outcome {
 
 /// An executor is no more. In the same entry its tasks are free to run elsewhere. Its lease is the caller's to delete.
 pub(crate) fn gone(turn: &mut Turn<'_>, id: ExecutorId, lost: bool) {
-    let held: Vec<_> = turn.records.tables().jobs.placement.held(id).cloned().collect();
+    let mut held: Vec<_> = turn.records.tables().jobs.placement.held(id).cloned().collect();
+    if bug::planted(Bug::JobLostWithExecutor) {
+        held.clear();
+    }
+    mark::hit_if(lost && !held.is_empty(), Mark::ExecutorLostHolding);
+    mark::hit_if(!lost && !held.is_empty(), Mark::ExecutorLeftHolding);
     for key in &held {
         task::executor_gone(turn, key, lost);
     }
@@ -126,6 +145,7 @@ pub(crate) fn gone(turn: &mut Turn<'_>, id: ExecutorId, lost: bool) {
 
 fn find(turn: &Turn<'_>, id: ExecutorId) -> Result<Arc<pb::Executor>, pb::Refusal> {
     let executor = turn.records.tables().fleet.executors.get(&id);
+    mark::hit_if(executor.is_none(), Mark::ExecutorUnknown);
     executor
         .cloned()
         .ok_or_else(|| not_found(format!("executor {id}: there is none; ids are never used again")))

@@ -2,7 +2,9 @@
 
 use super::{Turn, fleet, records::RecordKey, requests::Requests};
 use crate::{
+    bug::{self, Bug},
     limits::EXPIRIES,
+    mark::{self, Mark},
     types::{ExecutorId, LeaseId, SessionId},
 };
 use imbl::OrdMap;
@@ -47,10 +49,17 @@ pub(crate) fn grant(turn: &mut Turn<'_>, ttl_ms: u64, grace_ms: u64, holder: Hol
 /// These leases ran out by the leader's clock. Those that are gone already are passed over.
 pub(crate) fn expire(turn: &mut Turn<'_>, requests: &mut Requests, leases: &[LeaseId]) {
     for &id in leases.iter().take(EXPIRIES) {
-        let Some(holder) = turn.records.tables().leases.get(id).map(|lease| lease.holder) else { continue };
+        let Some(holder) = turn.records.tables().leases.get(id).map(|lease| lease.holder) else {
+            mark::hit(Mark::LeaseGone);
+            continue;
+        };
         match holder {
             Some(Holder::Executor(executor)) => fleet::gone(turn, ExecutorId(executor), true),
-            Some(Holder::Session(session)) => requests.close(SessionId(session)),
+            Some(Holder::Session(_)) if bug::planted(Bug::SessionOutlivesLease) => {}
+            Some(Holder::Session(session)) => {
+                mark::hit(Mark::SessionExpired);
+                requests.close(SessionId(session));
+            }
             None => {}
         }
         turn.delete(&RecordKey::Lease(id));

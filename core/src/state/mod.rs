@@ -20,6 +20,7 @@ pub(crate) use store::keyvalue::FRAME_PREFIX;
 pub use records::RecordKey;
 
 use crate::{
+    bug::{self, Bug},
     command::{Command, Proposal},
     trace::TraceEvent,
     types::{ClusterTime, ExecutorId, Index, JobId, LeaseId, SessionId, TaskKey},
@@ -325,7 +326,9 @@ impl State {
     /// Jobs whose cancel is to be forced at this time: as many as one entry takes, the most overdue first.
     #[must_use]
     pub fn overdue_cancels(&self, time: ClusterTime) -> Vec<JobId> {
-        let overdue = self.records.tables().jobs.deadlines().take_while(|(deadline, _)| *deadline <= time);
+        let early = bug::planted(Bug::JobForcedEarly);
+        let due = |(deadline, _): &&(ClusterTime, JobId)| *deadline <= time || early;
+        let overdue = self.records.tables().jobs.deadlines().take_while(due);
         overdue.take(crate::limits::EXPIRIES).map(|(_, job)| job.clone()).collect()
     }
 

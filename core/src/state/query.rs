@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     limits::{JOBS_SCANNED, KEY_BYTES, PAGE_BYTES, PAGE_ITEMS, PAGE_ITEMS_DEFAULT},
+    mark::{self, Mark},
     types::{ExecutorId, JobId},
 };
 use bytes::Bytes;
@@ -39,6 +40,7 @@ impl Page {
     fn takes(&mut self, item: &impl Message) -> bool {
         let size = item.encoded_len();
         if self.items == 0 || (size > self.bytes && !self.empty) {
+            mark::hit(Mark::PageFull);
             return false;
         }
         self.items -= 1;
@@ -68,7 +70,10 @@ impl State {
     // The space that a key is in, what the store's own keys lack, and the key without it.
     fn space<'a>(&self, key: &'a [u8]) -> (&Store, &'static [u8], &'a [u8]) {
         match key.strip_prefix(FRAME_PREFIX) {
-            Some(rest) => (self.records.frame(), FRAME_PREFIX, rest),
+            Some(rest) => {
+                mark::hit(Mark::RecordsRead);
+                (self.records.frame(), FRAME_PREFIX, rest)
+            }
             None => (&self.business, b"", key),
         }
     }

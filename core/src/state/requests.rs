@@ -8,8 +8,10 @@ use super::{
     refuse::{exhausted, session_expired},
 };
 use crate::{
+    bug::{self, Bug},
     command::RequestId,
     limits::{SESSION_REPLIES, SESSION_REPLY_BYTES, SESSIONS},
+    mark::{self, Mark},
     types::{LeaseId, SessionId},
 };
 use bytes::Bytes;
@@ -73,6 +75,8 @@ pub(crate) fn close(turn: &mut Turn<'_>, requests: &mut Requests, id: SessionId)
     if let Some(lease) = requests.lease(id) {
         requests.close(id);
         turn.delete(&RecordKey::Lease(lease));
+    } else {
+        mark::hit(Mark::SessionGone);
     }
     Ok(Body::CloseSession(pb::CloseSessionReply {}))
 }
@@ -82,15 +86,23 @@ impl Requests {
     pub(crate) fn admit(&mut self, request: &RequestId) -> Admission {
         let RequestId { session: id, sequence, lowest_open } = *request;
         let Some(session) = self.sessions.get(&id) else {
+            if bug::planted(Bug::SessionUnknownApplied) {
+                return Admission::Fresh;
+            }
+            mark::hit(Mark::RequestOfNoSession);
             return Admission::Refused(session_expired(format!(
                 "session {id}: it is not known; open another"
             )));
         };
-        if let Some(reply) = session.replies.get(&sequence) {
+        if let Some(reply) = session.replies.get(&sequence)
+            && !bug::planted(Bug::SessionAppliesAgain)
+        {
+            mark::hit(Mark::RequestAnswered);
             // What was stored was encoded here, or came whole out of a snapshot that was checked.
             return Admission::Answered(Box::new(pb::ClientReply::decode(reply.clone()).unwrap_or_default()));
         }
-        if sequence < session.trim {
+        if sequence < session.trim && !bug::planted(Bug::SessionTrimmedApplied) {
+            mark::hit(Mark::RequestForgotten);
             let trim = session.trim;
             let message =
                 format!("request {sequence} of session {id}: the session keeps only {trim} and above");
@@ -108,7 +120,11 @@ impl Requests {
         self.sum.add(reply_digest(id, sequence, &bytes));
         session.bytes += bytes.len();
         session.replies.insert(sequence, bytes);
+        if bug::planted(Bug::SessionForgetsEarly) {
+            self.trim(id, sequence.saturating_add(1));
+        }
         while let Some(oldest) = self.sessions.get(&id).and_then(Session::over_limit) {
+            mark::hit(Mark::RepliesOverLimit);
             self.trim(id, oldest.saturating_add(1));
         }
     }

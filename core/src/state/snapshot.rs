@@ -11,6 +11,7 @@ use super::{
     store::{Item, Space, Store},
 };
 use crate::{
+    bug::{self, Bug},
     codec::{CodecError, pack, unpack},
     limits::{ENTRY_BYTES, SNAPSHOT_CHUNK_BYTES},
     types::{ClusterTime, Index, LeaseId, Revision, SessionId},
@@ -85,6 +86,7 @@ fn parts(state: &State) -> impl Iterator<Item = (u8, Vec<u8>)> {
             body.extend_from_slice(reply);
             (kind::REPLY, body)
         });
+        let replies = replies.filter(|_| !bug::planted(Bug::SnapshotDedupLost));
         core::iter::once((kind::SESSION, pack(&(id, session.lease, session.trim)))).chain(replies)
     });
     let hash = state.hash().0.to_le_bytes().to_vec();

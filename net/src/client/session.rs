@@ -1,7 +1,10 @@
 //! A client's session: it numbers the changes, so that a retry of one is applied once.
 
 use crate::rt::{Duration, Instant, Semaphore, SemaphorePermit, lock};
-use quorate_core::limits::SESSION_REPLIES;
+use quorate_core::{
+    bug::{self, Bug},
+    limits::SESSION_REPLIES,
+};
 use quorate_proto::v1 as pb;
 use std::{collections::BTreeSet, sync::Mutex};
 
@@ -65,7 +68,11 @@ pub(crate) struct Ticket<'a> {
 impl Ticket<'_> {
     /// For the next try: the number stays, the lowest open one may have grown.
     pub(crate) fn request_id(&self) -> pb::RequestId {
-        let numbers = lock(&self.session.numbers);
+        let mut numbers = lock(&self.session.numbers);
+        if bug::planted(Bug::NetFreshIds) {
+            numbers.next += 1;
+            return pb::RequestId { session: self.session.id, sequence: numbers.next, lowest_open: 1 };
+        }
         let lowest_open = numbers.open.first().copied().unwrap_or(self.sequence);
         pb::RequestId { session: self.session.id, sequence: self.sequence, lowest_open }
     }

@@ -12,6 +12,7 @@ use super::{
     snapshots::SnapshotStore,
 };
 use quorate_core::{
+    bug::{self, Bug},
     contract::{Entry, HardState, LogPosition, Recovered, Snapshot, Voters, Write},
     limits,
     state::State,
@@ -201,7 +202,11 @@ impl Storage {
         let (bytes, checksum) = batch.finish(place, self.end.offset, self.end.checksum);
         let file = file_name(self.end.sequence);
         self.disk.append(&file, &bytes)?;
-        self.disk.sync(&file)?;
+        let unsynced =
+            bug::planted(Bug::NetAckUnsynced) || (bug::planted(Bug::NetBatchUnsynced) && writes.len() > 1);
+        if !unsynced {
+            self.disk.sync(&file)?;
+        }
         self.end.offset += bytes.len() as u64;
         self.end.checksum = checksum;
         if writes.iter().any(|write| write.start.is_some()) {

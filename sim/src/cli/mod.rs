@@ -1,12 +1,16 @@
 //! `cargo sim`: runs seeds, and replays what failed. One file a command.
 
+#[cfg(feature = "planted-bugs")]
+mod bugs;
 mod golden;
 mod latency;
 mod level;
+mod marks;
 mod replay;
 mod report;
 mod run;
 pub(crate) mod shrink;
+mod swarm;
 mod tape;
 
 use crate::{
@@ -38,11 +42,13 @@ const EXAMPLES: &str = "Examples:
   quorate-sim replay plan.json          run a plan from a file
   quorate-sim replay 42 --tape DIR      also record a tape of each run of each master
   quorate-sim tape master-1.tape        run a tape on the core, and compare
+  quorate-sim marks --swarm             which places seeds reached, and which faults lead there
+  quorate-sim bugs raft                 plant the bugs of one layer, and see how soon each is noticed
 
 The stack level (the real driver, storage, services and client library on a simulated runtime):
   quorate-sim run --level stack --seeds 0..200
 
-Exit codes: 0 clean, 1 a rule did not hold, 2 wrong use, 3 a stall, 4 a crash.";
+Exit codes: 0 clean, 1 a rule did not hold or a mark was not reached, 2 wrong use, 3 a stall, 4 a crash.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -56,6 +62,11 @@ enum Command {
     Latency(latency::LatencyArgs),
     /// Makes a failing plan small, and writes it with its log and a timeline into a directory.
     Shrink(shrink::ShrinkArgs),
+    /// Plants bugs one at a time, and says how soon each is noticed, by what, and under which faults.
+    #[cfg(feature = "planted-bugs")]
+    Bugs(bugs::BugArgs),
+    /// Runs many seeds, and lists the places in the product that they reached, the rarest first.
+    Marks(marks::MarksArgs),
     /// Prints the plan of a seed as JSON.
     Plan {
         /// The seed.
@@ -163,6 +174,9 @@ pub fn main() -> ExitCode {
         Command::Tape(args) => tape::tape(&args),
         Command::Latency(args) => latency::latency(&args),
         Command::Shrink(args) => shrink::shrink(&args),
+        #[cfg(feature = "planted-bugs")]
+        Command::Bugs(args) => bugs::bugs(&args),
+        Command::Marks(args) => marks::marks(&args),
         Command::Plan { seed, limits } => print_plan(seed, &limits),
         Command::Hash { seed, limits } => {
             println!("{:016x}", run_plan(&generate(seed, &limits.limits()), true, None).hash);

@@ -3,12 +3,17 @@
 use super::{Ended, LimitArgs, level::LevelArg, print_failure, shrink::BugArgs};
 use crate::{
     plan::{Plan, generate},
+    record::run_recorded,
     run::{Level, Outcome, Sink, keep_panics, run_taped},
     tapes::Tapes,
+    timeline,
 };
 use anyhow::Context;
 use clap::Args;
-use std::{io::Write, path::PathBuf};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 /// A seed, or the file of a plan.
 #[derive(Clone, Debug)]
@@ -23,6 +28,14 @@ impl Which {
         Ok(text.parse().map_or_else(|_| Self::File(PathBuf::from(text)), Self::Seed))
     }
 
+    /// As it has to be given again.
+    fn text(&self) -> String {
+        match self {
+            Self::Seed(seed) => seed.to_string(),
+            Self::File(path) => path.display().to_string(),
+        }
+    }
+
     /// The plan that it names.
     pub(crate) fn read(&self, limits: &LimitArgs) -> anyhow::Result<Plan> {
         match self {
@@ -31,7 +44,9 @@ impl Which {
                 let text = std::fs::read_to_string(path).with_context(|| {
                     format!("cannot read {}: give a seed, or the file of a plan", path.display())
                 })?;
-                serde_json::from_str(&text).with_context(|| format!("{} is not a plan", path.display()))
+                Plan::read(&text).map_err(|error| {
+                    anyhow::anyhow!("{} is no plan that can be run: {error}", path.display())
+                })
             }
         }
     }
@@ -45,6 +60,9 @@ pub(super) struct ReplayArgs {
     /// Print events from this simulated second on.
     #[arg(long, default_value_t = 0.0)]
     from: f64,
+    /// Also draw the run: one HTML file that needs nothing else (core level).
+    #[arg(long, value_name = "FILE")]
+    timeline: Option<PathBuf>,
     /// Print no events, only what came of it.
     #[arg(long, short)]
     quiet: bool,
@@ -92,6 +110,9 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<Ended> {
     if let (Some(directory), Some(tapes)) = (&args.tape, tapes) {
         println!("{} tapes in {}", tapes.write(directory)?, directory.display());
     }
+    if let Some(path) = &args.timeline {
+        draw(args, level, &plan, path)?;
+    }
     for machine in &outcome.machines {
         println!("{machine}");
     }
@@ -103,6 +124,14 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<Ended> {
     );
     print_failure(plan.seed, &outcome);
     Ok(outcome.violation.map_or(Ended::Clean, |violation| Ended::of(violation.rule)))
+}
+
+fn draw(args: &ReplayArgs, level: Level, plan: &Plan, path: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(level == Level::Core, "--timeline: only the core level records what it draws");
+    let (outcome, recording) = run_recorded(plan);
+    let command = format!("cargo sim replay {}{}", args.plan.text(), args.limits.text());
+    let page = timeline::page(plan, &outcome, &recording, &command)?;
+    std::fs::write(path, page).with_context(|| format!("--timeline: cannot write {}", path.display()))
 }
 
 /// Prints event lines as they come.

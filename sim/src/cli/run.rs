@@ -136,9 +136,10 @@ fn progress(summary: &Summary, job: &Job) -> String {
     let total = job.seeds.end - job.seeds.start;
     let by_seeds = (total - summary.seeds) as f64 / rate.max(1e-9);
     let left = job.budget.map_or(by_seeds, |budget| by_seeds.min(budget.as_secs_f64() - wall)).max(0.0);
+    let (reached, marks) = summary.marks.reached();
     let of = if total > u64::MAX / 2 { String::new() } else { format!(" of {total}") };
     format!(
-        "{}{of} seeds, {rate:.0} seeds/s, {:.0} simulated s/s, {} faults, {} failed, {left:.0} s left",
+        "{}{of} seeds, {rate:.0} seeds/s, {:.0} simulated s/s, {} faults, {reached} of {marks} marks, {} failed, {left:.0} s left",
         summary.seeds,
         summary.simulated_seconds() / wall,
         summary.faults(),

@@ -4,7 +4,7 @@ use super::{Ledger, Rule, reference::refusal};
 use quorate_core::{
     command::{Command, Proposal},
     state::{Applied, RecordKey, State},
-    types::{ExecutorId, Index, JobId, TaskKey},
+    types::{AttemptId, Epoch, ExecutorId, Index, JobId, TaskKey},
 };
 use quorate_proto::v1::{self as pb, JobState, TaskState};
 use std::collections::BTreeMap;
@@ -18,9 +18,22 @@ pub struct Registered {
     pub to: Option<Index>,
 }
 
+/// What the log says of the world, to be compared with it.
+#[derive(Clone, Debug)]
+pub enum Claim {
+    /// An attempt ran, and ended well by itself.
+    Finished(Index, AttemptId),
+    /// An executor refused an attempt for good.
+    Refused(Index, AttemptId),
+    /// No process of a job runs any more. The entry that created the job tells it from others of its id.
+    Quiet(Index, JobId, Index),
+}
+
 /// The rules' memory.
 #[derive(Default)]
 pub struct Jobs {
+    /// What was claimed since this was last taken.
+    pub claims: Vec<Claim>,
     /// The state of each job from each index on; `None`: deleted.
     pub history: BTreeMap<String, Vec<(Index, Option<JobState>)>>,
     /// Every executor that ever was.
@@ -28,6 +41,8 @@ pub struct Jobs {
     /// Executors that have gone since this was last taken.
     pub departed: Vec<ExecutorId>,
     tasks: BTreeMap<TaskKey, pb::Task>,
+    /// Until when each cancel that is under way may take.
+    cancels: BTreeMap<JobId, u64>,
 }
 
 /// Whether a job in this state has ended.
@@ -93,6 +108,11 @@ impl Jobs {
             ledger.hold(Rule::OneCreate, before.is_none(), || {
                 format!("entry {index} creates job {id}, which is there and {before:?}")
             });
+        }
+        if let Command::AttemptRefused { attempt, .. } = &proposal.command
+            && !applied.touched.is_empty()
+        {
+            self.claims.push(Claim::Refused(index, attempt.clone()));
         }
         // Jobs after their tasks: an ended job must have no task left.
         for key in &applied.touched {
@@ -172,12 +192,21 @@ impl Jobs {
             TaskState::Unspecified => false,
         };
         ledger.hold(Rule::TaskEdges, edge, told);
+        if to == TaskState::Finished && from != to {
+            let attempt = AttemptId { task: key.clone(), epoch: Epoch(new.epoch) };
+            self.claims.push(Claim::Finished(index, attempt));
+        }
+        Self::tries(ledger, state, index, key, (&old, new));
         if new.epoch != old.epoch {
             let job = self.job_now(&new.job);
             let open = matches!(job, Some(JobState::Created | JobState::Running));
             ledger.hold(Rule::TerminalStays, open, || format!("{}; its job is {job:?}", told()));
-            let there = state.executor(ExecutorId(new.executor)).is_some();
-            ledger.hold(Rule::TaskEdges, there, || format!("{}; there is no such executor", told()));
+            let executor = state.executor(ExecutorId(new.executor));
+            ledger.hold(Rule::TaskEdges, executor.is_some(), || {
+                format!("{}; there is no such executor", told())
+            });
+            let leaves = executor.is_some_and(|executor| executor.removing);
+            ledger.hold(Rule::Removing, !leaves, || format!("{}; that executor is to leave", told()));
             if from == TaskState::Pending {
                 ledger.hold(Rule::Backoff, state.time().0 >= old.not_before_ms, || {
                     format!(
@@ -189,6 +218,62 @@ impl Jobs {
                 });
             }
         }
+    }
+
+    /// A task that failed waits as its job says, or has failed for good.
+    fn tries(
+        ledger: &mut Ledger,
+        state: &State,
+        index: Index,
+        key: &TaskKey,
+        (old, new): (&pb::Task, &pb::Task),
+    ) {
+        if new.failures_total <= old.failures_total {
+            return;
+        }
+        let job = state.job(&key.job).and_then(|job| job.specification.as_ref());
+        let retry = job.and_then(|job| job.retry).unwrap_or_default();
+        let most = retry.max_failures;
+        let last = most != 0 && new.failures >= most;
+        ledger.hold(Rule::Tries, last == (new.state() == TaskState::Failed), || {
+            format!("entry {index}: task {key} is {}, with {} of {most} failures", brief(new), new.failures)
+        });
+        if new.state() == TaskState::Pending {
+            let mut wait = retry.backoff_initial_ms;
+            for _ in 1..new.failures {
+                wait =
+                    (wait * u64::from(retry.backoff_growth_percent.max(100)) / 100).min(retry.backoff_max_ms);
+            }
+            let least = state.time().0.saturating_add(wait.min(retry.backoff_max_ms));
+            ledger.hold(Rule::Backoff, new.not_before_ms >= least, || {
+                format!(
+                    "entry {index}: task {key} failed {} times and waits until {}; it is to wait until {least}",
+                    new.failures, new.not_before_ms
+                )
+            });
+        }
+    }
+
+    /// A canceled job has ended, before its time was over or not.
+    fn canceled(
+        &mut self,
+        ledger: &mut Ledger,
+        state: &State,
+        index: Index,
+        proposal: &Proposal,
+        id: &JobId,
+    ) {
+        if !matches!(proposal.command, Command::ForceCancel { .. }) {
+            let created = state.job(id).map_or(0, |job| job.created_index);
+            return self.claims.push(Claim::Quiet(index, id.clone(), Index(created)));
+        }
+        let due = self.cancels.get(id).copied().unwrap_or(0);
+        ledger.hold(Rule::CancelWaits, state.time().0 >= due, || {
+            format!(
+                "entry {index} forces the cancel of job {id} at {}; it has time until {due}",
+                state.time()
+            )
+        });
     }
 
     fn job(&mut self, ledger: &mut Ledger, state: &State, index: Index, proposal: &Proposal, id: &JobId) {
@@ -222,6 +307,15 @@ impl Jobs {
                     format!("entry {index}: job {id} is {:?}, its task {number} is {task:?}", record.state())
                 });
             }
+        }
+        if old != new && new == Some(JobState::Canceled) {
+            self.canceled(ledger, state, index, proposal, id);
+        }
+        match record {
+            Some(job) if job.state() == JobState::Canceling => {
+                self.cancels.insert(id.clone(), job.cancel_deadline_ms);
+            }
+            _ => _ = self.cancels.remove(id),
         }
         if old != new {
             self.history.entry(id.as_str().to_owned()).or_default().push((index, new));

@@ -4,6 +4,7 @@
 //! A new rule is a line in [`Rule`] and a call of [`Ledger::hold`].
 
 pub mod answers;
+pub mod contact;
 pub mod jobs;
 pub mod raft;
 pub mod reference;
@@ -11,6 +12,7 @@ pub mod register;
 pub mod truth;
 
 pub use answers::Answers;
+pub use contact::Contact;
 pub use jobs::Jobs;
 pub use raft::Consensus;
 pub use reference::Reference;
@@ -42,6 +44,7 @@ macro_rules! rules {
 rules! {
     OneLeader = "G1 one leader a term",
     OneVote = "G1 one vote a term",
+    VoteRemembered = "G1 a restart remembers term and vote",
     VoteDurable = "G1 a vote is durable before it is given",
     LeaderQuorum = "G1 a leader has a quorum of durable votes",
     AckDurable = "G1 what is acknowledged is durable",
@@ -51,31 +54,53 @@ rules! {
     LeaderCompleteness = "G2 leader completeness",
     CommitGrows = "G3 commit only grows and is in the log",
     CommitOwnTerm = "G3 commit by count only for the own term",
+    AckCounts = "G3 a leader counts only what a follower holds",
     CommitDurable = "G3 what is committed is durable on a quorum",
     TermGrows = "G4 terms only grow",
     TermObserved = "G4 a term is taken over or begun",
+    FirstEntry = "R6 a leader begins its term with an entry of it",
+    PreVoteQuiet = "R8 who hears a leader grants no pre-vote",
+    StepsDown = "R8 a leader that no majority answers steps down",
+    VoteRepeated = "R10 a vote that is asked for again is given again",
+    StallGivesUp = "L6 a leader whose disk hangs steps down",
+    GreetsFirst = "L7 a node that comes up speaks only when a majority has greeted it",
+    Answered = "D4 a request is answered within its time",
     RealTime = "G5 an answer is no older than what was answered before it was asked",
     AnswerValue = "G5 an answer is what the committed log says",
     AnswerCommitted = "G5 what is answered is committed",
     AppliedOnce = "G5 a request is applied once",
+    SessionKept = "G5 a request of an open session is not refused as expired",
+    SessionOver = "G5 a request of a session that is over is not applied",
+    RevisionGrows = "G5 a change raises the revision",
     Linearizable = "G5 keys are linearizable",
+    SearchEnds = "G5 the search for an order ends",
     SameState = "G6 equal state at equal index",
+    LogBounded = "G6 the log is cut from time to time",
     CompactionCovered = "G6 the log is cut only up to a durable snapshot",
     ForwardedOnce = "G8 a request is forwarded at most once",
     Deposed = "L2 no confirmed answer from a deposed leader",
     OneAttemptRuns = "ES2 at most one attempt of a task runs",
+    StaleCall = "ES3 a call of an older term is refused",
+    RefusalTrue = "ES2 a task moves on a refusal only if its executor refused for good",
+    ResultTrue = "ES3 a task ends as its own attempt did",
     TaskEdges = "ES4 a task moves only along its edges",
     TerminalStays = "ES5 terminal states stay",
     JobForward = "ES6 a job moves only forward",
     JobKept = "ES7 an accepted job is kept until it is deleted",
     CancelKept = "ES8 a canceled job only ends",
+    CancelWaits = "ES8 a cancel waits for what runs, until its time is over",
     DeleteTerminal = "ES9 only ended jobs are deleted",
     OneCreate = "ES10 one of two creates succeeds",
     ExecutorFresh = "ES11 executor ids are never used again",
+    Removing = "ES11 nothing is given to an executor that is to leave",
+    OwnLease = "ES12 an agent past its deadline gives its work up",
+    GuardFed = "ES12 a guard kills only what has no lease",
     DeadlineKept = "ES12 nothing runs past its executor's deadline",
     DeathLast = "ES12 an executor is declared dead after its work has ended",
     StartedOnce = "ES13 an attempt starts at most once",
+    SlotsKept = "ES14 an executor runs no more than it has slots for",
     Backoff = "ES17 a failed task waits its backoff",
+    Tries = "ES17 a task fails for good with its last try",
     Tables = "D1 rebuild(records) == tables",
     Liveness = "EL every accepted job ends and all replicas agree once faults stop",
     Storm = "no message storm",
@@ -151,6 +176,8 @@ impl Ledger {
 pub struct Oracles {
     /// Elections, logs, commits.
     pub consensus: Consensus,
+    /// Who heard whom.
+    pub contact: Contact,
     /// The committed log, carried out once more.
     pub reference: Reference,
     /// What masters and clients were told.

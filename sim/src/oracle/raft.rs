@@ -132,7 +132,8 @@ impl Consensus {
                 )
             });
             let first = *self.votes_given.entry((master.id.0, envelope.term)).or_insert(envelope.to);
-            ledger.hold(Rule::OneVote, first == envelope.to, || {
+            // What a directory forgot counts for nothing; whether it may forget is looked at when it does.
+            ledger.hold(Rule::OneVote, first == envelope.to || term <= master.forgot, || {
                 format!("node {} votes in term {term} for {first} and for {}", master.id, envelope.to)
             });
             ledger.hold(Rule::NoVoteWiped, !master.wiped, || {
@@ -158,9 +159,8 @@ impl Consensus {
                     image.last()
                 )
             });
-            // Entries of older terms count for nothing in this one: only with an own one must its term be known for ever.
-            let own_term = on_disk == Some(term) && index > image.start.index;
-            ledger.hold(Rule::AckDurable, !own_term || image.hard_state.term >= term, || {
+            // Who forgot this term could follow an older leader again, and cut what it acknowledges here.
+            ledger.hold(Rule::AckDurable, index.0 == 0 || image.hard_state.term >= term, || {
                 format!(
                     "node {} acknowledges {index} of term {term}; on its disk: {:?}",
                     master.id, image.hard_state
@@ -188,6 +188,13 @@ impl Consensus {
             let durable = master.disk.image.hard_state.term;
             ledger.hold(Rule::TermGrows, term >= durable, || {
                 format!("node {} starts in term {term}, its disk says {durable}", master.id)
+            });
+            let (own, on_disk) = (raft.hard_state().vote, master.disk.image.hard_state.vote);
+            ledger.hold(Rule::VoteRemembered, term != durable || on_disk.is_none() || own == on_disk, || {
+                format!(
+                    "node {} starts in term {term} with vote {own:?}, its disk says {on_disk:?}",
+                    master.id
+                )
             });
         } else {
             ledger.hold(Rule::TermGrows, term >= before.term, || {
@@ -225,6 +232,9 @@ impl Consensus {
             let led = leads && before.leads && before.term == term;
             self.committed(ledger, reference, masters, place, (before.commit, commit), led);
         }
+        if leads {
+            Self::acks(ledger, masters, master, term);
+        }
         if applied != before.applied {
             ledger.hold(Rule::CommitGrows, applied >= before.applied && applied <= commit, || {
                 format!(
@@ -233,6 +243,25 @@ impl Consensus {
                 )
             });
             reference.same_state(ledger, master);
+        }
+    }
+
+    /// What a leader believes to be on the disks of others is there, unless another leader came meanwhile.
+    fn acks(ledger: &mut Ledger, masters: &[Master], leader: &Master, term: Term) {
+        let Some(raft) = leader.node.as_ref().map(|node| node.raft()) else { return };
+        for peer in masters.iter().filter(|peer| peer.id != leader.id && !peer.wiped && !peer.rolled) {
+            let image = &peer.disk.image;
+            let newer = image.hard_state.term > term
+                || image.last().term > term
+                || peer.node.as_ref().is_some_and(|node| node.raft().term() > term);
+            let Some(index) = raft.matched(peer.id).filter(|index| index.0 > 0 && !newer) else { continue };
+            let Some(own) = raft.term_at(index) else { continue };
+            ledger.hold(Rule::AckCounts, image.holds(LogPosition { term: own, index }), || {
+                format!(
+                    "leader {} of term {term} takes {index} (term {own}) to be on the disk of node {}; it holds {:?} to {:?}, there {:?}",
+                    leader.id, peer.id, image.start, image.last(), image.term_at(index)
+                )
+            });
         }
     }
 
@@ -251,6 +280,10 @@ impl Consensus {
                 master.id,
                 masters.len()
             )
+        });
+        let (index, there) = (node.raft().last_index(), node.raft().term_at(node.raft().last_index()));
+        ledger.hold(Rule::FirstEntry, there == Some(term), || {
+            format!("node {} leads in term {term}; its last entry {index} is of term {there:?}", master.id)
         });
         // By log matching, the last entry that was committed in a lower term stands for all before it.
         let last = self.committed.iter().rposition(|committed| committed.in_term < term);

@@ -8,9 +8,9 @@ use quorate_core::{
     codec,
     command::{Command, Expected, Proposal},
     contract::Entry,
-    state::{ApplyContext, State, StateHash},
+    state::{Applied, ApplyContext, RecordKey, State, StateHash},
     trace::TraceEvent,
-    types::Index,
+    types::{Index, LeaseId, SessionId},
 };
 use quorate_proto::v1::{self as pb, client_reply::Body};
 use std::collections::BTreeMap;
@@ -45,6 +45,10 @@ pub struct Reference {
     pub jobs: Jobs,
     /// What entries have done since this was last taken.
     pub news: Vec<TraceEvent>,
+    /// Open sessions with the lowest number that they keep, by their leases.
+    sessions: BTreeMap<LeaseId, (u64, u64)>,
+    /// The keys' newest revision.
+    revision: u64,
 }
 
 impl Default for Reference {
@@ -53,7 +57,8 @@ impl Default for Reference {
         let hashes = vec![state.hash()];
         let (requests, asked, keys, jobs) =
             (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), Jobs::default());
-        Self { state, hashes, requests, asked, keys, jobs, news: Vec::new() }
+        let (news, sessions, revision) = (Vec::new(), BTreeMap::new(), 0);
+        Self { state, hashes, requests, asked, keys, jobs, news, sessions, revision }
     }
 }
 
@@ -61,6 +66,16 @@ impl Default for Reference {
 #[must_use]
 pub const fn refusal(reply: &pb::ClientReply) -> Option<&pb::Refusal> {
     if let Some(Body::Refusal(refusal)) = &reply.body { Some(refusal) } else { None }
+}
+
+/// The revision that an answer to a change names.
+const fn revision_of(reply: &pb::ClientReply) -> Option<u64> {
+    match &reply.body {
+        Some(Body::Put(put)) => Some(put.revision),
+        Some(Body::Delete(delete)) => Some(delete.revision),
+        Some(Body::CompareAndSet(set)) => Some(set.revision),
+        _ => None,
+    }
 }
 
 impl Reference {
@@ -88,12 +103,48 @@ impl Reference {
         let whole = entry.index.0.is_multiple_of(WHOLE_CHECK_ENTRIES);
         let checked = if whole { self.state.check() } else { Ok(()) };
         ledger.hold(Rule::Tables, checked.is_ok(), || format!("after entry {}: {checked:?}", entry.index));
+        self.session(ledger, entry.index, &proposal, &applied);
         let first = self.request(ledger, entry.index, &proposal, &applied.reply);
         if first {
             self.key(ledger, entry.index, &proposal, &applied.reply);
         }
         self.jobs.applied(ledger, &self.state, entry.index, &proposal, &applied, first);
         self.news.extend(applied.trace);
+    }
+
+    /// Sessions, as they open, ask and end.
+    fn session(&mut self, ledger: &mut Ledger, index: Index, proposal: &Proposal, applied: &Applied) {
+        if let Some(id) = proposal.request {
+            let session = id.session.0;
+            let open = self.sessions.values_mut().find(|(open, _)| *open == session);
+            let expired = refusal(&applied.reply)
+                .is_some_and(|refusal| refusal.code == i32::from(pb::RefusalCode::SessionExpired));
+            let kept = open.as_ref().map(|(_, lowest)| *lowest);
+            ledger.hold(Rule::SessionKept, !expired || kept.is_none_or(|lowest| id.sequence < lowest), || {
+                format!("request {session}/{} at {index} is refused as expired; the session is open from {kept:?} on", id.sequence)
+            });
+            ledger.hold(Rule::SessionOver, expired || kept.is_some(), || {
+                format!(
+                    "request {session}/{} at {index} is answered {:?}; the session is over",
+                    id.sequence, applied.reply.body
+                )
+            });
+            if let Some((_, lowest)) = open {
+                *lowest = (*lowest).max(id.lowest_open.min(id.sequence));
+            }
+        }
+        if let Some(Body::OpenSession(open)) = &applied.reply.body
+            && let Some(lease) = self.state.session_lease(SessionId(open.session))
+        {
+            self.sessions.insert(lease, (open.session, 1));
+        }
+        for key in &applied.touched {
+            if let RecordKey::Lease(lease) = key
+                && self.state.lease(*lease).is_none()
+            {
+                self.sessions.remove(lease);
+            }
+        }
     }
 
     /// Whether the entry's request takes effect here: it is not refused, and not a repetition.
@@ -165,6 +216,11 @@ impl Reference {
             )
         });
         if let Some(change) = change {
+            let (before, after) = (self.revision, revision_of(reply).unwrap_or(0));
+            ledger.hold(Rule::RevisionGrows, after > before, || {
+                format!("entry {index}, {:?}, changes revision {before} to {after}", proposal.command)
+            });
+            self.revision = self.revision.max(after);
             self.keys.entry(key.clone()).or_default().push((index, change));
         }
     }

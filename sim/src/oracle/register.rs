@@ -91,7 +91,10 @@ impl Register {
         }
         for (key, operations) in &keys {
             let verdict = check(operations, BUDGET);
-            ledger.hold(Rule::Linearizable, verdict == Verdict::Linearizable, || {
+            ledger.hold(Rule::SearchEnds, verdict != Verdict::Unknown, || {
+                format!("key {key:?} with {} operations: no verdict in {BUDGET} steps", operations.len())
+            });
+            ledger.hold(Rule::Linearizable, !matches!(verdict, Verdict::Violation(_)), || {
                 format!("key {key:?} with {} operations: {verdict:?}", operations.len())
             });
         }

@@ -1,7 +1,9 @@
 //! What really runs: rules over the processes of all machines, whatever masters and agents believe.
 
-use super::{Ledger, Rule};
-use quorate_core::types::{AttemptId, ExecutorId, Index, TaskKey, Time};
+use super::{Ledger, Rule, jobs::Claim};
+use pb::{executor_call::Body, executor_call_reply::Body as Answer};
+use quorate_core::types::{AttemptId, CallKey, ExecutorId, Index, TaskKey, Term, Time};
+use quorate_proto::v1 as pb;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One process that runs.
@@ -12,6 +14,7 @@ struct Runs {
     executor: Option<ExecutorId>,
     /// The entry that created its job.
     created: Index,
+    slots: u32,
 }
 
 /// A process as its machine knows it.
@@ -23,12 +26,26 @@ pub struct Seen {
     pub machine: u8,
     /// What its agent was registered as.
     pub executor: Option<ExecutorId>,
+    /// How many slots that has.
+    pub slots: u32,
 }
+
+/// Job, number and epoch.
+type Attempt = (String, u32, u64);
 
 /// The rules' memory.
 #[derive(Default)]
 pub struct Truth {
-    started: BTreeSet<AttemptId>,
+    /// With their slots.
+    started: BTreeMap<AttemptId, u32>,
+    /// How attempts ended that ended by themselves.
+    exits: BTreeMap<AttemptId, i32>,
+    /// Terms of calls that are not answered.
+    calls: BTreeMap<(u8, CallKey), (Term, Attempt)>,
+    /// Attempts that an agent refused for good.
+    refused: BTreeSet<Attempt>,
+    /// The highest term of a call that each run of an agent took.
+    terms: BTreeMap<(u8, u64), Term>,
     runs: BTreeMap<u64, Runs>,
     by_task: BTreeMap<(TaskKey, Index), BTreeSet<u64>>,
     frozen: BTreeSet<u8>,
@@ -36,8 +53,9 @@ pub struct Truth {
 
 impl Truth {
     /// An agent asks for an attempt to be started, with a deadline for its guard.
-    pub fn start(&mut self, ledger: &mut Ledger, machine: u8, attempt: &AttemptId) {
-        ledger.hold(Rule::StartedOnce, self.started.insert(attempt.clone()), || {
+    pub fn start(&mut self, ledger: &mut Ledger, machine: u8, attempt: &AttemptId, slots: u32) {
+        let fresh = self.started.insert(attempt.clone(), slots).is_none();
+        ledger.hold(Rule::StartedOnce, fresh, || {
             format!("machine {machine} starts attempt {attempt}, which was started before")
         });
     }
@@ -52,11 +70,86 @@ impl Truth {
 
     /// A process runs. `created`: the entry that created its job.
     pub fn up(&mut self, ledger: &mut Ledger, seen: Seen, attempt: &AttemptId, created: Index) {
-        let Seen { serial, machine, executor } = seen;
-        self.runs.insert(serial, Runs { attempt: attempt.clone(), machine, executor, created });
+        let Seen { serial, machine, executor, slots: most } = seen;
+        let slots = self.started.get(attempt).copied().unwrap_or(1);
+        self.runs.insert(serial, Runs { attempt: attempt.clone(), machine, executor, created, slots });
+        let here = self.runs.values().filter(|runs| executor.is_some() && runs.executor == executor);
+        let taken: u32 = here.map(|runs| runs.slots).sum();
+        ledger.hold(Rule::SlotsKept, taken <= most, || {
+            format!("machine {machine} runs {attempt} and others of executor {executor:?} on {taken} slots of {most}")
+        });
         let task = (attempt.task.clone(), created);
         self.by_task.entry(task.clone()).or_default().insert(serial);
         self.one(ledger, &task);
+    }
+
+    /// The command of an attempt ended by itself.
+    pub fn exited(&mut self, attempt: &AttemptId, code: i32) {
+        self.exits.insert(attempt.clone(), code);
+    }
+
+    /// A call arrived at an agent.
+    pub fn called(&mut self, machine: u8, key: CallKey, call: &pb::ExecutorCall) {
+        let (header, attempt) = match &call.body {
+            Some(Body::PreDispatch(call)) => (call.header, call.attempt.clone()),
+            Some(Body::Confirm(call)) => (call.header, call.attempt.clone()),
+            Some(Body::Stop(call)) => (call.header, call.attempt.clone()),
+            None => (None, None),
+        };
+        let attempt = attempt.unwrap_or_default();
+        let term = Term(header.map_or(0, |header| header.term));
+        self.calls.insert((machine, key), (term, (attempt.job, attempt.number, attempt.epoch)));
+    }
+
+    /// An agent answered a call.
+    pub fn call_answered(
+        &mut self,
+        ledger: &mut Ledger,
+        (machine, run): (u8, u64),
+        key: CallKey,
+        reply: &pb::ExecutorCallReply,
+    ) {
+        let Some((term, attempt)) = self.calls.remove(&(machine, key)) else { return };
+        if let Some(Answer::Refusal(refusal)) = &reply.body {
+            if refusal.code() == pb::RefusalCode::Stale {
+                self.refused.insert(attempt);
+            }
+            return;
+        }
+        let newest = self.terms.entry((machine, run)).or_insert(term);
+        ledger.hold(Rule::StaleCall, *newest <= term, || {
+            format!("machine {machine} takes a call of term {term}, and took one of term {newest} before")
+        });
+        *newest = term.max(*newest);
+    }
+
+    /// The log claims something of what really ran.
+    pub fn claimed(&self, ledger: &mut Ledger, claim: &Claim) {
+        match claim {
+            Claim::Finished(index, attempt) => {
+                let exit = self.exits.get(attempt).copied();
+                ledger.hold(Rule::ResultTrue, exit == Some(0), || {
+                    format!("entry {index} says that {attempt} finished; its exit code is {exit:?}")
+                });
+            }
+            Claim::Refused(index, attempt) => {
+                let key = (attempt.task.job.as_str().to_owned(), attempt.task.number, attempt.epoch.0);
+                ledger.hold(Rule::RefusalTrue, self.refused.contains(&key), || {
+                    format!("entry {index} says that {attempt} was refused for good, which no executor did")
+                });
+            }
+            Claim::Quiet(index, job, created) => {
+                let left = self.runs.values().find(|runs| {
+                    runs.attempt.task.job == *job
+                        && runs.created == *created
+                        && !self.frozen.contains(&runs.machine)
+                });
+                ledger.hold(Rule::CancelWaits, left.is_none(), || {
+                    let (attempt, machine) = left.map_or((None, 0), |runs| (Some(&runs.attempt), runs.machine));
+                    format!("entry {index} ends the canceled job {job}; {attempt:?} still runs on machine {machine}")
+                });
+            }
+        }
     }
 
     /// A process has ended, with all below it.
@@ -124,7 +217,7 @@ mod tests {
     use quorate_core::types::{Epoch, JobId};
 
     fn seen(serial: u64, machine: u8, executor: u64) -> Seen {
-        Seen { serial, machine, executor: Some(ExecutorId(executor)) }
+        Seen { serial, machine, executor: Some(ExecutorId(executor)), slots: 9 }
     }
 
     fn attempt(epoch: u64) -> AttemptId {
@@ -152,9 +245,9 @@ mod tests {
         truth.down(1);
         truth.departed(&mut ledger, ExecutorId(1));
         truth.deadline(&mut ledger, 0, Time(5), Time(5));
-        truth.start(&mut ledger, 0, &attempt(1));
+        truth.start(&mut ledger, 0, &attempt(1), 1);
         assert_eq!(ledger.violation, None);
-        truth.start(&mut ledger, 1, &attempt(1));
+        truth.start(&mut ledger, 1, &attempt(1), 1);
         assert_eq!(ledger.violation.unwrap().rule, Rule::StartedOnce);
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     network::Endpoint,
     oracle::{Rule, Violation},
     plan::Plan,
+    reached::{self, Hits},
     run::{Outcome, Sink, take_panic},
     tapes::Tapes,
 };
@@ -27,8 +28,12 @@ pub fn run_plan(plan: &Plan, log: Option<Sink>, verbose: bool, tapes: Option<Tap
     let (seed, plan) = (plan.seed, plan.clone());
     let shared = Arc::new(OnceLock::new());
     let kept = Arc::clone(&shared);
+    #[cfg(feature = "planted-bugs")]
+    let bug = quorate_core::bug::current();
     let thread =
         std::thread::Builder::new().name(format!("seed {seed}")).stack_size(8 << 20).spawn(move || {
+            #[cfg(feature = "planted-bugs")]
+            quorate_core::bug::plant(bug);
             let run = AssertUnwindSafe(|| {
                 let runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
                 if verbose {
@@ -43,15 +48,17 @@ pub fn run_plan(plan: &Plan, log: Option<Sink>, verbose: bool, tapes: Option<Tap
                     runtime.block_on(perform(plan, log, tapes, &kept));
                 }
             });
+            reached::clear();
             let panicked = catch_unwind(run).is_err();
-            panicked.then(|| take_panic().unwrap_or_else(|| "a panic without a text".to_owned()))
+            let text = panicked.then(|| take_panic().unwrap_or_else(|| "a panic without a text".to_owned()));
+            (text, reached::take())
         });
-    let panicked = match thread.map(std::thread::JoinHandle::join) {
-        Ok(Ok(panicked)) => panicked,
-        Ok(Err(_)) => Some("the seed's thread panicked".to_owned()),
-        Err(error) => Some(format!("no thread for the seed: {error}")),
+    let (panicked, marks) = match thread.map(std::thread::JoinHandle::join) {
+        Ok(Ok(ended)) => ended,
+        Ok(Err(_)) => (Some("the seed's thread panicked".to_owned()), Hits::new()),
+        Err(error) => (Some(format!("no thread for the seed: {error}")), Hits::new()),
     };
-    outcome(&shared, panicked)
+    Outcome { marks, ..outcome(&shared, panicked) }
 }
 
 struct SimulatedTime;

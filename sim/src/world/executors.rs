@@ -6,6 +6,7 @@ use crate::{
     executor::{Asked, Executor, Process},
     network::Endpoint,
     oracle::{Rule, answers},
+    plan::MessageKind,
 };
 use bytes::Bytes;
 use prost::Message;
@@ -21,7 +22,7 @@ const HELD_INPUTS: usize = 20_000;
 impl World {
     pub(super) fn start_agent(&mut self, place: u8, run: u64) {
         let executor = &mut self.executors[usize::from(place)];
-        if executor.agent.is_some() || executor.run != run {
+        if executor.agent.is_some() || executor.run != run || executor.outside {
             return;
         }
         executor.run += 1;
@@ -69,10 +70,24 @@ impl World {
         while let Some(output) = self.executors[at].agent.as_mut().and_then(Agent::poll_output) {
             self.agent_output(at, output);
         }
+        self.own_lease(at);
         self.arm_agent(at);
     }
 
-    fn arm_agent(&mut self, at: usize) {
+    /// An agent whose lease is over holds nothing that runs.
+    fn own_lease(&mut self, at: usize) {
+        let executor = &self.executors[at];
+        let local = executor.clock.local(self.time);
+        let serving = executor.agent.as_ref().filter(|agent| agent.deadline().is_some());
+        let Some(agent) = serving.filter(|_| executor.lease_until <= local) else { return };
+        let runs = agent.attempts().find(|(_, phase)| *phase == pb::AttemptPhase::Running);
+        let until = executor.lease_until;
+        self.ledger.hold(Rule::OwnLease, runs.is_none(), || {
+            format!("machine {at} keeps {runs:?} at {local:?}; its lease lasted until {until:?}")
+        });
+    }
+
+    pub(super) fn arm_agent(&mut self, at: usize) {
         self.caused_by_input();
         let executor = &mut self.executors[at];
         let Some(deadline) = executor.agent.as_ref().and_then(Agent::next_deadline) else { return };
@@ -112,18 +127,28 @@ impl World {
         let place = at as u8;
         match output {
             AgentOutput::Request { key, request, timeout } => self.agent_asks(at, key, request, timeout),
-            AgentOutput::CallReply { key, reply } => {
-                let Some((to, run, key)) = self.executors[at].calls.remove(&key) else {
+            AgentOutput::CallReply { key: own, reply } => {
+                let Some((to, run, key)) = self.executors[at].calls.remove(&own) else {
                     return self
                         .ledger
-                        .fail(Rule::Contract, format!("machine {at}: call {key} is answered twice"));
+                        .fail(Rule::Contract, format!("machine {at}: call {own} is answered twice"));
                 };
+                if let Some(oracles) = &mut self.oracles {
+                    let who = (place, self.executors[at].run);
+                    oracles.truth.call_answered(&mut self.ledger, who, own, &reply);
+                }
                 let bytes = Bytes::from(reply.encode_to_vec());
                 self.mark(23, place, key.0, &bytes);
                 self.line(Endpoint::Executor(place), "reply", || {
                     format!("-> {} {}", to + 1, describe::call_reply(&reply))
                 });
-                let times = self.network.send(self.time, Endpoint::Executor(place), Endpoint::Master(to), 1);
+                let times = self.network.send(
+                    self.time,
+                    Endpoint::Executor(place),
+                    Endpoint::Master(to),
+                    1,
+                    MessageKind::Other,
+                );
                 if let Some(time) = times[0] {
                     self.queue.push(time, Event::CallAnswer { to, run, key, reply: Some(bytes) });
                 }
@@ -174,11 +199,15 @@ impl World {
         let limit = executor.clock.true_time(sent + timeout).max(self.time + 1);
         self.mark(24, place, key.0, &bytes);
         self.line(Endpoint::Executor(place), "ask", || format!("-> {} {}", to + 1, answers::brief(&request)));
+        let kind = match &request.body {
+            Some(Ask::Heartbeat(_)) => MessageKind::AgentHeartbeat,
+            _ => MessageKind::Other,
+        };
         self.executors[at].asked.insert(key, Asked { request, sent });
         let origin = Origin::Agent { executor: place, run, key };
-        let times = self.network.send(self.time, Endpoint::Executor(place), Endpoint::Master(to), 1);
-        if let Some(time) = times[0] {
-            self.queue.push(time, Event::Request { to, origin, bytes });
+        let (from, to_end) = (Endpoint::Executor(place), Endpoint::Master(to));
+        for time in self.network.send(self.time, from, to_end, 1, kind).into_iter().flatten() {
+            self.queue.push(time, Event::Request { to, origin, bytes: bytes.clone() });
         }
         self.queue.push(limit, Event::AgentTimeout { executor: place, run, key });
     }
@@ -229,7 +258,13 @@ impl World {
         let at = usize::from(to);
         let executor = &mut self.executors[at];
         if executor.agent.is_none() {
-            let times = self.network.send(self.time, Endpoint::Executor(to), Endpoint::Master(from), 1);
+            let times = self.network.send(
+                self.time,
+                Endpoint::Executor(to),
+                Endpoint::Master(from),
+                1,
+                MessageKind::Other,
+            );
             if let Some(time) = times[0] {
                 self.queue.push(time, Event::CallAnswer { to: from, run, key, reply: None });
             }
@@ -240,6 +275,9 @@ impl World {
         };
         let own = executor.call_key();
         executor.calls.insert(own, (from, run, key));
+        if let Some(oracles) = &mut self.oracles {
+            oracles.truth.called(to, own, &call);
+        }
         self.mark(26, to, own.0, bytes);
         self.line(Endpoint::Executor(to), "called", || describe::call(&call));
         self.step_agent(at, AgentInput::Call { key: own, call: Box::new(call) });

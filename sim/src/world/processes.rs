@@ -4,8 +4,9 @@ use super::{Event, MILLISECOND, World};
 use crate::{
     draw::{Purpose, again, chance, draw, within},
     executor::Process,
+    marks::SimMark,
     network::Endpoint,
-    oracle::truth::Seen,
+    oracle::{Rule, truth::Seen},
 };
 use quorate_core::{
     agent::{Agent, AgentInput, ProcessEvent},
@@ -32,7 +33,8 @@ impl World {
         self.serial += 1;
         let serial = self.serial;
         if let Some(oracles) = &mut self.oracles {
-            oracles.truth.start(&mut self.ledger, place, &attempt);
+            let slots = specification.slots_per_task.max(1);
+            oracles.truth.start(&mut self.ledger, place, &attempt, slots);
             oracles.truth.deadline(&mut self.ledger, place, deadline, self.executors[at].lease_until);
         }
         self.mark(27, place, serial, attempt.to_string().as_bytes());
@@ -78,6 +80,7 @@ impl World {
             return;
         };
         process.up = true;
+        self.marks.hit_if(process.code != 0, SimMark::ProcessFailed);
         let (attempt, ends, code) = (process.attempt.clone(), self.time + process.runs_for, process.code);
         let id = executor.agent.as_ref().and_then(Agent::executor);
         self.mark(28, place, serial, &[]);
@@ -86,7 +89,7 @@ impl World {
         if let Some(oracles) = &mut self.oracles {
             // Epochs are given in order of the log.
             let created = oracles.reference.jobs.created(attempt.task.job.as_str(), Index(attempt.epoch.0));
-            let seen = Seen { serial, machine: place, executor: id };
+            let seen = Seen { serial, machine: place, executor: id, slots: self.plan.executors.slots };
             oracles.truth.up(&mut self.ledger, seen, &attempt, created);
         }
         let event = ProcessEvent::Ended { end: pb::AttemptEnd::Exited, code, message: String::new() };
@@ -112,6 +115,9 @@ impl World {
         self.line(Endpoint::Executor(place), "down", || format!("{} {event:?}", process.attempt));
         if let Some(oracles) = &mut self.oracles {
             oracles.truth.down(serial);
+            if let ProcessEvent::Ended { end: pb::AttemptEnd::Exited, code, .. } = &event {
+                oracles.truth.exited(&process.attempt, *code);
+            }
         }
         if process.run == self.executors[at].run {
             self.step_agent(at, AgentInput::Process { attempt: process.attempt, event });
@@ -119,12 +125,17 @@ impl World {
     }
 
     pub(super) fn terminate(&mut self, place: u8, serial: u64) {
-        let Some(process) = self.executors[usize::from(place)].processes.get_mut(&serial) else { return };
+        let executor = &mut self.executors[usize::from(place)];
+        let slow = executor.drains.iter().map(|(_, by_ms)| *by_ms).max();
+        let Some(process) = executor.processes.get_mut(&serial) else { return };
+        self.marks.hit_if(process.stubborn, SimMark::ProcessStubborn);
         if process.asked || process.stubborn {
             return;
         }
         process.asked = true;
-        let wait = within(draw(self.plan.seed, Purpose::KillTime, &[serial, 1]), 1, 100) * MILLISECOND;
+        self.marks.hit_if(slow.is_some(), SimMark::DrainSlow);
+        let wait = within(draw(self.plan.seed, Purpose::KillTime, &[serial, 1]), 1, 100) + slow.unwrap_or(0);
+        let wait = wait * MILLISECOND;
         let event = stopped(SIGTERM);
         self.queue.push(self.time + wait, Event::ProcessEnd { executor: place, serial, event });
     }
@@ -132,12 +143,14 @@ impl World {
     /// Kills all below a guard, which takes its time, but no more than was promised.
     pub(super) fn kill(&mut self, place: u8, serial: u64, signal: i32) {
         let executor = &mut self.executors[usize::from(place)];
+        let slow = !executor.drains.is_empty();
         let Some(process) = executor.processes.get_mut(&serial).filter(|process| !process.killed) else {
             return;
         };
         process.killed = true;
-        let most = self.plan.executors.lease_ms[3] * MILLISECOND;
-        let wait = within(draw(self.plan.seed, Purpose::KillTime, &[serial, 2]), 1, most * 9 / 10);
+        let most = self.plan.executors.lease_ms[3] * MILLISECOND * 9 / 10;
+        let least = if slow { most } else { 1 };
+        let wait = within(draw(self.plan.seed, Purpose::KillTime, &[serial, 2]), least, most);
         let event = stopped(signal);
         self.queue.push(self.time + wait, Event::ProcessEnd { executor: place, serial, event });
     }
@@ -146,8 +159,15 @@ impl World {
         let executor = &self.executors[usize::from(place)];
         let Some(process) = executor.processes.get(&serial) else { return };
         if process.deadline <= executor.clock.local(self.time) {
+            let local = executor.clock.local(self.time);
+            let own = process.run == executor.run && executor.pauses == 0;
+            let until = executor.agent.as_ref().filter(|_| own).and_then(Agent::deadline);
+            self.ledger.hold(Rule::GuardFed, until.is_none_or(|until| until <= local), || {
+                format!("machine {place}: a guard kills process {serial} at {local:?}; its agent's lease lasts until {until:?}")
+            });
             self.mark(30, place, serial, &[]);
             self.count("killed by its guard");
+            self.marks.hit(SimMark::GuardKilled);
             self.line(Endpoint::Executor(place), "guard", || format!("kills process {serial}"));
             self.kill(place, serial, SIGKILL);
         } else {
@@ -178,6 +198,7 @@ impl World {
             .filter(|(_, process)| late(process))
             .map(|(serial, _)| *serial)
             .collect();
+        self.marks.hit_if(!ended.is_empty(), SimMark::FrozenOutlived);
         // Their ends are told after what waited; they run no more from here on.
         for serial in ended {
             if let Some(oracles) = &mut self.oracles {
@@ -194,6 +215,10 @@ impl World {
         }
         for event in core::mem::take(&mut self.executors[at].frozen) {
             self.queue.push(self.time, event);
+        }
+        // Its pause ended while the machine stood still.
+        if self.executors[at].pauses == 0 && !self.executors[at].held.is_empty() {
+            self.resume_agent(at);
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What an executor is to hold.
 
 use crate::{
+    bug::{self, Bug},
     limits::{HEARTBEAT_SPECIFICATIONS, REQUEST_BYTES},
+    mark::{self, Mark},
     state::records::Tables,
     types::ExecutorId,
 };
@@ -19,10 +21,12 @@ pub(crate) fn set(
     let started = started(reports);
     let (mut specifications, mut bytes) = (0, 0);
     let mut desired = Vec::new();
-    for key in tables.jobs.placement.held(executor) {
+    for key in tables.jobs.placement.held(executor).skip(usize::from(bug::planted(Bug::JobDesiredIncomplete)))
+    {
         let (Some(task), Some(job)) = (tables.jobs.task(key), tables.jobs.job(&key.job)) else { continue };
         let known = started.contains(&(key.job.as_str(), key.number, task.epoch));
         let tell = !known && specifications < HEARTBEAT_SPECIFICATIONS && bytes < REQUEST_BYTES;
+        mark::hit_if(!known && !tell, Mark::SpecificationWaits);
         if tell {
             specifications += 1;
             bytes += job.specification.as_ref().map_or(0, Message::encoded_len);

@@ -2,7 +2,9 @@
 
 use super::{is_ended, is_terminal, placement, task};
 use crate::{
+    bug::{self, Bug},
     limits::{EXPIRIES, JOB_ID_TRIES, JOBS, TASKS},
+    mark::{self, Mark},
     state::{
         Outcome, Turn,
         records::{RecordKey, Tables},
@@ -26,7 +28,8 @@ pub(crate) fn submit(turn: &mut Turn<'_>, id: Option<JobId>, specification: pb::
         )));
     }
     let id = match id {
-        Some(id) if turn.records.tables().jobs.job(&id).is_some() => {
+        Some(id) if turn.records.tables().jobs.job(&id).is_some() && !bug::planted(Bug::JobCreatedTwice) => {
+            mark::hit(Mark::JobExists);
             return Err(already_exists(format!(
                 "job {id}: there is one of this id; choose another, or delete it"
             )));
@@ -55,12 +58,16 @@ pub(crate) fn submit(turn: &mut Turn<'_>, id: Option<JobId>, specification: pb::
 /// Asks for a job to be stopped. Of a job that has ended, the answer is the job as it is.
 pub(crate) fn cancel(turn: &mut Turn<'_>, id: &JobId, timeout_ms: u64) -> Outcome {
     let mut job = find(turn, id)?;
-    if is_terminal(job.state()) {
+    if is_terminal(job.state()) && !bug::planted(Bug::JobCancelRevives) {
+        mark::hit_if(job.state() == JobState::Finished, Mark::CancelMeetsFinished);
+        mark::hit_if(job.state() == JobState::Failed, Mark::CancelMeetsFailed);
         return reply(turn, id);
     }
     let deadline = turn.time.plus_ms(timeout_ms).0.max(1);
     if job.state() == JobState::Canceling {
+        mark::hit_if(deadline >= job.cancel_deadline_ms, Mark::CancelLater);
         if deadline < job.cancel_deadline_ms {
+            mark::hit(Mark::CancelSooner);
             job.cancel_deadline_ms = deadline;
             turn.put_job(id, job);
         }
@@ -69,7 +76,7 @@ pub(crate) fn cancel(turn: &mut Turn<'_>, id: &JobId, timeout_ms: u64) -> Outcom
     job.set_state(JobState::Canceling);
     job.cancel_deadline_ms = deadline;
     turn.put_job(id, job);
-    cancel_tasks(turn, id, |task| task.executor == 0);
+    cancel_tasks(turn, id, |task| task.executor == 0 || bug::planted(Bug::JobCancelAtOnce));
     settle(turn, id);
     placement::run(turn);
     reply(turn, id)
@@ -79,7 +86,9 @@ pub(crate) fn cancel(turn: &mut Turn<'_>, id: &JobId, timeout_ms: u64) -> Outcom
 pub(crate) fn force(turn: &mut Turn<'_>, ids: &[JobId]) {
     for id in ids.iter().take(EXPIRIES) {
         let Ok(job) = find(turn, id) else { continue };
-        if job.state() == JobState::Canceling && ClusterTime(job.cancel_deadline_ms) <= turn.time {
+        let due = ClusterTime(job.cancel_deadline_ms) <= turn.time || bug::planted(Bug::JobForcedEarly);
+        mark::hit_if(job.state() != JobState::Canceling || !due, Mark::ForceLate);
+        if job.state() == JobState::Canceling && due {
             cancel_tasks(turn, id, |_| true);
             settle(turn, id);
         }
@@ -90,7 +99,8 @@ pub(crate) fn force(turn: &mut Turn<'_>, ids: &[JobId]) {
 /// Takes an ended job out, with its tasks.
 pub(crate) fn delete(turn: &mut Turn<'_>, id: &JobId) -> Outcome {
     let job = find(turn, id)?;
-    if !is_terminal(job.state()) {
+    if !is_terminal(job.state()) && !bug::planted(Bug::JobDeletedRunning) {
+        mark::hit(Mark::DeleteTooSoon);
         let state = job.state().as_str_name();
         return Err(precondition(format!(
             "job {id} is in state {state}: only an ended job can be deleted; cancel it"
@@ -98,7 +108,9 @@ pub(crate) fn delete(turn: &mut Turn<'_>, id: &JobId) -> Outcome {
     }
     let tasks: Vec<_> = turn.records.tables().jobs.tasks(id, 0).map(|(key, _)| key.clone()).collect();
     for key in tasks {
-        turn.delete(&RecordKey::Task(key));
+        if !bug::planted(Bug::JobTasksLeft) {
+            turn.delete(&RecordKey::Task(key));
+        }
     }
     turn.delete(&RecordKey::Job(id.clone()));
     Ok(Body::DeleteJob(pb::DeleteJobReply {}))
@@ -116,6 +128,10 @@ pub(crate) fn running(turn: &mut Turn<'_>, id: &JobId) {
 
 /// A task failed as often as it may: the job has failed, and what else runs of it has no use.
 pub(crate) fn fail(turn: &mut Turn<'_>, id: &JobId, message: String) {
+    mark::hit_when(
+        || turn.records.tables().jobs.tasks(id, 0).any(|(_, task)| super::is_held(task.state())),
+        Mark::JobFailsWhole,
+    );
     cancel_tasks(turn, id, |_| true);
     end(turn, id, JobState::Failed, message);
 }
@@ -128,7 +144,10 @@ pub(crate) fn settle(turn: &mut Turn<'_>, id: &JobId) {
         return;
     }
     match job.state() {
-        JobState::Canceling => end(turn, id, JobState::Canceled, String::new()),
+        JobState::Canceling => {
+            mark::hit_if(counts.finished > 0, Mark::CancelWhole);
+            end(turn, id, JobState::Canceled, String::new());
+        }
         JobState::Created | JobState::Running if counts.failed + counts.canceled == 0 => {
             end(turn, id, JobState::Finished, String::new());
         }
@@ -150,6 +169,7 @@ pub(crate) fn status(tables: &Tables, id: &JobId, index: Index) -> Option<pb::Jo
 
 /// There is no such job.
 pub(crate) fn missing(id: impl core::fmt::Display) -> pb::Refusal {
+    mark::hit(Mark::JobUnknown);
     not_found(format!("job {id}: there is none of this id"))
 }
 
@@ -186,6 +206,13 @@ fn free_id(turn: &Turn<'_>) -> Result<JobId, pb::Refusal> {
     let names = core::iter::once(format!("job-{index}"))
         .chain((2..=JOB_ID_TRIES).map(|n| format!("job-{index}-{n}")));
     let mut ids = names.filter_map(|name| JobId::parse(&name));
+    mark::hit_when(
+        || {
+            JobId::parse(&format!("job-{index}"))
+                .is_some_and(|id| turn.records.tables().jobs.job(&id).is_some())
+        },
+        Mark::JobIdTaken,
+    );
     ids.find(|id| turn.records.tables().jobs.job(id).is_none()).ok_or_else(|| {
         exhausted(format!("every id like job-{index}-2 is taken: give the job an id, or try again"))
     })

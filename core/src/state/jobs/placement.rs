@@ -2,7 +2,9 @@
 
 use super::task;
 use crate::{
+    bug::{self, Bug},
     limits::{PLACEMENT_TIES, PLACEMENTS},
+    mark::{self, Mark},
     state::Turn,
     types::{ClusterTime, ExecutorId, JobId, TaskKey},
 };
@@ -33,8 +35,10 @@ struct Room {
 }
 
 impl Room {
-    const fn free(self) -> u32 {
-        if self.removing { 0 } else { self.slots.saturating_sub(self.used) }
+    fn free(self) -> u32 {
+        let used = if bug::planted(Bug::JobPlacedOnFull) { 0 } else { self.used };
+        let removing = self.removing && !bug::planted(Bug::JobPlacedOnRemoving);
+        if removing { 0 } else { self.slots.saturating_sub(used) }
     }
 
     // Free slots, and load in parts of 2^32. No two different loads of up to 1,000 slots are nearer than 2^-20.
@@ -56,6 +60,9 @@ pub(crate) struct Placement {
 impl Placement {
     /// An executor's record was put or deleted.
     pub(crate) fn executor_changed(&mut self, id: ExecutorId, new: Option<&pb::Executor>) {
+        if bug::planted(Bug::JobPlacedOnGone) && new.is_none() {
+            return;
+        }
         self.change_room(id, |room| {
             room.slots = new.map_or(0, |executor| executor.slots);
             room.removing = new.is_some_and(|executor| executor.removing);
@@ -90,7 +97,9 @@ impl Placement {
 
     /// The task that is to be placed next at this time, and where.
     pub(crate) fn next(&self, time: ClusterTime) -> Option<(TaskKey, u32)> {
-        let due = self.queues(self.room_most()).filter(|((_, due, ..), _)| *due <= time);
+        let due = self
+            .queues(self.room_most())
+            .filter(|((_, due, ..), _)| *due <= time || bug::planted(Bug::JobBackoffIgnored));
         let ((slots, _, _, number), job) =
             due.min_by_key(|((_, due, created, number), _)| (*due, *created, *number))?;
         Some((TaskKey { job: job.clone(), number: *number }, *slots))
@@ -117,7 +126,12 @@ impl Placement {
             free = found.saturating_add(1);
         }
         let last_resort = || avoid.filter(|id| self.rooms.get(id).is_some_and(|room| room.free() >= slots));
+        mark::hit_if(best.is_none() && avoid.is_some(), Mark::PlacedBack);
         best.map(|(_, _, id)| id).or_else(last_resort)
+    }
+
+    fn has_larger_than_room(&self) -> bool {
+        self.waiting.get_max().is_some_and(|((slots, ..), _)| *slots > self.room_most())
     }
 
     /// Whether the queues and sets hold a task as its record says.
@@ -206,6 +220,9 @@ impl Placement {
                     self.held.remove(&executor);
                 }
             }
+            if bug::planted(Bug::JobSlotsLeak) {
+                return;
+            }
             self.change_room(executor, |room| room.used = room.used.saturating_sub(need.slots));
         }
     }
@@ -234,6 +251,10 @@ pub(crate) fn run(turn: &mut Turn<'_>) {
         let Some((key, slots)) = jobs.placement.next(turn.time) else { return };
         let avoid = jobs.task(&key).and_then(avoided);
         let Some(executor) = jobs.placement.choose(slots, &key.job, avoid) else { return };
+        mark::hit_when(
+            || turn.records.tables().jobs.placement.has_larger_than_room(),
+            Mark::SmallPassesLarge,
+        );
         task::assign(turn, &key, executor);
     }
 }

@@ -5,7 +5,9 @@ use super::{
     task::{self, End},
 };
 use crate::{
+    bug::{self, Bug},
     limits::REQUEST_BYTES,
+    mark::{self, Mark},
     state::{Turn, records::Tables},
     types::{ExecutorId, Incarnation, JobId, TaskKey},
 };
@@ -22,10 +24,14 @@ pub(crate) fn apply(
 ) {
     let executor = turn.records.tables().fleet.get(id);
     if executor.is_none_or(|executor| executor.incarnation != incarnation.0) {
+        mark::hit(Mark::ReportOfGone);
         return;
     }
     for report in reports {
-        let Some(key) = changes(turn.records.tables(), id, &report) else { continue };
+        let Some(key) = changes(turn.records.tables(), id, &report) else {
+            mark::hit(Mark::ReportOutdated);
+            continue;
+        };
         if report.phase() == AttemptPhase::Ended {
             let end = End { end: report.end(), code: report.code, message: report.message };
             task::ended(turn, &key, end);
@@ -53,7 +59,10 @@ fn changes(tables: &Tables, id: ExecutorId, report: &pb::AttemptReport) -> Optio
     let attempt = report.attempt.as_ref()?;
     let key = TaskKey { job: JobId::parse(&attempt.job)?, number: attempt.number };
     let task = tables.jobs.task(&key)?;
-    if !super::is_held(task.state()) || task.executor != id.0 || task.epoch != attempt.epoch {
+    let other = task.epoch != attempt.epoch && !bug::planted(Bug::JobReportEpoch);
+    if !super::is_held(task.state()) || task.executor != id.0 || other {
+        mark::hit_if(task.executor != id.0, Mark::ReportNotHeld);
+        mark::hit_if(task.executor == id.0 && task.epoch != attempt.epoch, Mark::ReportOldAttempt);
         return None;
     }
     let new = match report.phase() {

@@ -2,7 +2,9 @@
 
 use super::{backoff, is_ended, is_held, job};
 use crate::{
+    bug::{self, Bug},
     limits::{MESSAGE_BYTES, REFUSED_WAIT_MS},
+    mark::{self, Mark},
     state::Turn,
     trace::TraceEvent,
     types::{AttemptId, ClusterTime, Epoch, ExecutorId, TaskKey},
@@ -37,9 +39,11 @@ pub(crate) fn create(turn: &mut Turn<'_>, key: &TaskKey) {
 /// Gives a pending task to an executor, as a new attempt.
 pub(crate) fn assign(turn: &mut Turn<'_>, key: &TaskKey, executor: ExecutorId) {
     let Some(mut task) = find(turn, key) else { return };
+    mark::hit_if(task.failures > 0, Mark::BackoffWaited);
+    mark::hit_if(task.moves > 0 && task.last_executor != executor.0, Mark::MovedPlaced);
     task.set_state(TaskState::Assigned);
     // The entry's index: so it grows even over the jobs that had this id before, and aliases none of their attempts.
-    task.epoch = turn.index.0;
+    task.epoch = if bug::planted(Bug::JobEpochRepeats) { task.epoch + 1 } else { turn.index.0 };
     task.executor = executor.0;
     task.not_before_ms = 0;
     task.online_since_ms = 0;
@@ -61,6 +65,10 @@ pub(crate) fn online(turn: &mut Turn<'_>, key: &TaskKey) {
 /// An executor says that the attempt it holds has ended.
 pub(crate) fn ended(turn: &mut Turn<'_>, key: &TaskKey, end: End) {
     if matches!(end.end, AttemptEnd::Exited | AttemptEnd::Signaled) {
+        mark::hit_when(
+            || find(turn, key).is_some_and(|task| task.state() == TaskState::Assigned),
+            Mark::EndedUnseen,
+        );
         // It ran, even if it ended before its executor could say so.
         online(turn, key);
     }
@@ -69,7 +77,7 @@ pub(crate) fn ended(turn: &mut Turn<'_>, key: &TaskKey, end: End) {
     let specification = job.specification.as_ref();
     let batch = specification.is_some_and(|it| it.r#type() == JobType::Batch);
     let retry = specification.and_then(|it| it.retry).unwrap_or_default();
-    let state = job.state();
+    let state = if bug::planted(Bug::JobCanceledMoves) { JobState::Running } else { job.state() };
     let attempt = attempt(key, &task);
     let (way, code) = (end.end, end.code);
     let again_and_again = way == AttemptEnd::Stopped && gave_back_before(&task);
@@ -77,14 +85,19 @@ pub(crate) fn ended(turn: &mut Turn<'_>, key: &TaskKey, end: End) {
         if task.online_since_ms == 0 { 0 } else { turn.time.0.saturating_sub(task.online_since_ms) };
     release(&mut task, end);
     if state == JobState::Canceling {
+        mark::hit_if(way == AttemptEnd::Exited && code == 0, Mark::CancelMeetsSuccess);
         task.set_state(TaskState::Canceled);
-    } else if way == AttemptEnd::Exited && code == 0 && batch {
+    } else if way == AttemptEnd::Exited && (code == 0 || bug::planted(Bug::JobSignalFinishes)) && batch {
         task.set_state(TaskState::Finished);
     } else if way == AttemptEnd::Stopped {
+        mark::hit(Mark::GivenBack);
         // A task that was given back twice by one executor waits, so that the two do not play ball with it.
         let wait = if again_and_again { turn.time.plus_ms(REFUSED_WAIT_MS) } else { ClusterTime(0) };
         moved(&mut task, wait);
     } else {
+        mark::hit_if(way == AttemptEnd::NotStarted, Mark::NotStarted);
+        mark::hit_if(way == AttemptEnd::Signaled, Mark::EndedBySignal);
+        mark::hit_if(way == AttemptEnd::Exited && code == 0, Mark::ServiceEndedWell);
         failed(&mut task, &retry, way == AttemptEnd::Exited && code == 0, online_ms, turn.time);
     }
     turn.trace.push(TraceEvent::TaskEnded { attempt, finished: task.state() == TaskState::Finished });
@@ -102,10 +115,12 @@ pub(crate) fn refused(turn: &mut Turn<'_>, executor: ExecutorId, attempt_: &Atte
     let Some(mut task) = find(turn, key) else { return };
     let holds = task.state() == TaskState::Assigned && task.executor == executor.0;
     if !holds || task.epoch != attempt_.epoch.0 {
+        mark::hit(Mark::RefusedLate);
         return;
     }
     let canceling =
         turn.records.tables().jobs.job(&key.job).is_some_and(|job| job.state() == JobState::Canceling);
+    mark::hit_if(!canceling, Mark::RefusedMoves);
     release(
         &mut task,
         End { end: AttemptEnd::NotStarted, code: 0, message: "its executor refused it".to_owned() },
@@ -129,9 +144,11 @@ pub(crate) fn executor_gone(turn: &mut Turn<'_>, key: &TaskKey, lost: bool) {
     let message = if lost { "its executor was lost" } else { "its executor left" };
     release(&mut task, End { end: AttemptEnd::Lost, code: 0, message: message.to_owned() });
     if canceling {
+        mark::hit(Mark::GoneCanceling);
         task.set_state(TaskState::Canceled);
         turn.trace.push(TraceEvent::TaskEnded { attempt, finished: false });
     } else {
+        mark::hit_if(lost, Mark::MovedAfterLease);
         moved(&mut task, ClusterTime(0));
         turn.trace.push(TraceEvent::TaskMoved { attempt, executor });
     }
@@ -143,6 +160,7 @@ pub(crate) fn executor_gone(turn: &mut Turn<'_>, key: &TaskKey, lost: bool) {
 pub(crate) fn cancel(turn: &mut Turn<'_>, key: &TaskKey) {
     let Some(mut task) = find(turn, key).filter(|task| !is_ended(task.state())) else { return };
     if is_held(task.state()) {
+        mark::hit(Mark::CanceledHeld);
         turn.trace.push(TraceEvent::TaskEnded { attempt: attempt(key, &task), finished: false });
         release(&mut task, End { end: AttemptEnd::Stopped, code: 0, message: "its job ended".to_owned() });
     }
@@ -177,6 +195,7 @@ fn moved(task: &mut pb::Task, not_before: ClusterTime) {
 
 fn failed(task: &mut pb::Task, retry: &pb::RetryPolicy, well: bool, online_ms: u64, time: ClusterTime) {
     if online_ms != 0 && online_ms >= retry.reset_after_ms {
+        mark::hit_if(task.failures > 0, Mark::BackoffReset);
         task.failures = 0;
     }
     task.failures = task.failures.saturating_add(1);
@@ -184,14 +203,27 @@ fn failed(task: &mut pb::Task, retry: &pb::RetryPolicy, well: bool, online_ms: u
     if !well {
         task.failures_total = task.failures_total.saturating_add(1);
     }
-    if !well && retry.max_failures != 0 && task.failures >= retry.max_failures {
+    let most = retry.max_failures.saturating_sub(u32::from(bug::planted(Bug::JobFailsEarly)));
+    let endless = most == 0 || bug::planted(Bug::JobFailuresUncounted);
+    if !well && !endless && task.failures >= most {
+        mark::hit(Mark::FailedForGood);
         task.set_state(TaskState::Failed);
         if task.last_message.is_empty() {
             task.last_message = describe(task.last_end(), task.last_code);
         }
     } else {
+        mark::hit_when(
+            || task.failures > 1 && backoff::wait_ms(retry, task.failures) == retry.backoff_max_ms,
+            Mark::BackoffLongest,
+        );
         task.set_state(TaskState::Pending);
         task.not_before_ms = time.plus_ms(backoff::wait_ms(retry, task.failures)).0;
+        if bug::planted(Bug::JobBackoffNone) {
+            task.not_before_ms = time.0;
+        }
+        if bug::planted(Bug::JobRetryLost) {
+            task.not_before_ms = u64::MAX;
+        }
     }
 }
 

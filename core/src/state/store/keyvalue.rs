@@ -1,7 +1,12 @@
 //! The users' key-value space: what can be done to it.
 
 use super::{Item, Store};
-use crate::{command::Expected, state::Outcome};
+use crate::{
+    bug::{self, Bug},
+    command::Expected,
+    mark::{self, Mark},
+    state::Outcome,
+};
 use bytes::Bytes;
 use pb::client_reply::Body;
 use quorate_proto::v1 as pb;
@@ -17,7 +22,9 @@ pub(crate) fn put(store: &mut Store, key: Bytes, value: Bytes) -> Outcome {
 
 /// Takes a key out.
 pub(crate) fn delete(store: &mut Store, key: &Bytes) -> Outcome {
-    let deleted = store.delete(key);
+    let deleted =
+        if bug::planted(Bug::StateDeleteKeeps) { store.get(key).is_some() } else { store.delete(key) };
+    mark::hit_if(!deleted, Mark::DeleteNothing);
     Ok(Body::Delete(pb::DeleteReply { revision: store.revision().0, deleted }))
 }
 
@@ -29,7 +36,9 @@ pub(crate) fn compare_and_set(store: &mut Store, key: &Bytes, expected: &Expecte
         Expected::Value(value) => item.is_some_and(|item| item.value == *value),
         Expected::ModRevision(revision) => item.is_some_and(|item| item.mod_revision.0 == *revision),
     };
-    if succeeded {
+    mark::hit_if(!succeeded, Mark::CompareFailed);
+    mark::hit_if(succeeded && matches!(expected, Expected::ModRevision(_)), Mark::CompareRevision);
+    if succeeded || bug::planted(Bug::StateCasAlways) {
         store.put(key.clone(), value);
     }
     let current = store.get(key).map(|item| key_value(key.clone(), item, false));

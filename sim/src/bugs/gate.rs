@@ -1,0 +1,56 @@
+//! The gate: each bug of a fixed list must be noticed within a fixed number of fixed seeds. Counted, never timed.
+
+/// The list: a bug and the seeds that it is given, from 0 on, in each line.
+pub const LIST: &str = include_str!("gate.txt");
+
+/// One bug of the gate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub key: String,
+    /// It must be noticed by one of so many seeds.
+    pub seeds: u64,
+}
+
+/// Reads a list.
+///
+/// # Errors
+/// The line that is no name and number.
+pub fn parse(text: &str) -> Result<Vec<Entry>, String> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let entry = line.split_once(' ').and_then(|(key, seeds)| {
+                let seeds = seeds.trim().parse().ok().filter(|seeds| *seeds > 0)?;
+                Some(Entry { key: key.to_owned(), seeds })
+            });
+            entry.ok_or_else(|| format!("{line:?}: a line of the gate is a bug and its number of seeds"))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_read_and_nonsense_is_named() {
+        let entry = |key: &str, seeds| Entry { key: key.to_owned(), seeds };
+        assert_eq!(parse("# a\n\na-b 7\n c 12 \n"), Ok(vec![entry("a-b", 7), entry("c", 12)]));
+        for wrong in ["a", "a b", "a 0"] {
+            assert!(parse(wrong).unwrap_err().contains("a bug and its number"), "{wrong}");
+        }
+        assert!(!parse(LIST).unwrap().is_empty());
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    #[test]
+    fn the_list_names_bugs_that_there_are_each_once() {
+        let entries = parse(LIST).unwrap();
+        let names: std::collections::BTreeSet<_> = entries.iter().map(|entry| entry.key.as_str()).collect();
+        assert_eq!(names.len(), entries.len());
+        for name in names {
+            assert!(quorate_core::bug::Bug::named(name).is_some(), "{name}");
+        }
+    }
+}

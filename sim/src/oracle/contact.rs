@@ -1,0 +1,212 @@
+//! Who heard whom and when, by each node's own clock: what a node owes to what it has heard, and for how long it may wait.
+
+use super::{Ledger, Rule};
+use crate::master::Master;
+use quorate_core::{
+    Input,
+    contract::Timing,
+    raft::Role,
+    types::{NodeId, RequestKey, Term, Time, WriteId},
+};
+use quorate_proto::v1::{self as pb, envelope::Body};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Heartbeats that a node may be late with what is due by time.
+const LATE_HEARTBEATS: u32 = 5;
+
+/// What one run of a node has heard.
+#[derive(Default)]
+struct Place {
+    run: u64,
+    /// When it last did anything.
+    stepped: Time,
+    /// It did not run just before this: nothing is held against others for that time.
+    awake_since: Time,
+    /// Since when it leads, in which term.
+    leads: Option<(Term, Time)>,
+    /// The newest word of a leader: its term, and when.
+    led: Option<(Term, Time)>,
+    /// The newest word of each peer: its term, and when.
+    heard: BTreeMap<NodeId, (Term, Time)>,
+    /// Peers whose handshake it heard.
+    greeted: BTreeSet<NodeId>,
+    /// Writes that are not done.
+    writes: VecDeque<(WriteId, Time)>,
+    /// When each request came that is not answered.
+    asked: BTreeMap<RequestKey, Time>,
+    /// The vote that it is being asked for in this step.
+    vote_asked: Option<(NodeId, Term)>,
+}
+
+/// The rules' memory.
+#[derive(Default)]
+pub struct Contact {
+    places: Vec<Place>,
+}
+
+impl Contact {
+    fn place(&mut self, place: usize, run: u64, now: Time) -> &mut Place {
+        if self.places.len() <= place {
+            self.places.resize_with(place + 1, Place::default);
+        }
+        let place = &mut self.places[place];
+        if place.run != run {
+            *place = Place { run, stepped: now, awake_since: now, ..Place::default() };
+        }
+        place
+    }
+
+    /// A node takes an input.
+    pub fn takes(&mut self, (place, run): (usize, u64), now: Time, input: &Input) {
+        let place = self.place(place, run, now);
+        place.vote_asked = None;
+        match input {
+            Input::Peer(envelope) => place.peer(envelope, now),
+            Input::PeerLost(_) => place.led = None,
+            Input::WriteDone { io } => {
+                while place.writes.front().is_some_and(|(issued, _)| issued <= io) {
+                    place.writes.pop_front();
+                }
+            }
+            Input::Request { key, .. } => _ = place.asked.insert(*key, now),
+            _ => {}
+        }
+    }
+
+    /// A node gives a write out.
+    pub fn writes(&mut self, master: &Master, now: Time, io: WriteId) {
+        self.place(usize::from(master.place), master.run, now).writes.push_back((io, now));
+    }
+
+    /// A node sends a message.
+    pub fn sends(
+        &mut self,
+        ledger: &mut Ledger,
+        master: &Master,
+        now: Time,
+        envelope: &pb::Envelope,
+        timing: &Timing,
+        majority: usize,
+    ) {
+        let place = self.place(usize::from(master.place), master.run, now);
+        let Some(body) = &envelope.body else { return };
+        if !matches!(body, Body::Hello(_) | Body::Denied(_)) {
+            ledger.hold(Rule::GreetsFirst, place.greeted.len() + 1 >= majority, || {
+                format!(
+                    "node {} sends {body:?} to {} after the handshakes of {:?}; a majority is {majority}",
+                    master.id, envelope.to, place.greeted
+                )
+            });
+        }
+        let Some(raft) = master.node.as_ref().map(|node| node.raft()) else { return };
+        match body {
+            Body::PreVoteReply(reply) if reply.granted => {
+                let follows = raft.role() == Role::Follower && raft.leader().is_some();
+                let led = place.led.filter(|(term, _)| follows && *term == raft.term());
+                let quiet = led.is_none_or(|(_, at)| now.since(at) >= timing.election_min);
+                ledger.hold(Rule::PreVoteQuiet, quiet, || {
+                    format!(
+                        "node {} grants a pre-vote to {}; it heard leader {:?} of term {} {:?} ago, and {:?} is the least",
+                        master.id,
+                        envelope.to,
+                        raft.leader(),
+                        raft.term(),
+                        led.map(|(_, at)| now.since(at)),
+                        timing.election_min
+                    )
+                });
+            }
+            Body::VoteReply(reply) if !reply.granted => {
+                let on_disk = master.disk.image.hard_state;
+                let asked = place.vote_asked == Some((NodeId(envelope.to), raft.term()));
+                // Where there is an entry of the term, its leader has been heard, perhaps before a restart.
+                let led = place.led.is_some_and(|(term, _)| term == raft.term())
+                    || raft.term_at(raft.last_index()) == Some(raft.term());
+                let given = on_disk.term == raft.term() && on_disk.vote == Some(NodeId(envelope.to));
+                ledger.hold(Rule::VoteRepeated, !(asked && given && !led && raft.has_vote()), || {
+                    format!("node {} refuses a vote to {}; on its disk: {on_disk:?}", master.id, envelope.to)
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// After each step of a node.
+    pub fn stepped(
+        &mut self,
+        ledger: &mut Ledger,
+        master: &Master,
+        now: Time,
+        timing: &Timing,
+        majority: usize,
+    ) {
+        let place = self.place(usize::from(master.place), master.run, now);
+        let slow = !master.steps.is_empty() || master.busy_until > ledger.time;
+        if slow || now.since(place.stepped) > timing.heartbeat * 2 {
+            place.awake_since = now;
+        }
+        place.stepped = now;
+        let Some(raft) = master.node.as_ref().map(|node| node.raft()) else { return };
+        let late = timing.heartbeat * LATE_HEARTBEATS;
+        let awake_since = place.awake_since;
+        place.asked.retain(|key, _| master.requests.contains_key(key) || master.left.contains(key));
+        if let Some((key, at)) = place.asked.iter().find(|(key, _)| master.requests.contains_key(key)) {
+            let waited = now.since((*at).max(awake_since));
+            ledger.hold(Rule::Answered, waited <= timing.request_timeout + late, || {
+                format!(
+                    "node {}: request {key} waits {waited:?}; {:?} is the most",
+                    master.id, timing.request_timeout
+                )
+            });
+        }
+        if raft.role() != Role::Leader {
+            place.leads = None;
+            return;
+        }
+        let term = raft.term();
+        let since = match place.leads {
+            Some((led, since)) if led == term => since,
+            _ => now,
+        };
+        place.leads = Some((term, since));
+        let from = since.max(awake_since);
+        let mut heard: Vec<Time> =
+            place.heard.values().filter(|(of, _)| *of == term).map(|(_, at)| (*at).max(from)).collect();
+        heard.sort_unstable_by(|one, other| other.cmp(one));
+        let quorum_at = if majority < 2 { now } else { heard.get(majority - 2).copied().unwrap_or(from) };
+        let silent = now.since(quorum_at);
+        ledger.hold(Rule::StepsDown, silent <= timing.election_max + late, || {
+            format!(
+                "node {} leads in term {term}; no majority has answered for {silent:?}, and {:?} is the most",
+                master.id, timing.election_max
+            )
+        });
+        let hangs = place.writes.front().map_or(Time(0), |(_, at)| *at);
+        let hung = if place.writes.is_empty() { timing.heartbeat } else { now.since(hangs.max(awake_since)) };
+        ledger.hold(Rule::StallGivesUp, hung <= timing.disk_stall + late, || {
+            format!(
+                "node {} leads in term {term}; a write has taken {hung:?}, and {:?} is the most",
+                master.id, timing.disk_stall
+            )
+        });
+    }
+}
+
+impl Place {
+    fn peer(&mut self, envelope: &pb::Envelope, now: Time) {
+        let (from, term) = (NodeId(envelope.from), Term(envelope.term));
+        match &envelope.body {
+            Some(Body::Hello(_)) => _ = self.greeted.insert(from),
+            Some(Body::Append(_) | Body::Heartbeat(_) | Body::SnapshotChunk(_)) => {
+                if self.led.is_none_or(|(led, _)| led <= term) {
+                    self.led = Some((term, now));
+                }
+            }
+            Some(Body::Vote(_)) => self.vote_asked = Some((from, term)),
+            _ => {}
+        }
+        if self.heard.get(&from).is_none_or(|(heard, _)| *heard <= term) {
+            self.heard.insert(from, (term, now));
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Planted bugs are for the simulator alone: no shipped program holds one, and a run without one is what it would be.
+
+use quorate_tests::binary;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// What a program says of itself in which bugs can be planted.
+const CONFESSION: &str = "planted bugs are built in:";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are a folder of the workspace")
+}
+
+/// The names of all bugs, as the core declares them.
+fn keys() -> Vec<String> {
+    let text = fs::read_to_string(root().join("core/src/bug.rs")).expect("the core declares bugs");
+    let declared = text.split_once("\nbugs! {\n").expect("in one place").1;
+    let declared = declared.split_once("\n}\n").expect("which ends").0;
+    // The macro's lines may be broken by the formatter: a name comes first behind each equals sign.
+    let parts = declared.split('=').skip(1).filter_map(|part| part.split('"').nth(1));
+    let keys: Vec<String> = parts.map(str::to_owned).collect();
+    assert!(keys.len() >= 50, "{keys:?}");
+    keys
+}
+
+/// Of these texts, those that a program holds.
+fn held<'a>(program: &Path, texts: &[&'a str]) -> Vec<&'a str> {
+    let bytes = fs::read(program).expect("a program can be read");
+    let holds = |text: &&&str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+    texts.iter().filter(holds).copied().collect()
+}
+
+/// The simulator as `cargo sim` builds it, with or without bugs that can be planted.
+fn simulator(bugs: bool) -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build.args(["build", "--profile", "sim", "--package", "quorate-sim", "--bin", "quorate-sim"]);
+    build.args(["--message-format", "json"]).current_dir(root());
+    if bugs {
+        build.args(["--features", "planted-bugs"]);
+    }
+    let built = build.output().expect("cargo can be started");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let text = String::from_utf8_lossy(&built.stdout);
+    let executable = |line: &str| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        message["executable"].as_str().map(PathBuf::from)
+    };
+    text.lines().filter_map(executable).next_back().expect("cargo names the program that it built")
+}
+
+#[test]
+fn the_shipped_program_holds_no_bug_and_one_that_does_is_noticed() {
+    let keys = keys();
+    let mut texts: Vec<&str> = keys.iter().map(String::as_str).collect();
+    texts.push(CONFESSION);
+    assert_eq!(held(binary(), &texts), Vec::<&str>::new(), "{}", binary().display());
+    assert_eq!(held(&simulator(true), &texts), texts, "the search does not find what is there");
+}
+
+#[test]
+fn runs_without_a_bug_are_the_same_whether_one_could_be_planted_or_not() {
+    let hashes = |program: &Path| -> Vec<String> {
+        let hash = |seed: u64| {
+            let words = ["hash", &seed.to_string(), "--duration", "3..6"];
+            let output = Command::new(program).args(words).output().expect("the simulator runs");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        (0..8).map(hash).collect()
+    };
+    // Both builds have one place: one runs before the other is made.
+    let without = hashes(&simulator(false));
+    let with = hashes(&simulator(true));
+    assert!(without[0].trim().len() == 16 && without[0] != without[1], "{without:?}");
+    assert_eq!(with, without);
+}

@@ -3,6 +3,7 @@
 use crate::{
     oracle::register::Recorded,
     plan::{ClientPlan, Expectation, JobPlan, Operation},
+    world::Event,
 };
 use bytes::Bytes;
 use quorate_core::types::Index;
@@ -22,6 +23,8 @@ pub struct Busy {
     pub call: u64,
     /// When it gives up, nanoseconds.
     pub until: u64,
+    /// How often it was asked.
+    pub attempts: u32,
 }
 
 /// One client.
@@ -42,6 +45,12 @@ pub struct Client {
     pub target: u8,
     /// Everything that it did to keys.
     pub history: Vec<Recorded>,
+    /// Times that it stands still.
+    pub stalls: u32,
+    /// What it does as soon as it goes on.
+    pub stood: Vec<Event>,
+    /// Chance that a request goes to two masters, parts in a million, by fault.
+    pub doubles: Vec<(usize, u64)>,
     /// Operations by what came of them.
     pub outcomes: BTreeMap<&'static str, u64>,
     session: Option<u64>,
@@ -64,6 +73,9 @@ impl Client {
             attempt: 0,
             target: place % masters.max(1),
             history: Vec::new(),
+            stalls: 0,
+            stood: Vec::new(),
+            doubles: Vec::new(),
             outcomes: BTreeMap::new(),
             session: None,
             sequence: 0,
@@ -99,6 +111,14 @@ impl Client {
                 return Ok(wrap(ask));
             }
         }
+    }
+
+    /// Forgets what it had planned and is too late for, and shows once more that it is served.
+    pub fn last_wishes(&mut self) {
+        self.next = self.plan.operations.len();
+        let key = || format!("last-{}", self.place);
+        self.urgent.push_back(Operation::Put { key: key() });
+        self.urgent.push_back(Operation::Get { key: key(), stale: false });
     }
 
     fn id(&mut self) -> Option<pb::RequestId> {

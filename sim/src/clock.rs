@@ -7,11 +7,16 @@ const MILLISECOND: u64 = 1_000_000;
 /// Wall clock of the true time 0, Unix milliseconds.
 const WALL_START_MS: i64 = 1_767_225_600_000;
 
-/// The clocks of one machine.
+/// The clocks of one machine. The monotonic one runs evenly from one change of its drift to the next.
 #[derive(Clone, Debug)]
 pub struct Clock {
-    offset: u64,
+    /// True time since which it runs with this drift.
+    since: u64,
+    /// What it showed then.
+    shown: u64,
     drift_ppb: i64,
+    planned_ppb: i64,
+    frozen: bool,
     wall_error_ms: i64,
 }
 
@@ -20,8 +25,11 @@ impl Clock {
     #[must_use]
     pub const fn new(plan: &ClockPlan) -> Self {
         Self {
-            offset: plan.offset_ms * MILLISECOND,
+            since: 0,
+            shown: plan.offset_ms * MILLISECOND,
             drift_ppb: plan.drift_ppb,
+            planned_ppb: plan.drift_ppb,
+            frozen: false,
             wall_error_ms: plan.wall_error_ms,
         }
     }
@@ -29,6 +37,28 @@ impl Clock {
     /// Sets the wall clock forward, or back.
     pub const fn step_wall(&mut self, by_ms: i64) {
         self.wall_error_ms += by_ms;
+    }
+
+    /// Runs with another drift from this true time on; `None`: with the planned one.
+    pub fn set_drift(&mut self, true_time: u64, ppb: Option<i64>) {
+        self.begin(true_time);
+        self.drift_ppb = ppb.unwrap_or(self.planned_ppb);
+    }
+
+    /// Stands still from this true time on, or goes on.
+    pub fn freeze(&mut self, true_time: u64, frozen: bool) {
+        self.begin(true_time);
+        self.frozen = frozen;
+    }
+
+    /// Whether it stands still.
+    #[must_use]
+    pub const fn is_frozen(&self) -> bool {
+        self.frozen
+    }
+
+    fn begin(&mut self, true_time: u64) {
+        (self.shown, self.since) = (self.local(true_time).0, true_time);
     }
 
     /// What the clocks show at a true time, in nanoseconds.
@@ -41,20 +71,31 @@ impl Clock {
     /// What the monotonic clock shows at a true time.
     #[must_use]
     pub fn local(&self, true_time: u64) -> Time {
-        let drift = i128::from(true_time) * i128::from(self.drift_ppb) / 1_000_000_000;
-        Time(self.offset + (i128::from(true_time) + drift) as u64)
+        if self.frozen {
+            return Time(self.shown);
+        }
+        let passed = i128::from(true_time.saturating_sub(self.since));
+        let drift = passed * i128::from(self.drift_ppb) / 1_000_000_000;
+        Time(self.shown + (passed + drift) as u64)
     }
 
     /// The first true time at which the monotonic clock shows this or more.
     #[must_use]
     pub fn true_time(&self, local: Time) -> u64 {
-        let wanted = local.0.saturating_sub(self.offset);
-        if self.drift_ppb == 0 || wanted == 0 || local == Time::FAR {
-            return wanted;
+        let wanted = local.0.saturating_sub(self.shown);
+        if wanted == 0 {
+            return self.since;
+        }
+        if self.frozen || local == Time::FAR {
+            return u64::MAX - 1;
+        }
+        if self.drift_ppb == 0 {
+            return self.since.saturating_add(wanted);
         }
         let rate = i128::from(1_000_000_000 + self.drift_ppb);
-        let mut guess = (i128::from(wanted) * 1_000_000_000 / rate) as u64;
-        while guess > 0 && self.local(guess - 1) >= local {
+        let guess = (i128::from(wanted) * 1_000_000_000 / rate) as u64;
+        let mut guess = self.since.saturating_add(guess);
+        while guess > self.since && self.local(guess - 1) >= local {
             guess -= 1;
         }
         while self.local(guess) < local {
@@ -84,5 +125,22 @@ mod tests {
     fn a_fast_clock_gains() {
         let clock = Clock::new(&ClockPlan { offset_ms: 0, drift_ppb: 1_000_000, wall_error_ms: 0 });
         assert_eq!(clock.local(1_000_000_000), Time(1_001_000_000));
+    }
+
+    #[test]
+    fn a_clock_never_goes_back_when_its_drift_changes_or_it_stands_still() {
+        let mut clock = Clock::new(&ClockPlan { offset_ms: 5, drift_ppb: -20_000_000, wall_error_ms: 0 });
+        clock.set_drift(1_000_000_000, Some(20_000_000));
+        assert_eq!(clock.local(1_000_000_000), Time(985_000_000));
+        assert_eq!(clock.local(2_000_000_000), Time(2_005_000_000));
+        clock.freeze(2_000_000_000, true);
+        assert_eq!(clock.local(9_000_000_000), Time(2_005_000_000));
+        assert_eq!(clock.true_time(Time(2_005_000_001)), u64::MAX - 1);
+        clock.freeze(9_000_000_000, false);
+        clock.set_drift(9_000_000_000, None);
+        assert_eq!(clock.local(10_000_000_000), Time(2_985_000_000));
+        let met = clock.true_time(Time(2_985_000_000));
+        assert!(clock.local(met).0 >= 2_985_000_000 && clock.local(met - 1).0 < 2_985_000_000, "{met}");
+        assert_eq!(clock.true_time(Time(1)), 9_000_000_000);
     }
 }

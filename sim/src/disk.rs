@@ -7,7 +7,7 @@ use quorate_core::{
     state::State,
     types::{Index, Term, WriteId},
 };
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// Chunks of a snapshot are no larger here, so that small states take more than one.
 const CHUNK_BYTES: usize = 2 * 1024;
@@ -34,9 +34,55 @@ pub struct Image {
     pub entries: VecDeque<Entry>,
     /// The newest whole one.
     pub snapshot: Option<StoredSnapshot>,
+    /// One that is older than it: a peer may still be reading it.
+    pub older: Option<StoredSnapshot>,
+    /// Entries that are not what was written, until the log begins behind them.
+    pub damaged: BTreeSet<Index>,
+    /// The snapshot that is not what was written.
+    pub damaged_snapshot: Option<LogPosition>,
 }
 
 impl Image {
+    /// What checksums find when the directory is opened: its start is refused then, as the real storage refuses it.
+    #[must_use]
+    pub fn damage(&self) -> Option<String> {
+        if let Some(index) = self.damaged.first() {
+            return Some(format!("the log is damaged at entry {index}"));
+        }
+        let snapshot = self.damaged_snapshot?;
+        Some(format!("snapshot {snapshot:?} is damaged"))
+    }
+
+    /// Whether anything in it is damaged.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        !self.damaged.is_empty() || self.damaged_snapshot.is_some()
+    }
+
+    /// Flips a bit of a stored entry that is not among the last ones written: damage to the last batch cannot be told
+    /// from a write that was cut off. Whether there was one.
+    pub fn rot_entry(&mut self, luck: u64) -> Option<Index> {
+        let old = self.entries.len().checked_sub(Self::LAST_BATCH)?;
+        let place = usize::try_from(luck % old.max(1) as u64).ok().filter(|_| old > 0)?;
+        let entry = self.entries.get_mut(place)?;
+        entry.data = flipped(&entry.data, luck);
+        self.damaged.insert(entry.index);
+        Some(entry.index)
+    }
+
+    /// Flips a bit of the stored snapshot. Whether there was one.
+    pub fn rot_snapshot(&mut self, luck: u64) -> Option<LogPosition> {
+        let stored = self.snapshot.as_mut()?;
+        let place = usize::try_from(luck % stored.chunks.len().max(1) as u64).ok()?;
+        let chunk = stored.chunks.get_mut(place)?;
+        *chunk = flipped(chunk, luck >> 8);
+        self.damaged_snapshot = Some(stored.at);
+        Some(stored.at)
+    }
+
+    /// Entries that may be in the last batch.
+    const LAST_BATCH: usize = 32;
+
     /// The last entry, or the place before the first.
     #[must_use]
     pub fn last(&self) -> LogPosition {
@@ -127,6 +173,7 @@ impl Image {
             self.entries.clear();
         }
         self.start = start;
+        self.damaged = self.damaged.split_off(&start.index.next());
     }
 
     /// What a node finds when it starts.
@@ -147,16 +194,32 @@ impl Image {
         })
     }
 
-    /// Takes a whole snapshot, unless a newer one is there.
+    /// Takes a whole snapshot, and keeps as many as the real storage does: the newest, and one that is older.
     pub fn store(&mut self, mut snapshot: StoredSnapshot) {
         let pieces = |chunk: &Bytes| {
             let starts = (0..chunk.len()).step_by(CHUNK_BYTES);
             starts.map(|from| chunk.slice(from..chunk.len().min(from + CHUNK_BYTES))).collect::<Vec<_>>()
         };
         snapshot.chunks = snapshot.chunks.iter().flat_map(pieces).collect();
-        if self.snapshot.as_ref().is_none_or(|stored| stored.at.index <= snapshot.at.index) {
-            self.snapshot = Some(snapshot);
+        match self.snapshot.take() {
+            Some(newest) if newest.at.index > snapshot.at.index => {
+                self.snapshot = Some(newest);
+                self.older = Some(snapshot);
+            }
+            newest => {
+                self.older =
+                    newest.filter(|old| old.at != snapshot.at && self.damaged_snapshot != Some(old.at));
+                self.damaged_snapshot = None;
+                self.snapshot = Some(snapshot);
+            }
         }
+    }
+
+    /// The snapshot at this place, if it can be read.
+    #[must_use]
+    pub fn readable(&self, at: LogPosition) -> Option<&StoredSnapshot> {
+        let all = self.snapshot.iter().chain(&self.older);
+        all.into_iter().find(|stored| stored.at == at && self.damaged_snapshot != Some(at))
     }
 
     /// The state of the snapshot at this place.
@@ -164,18 +227,41 @@ impl Image {
     /// # Errors
     /// It is not there, or does not decode.
     pub fn load(&self, at: LogPosition) -> Result<State, String> {
-        match &self.snapshot {
-            Some(stored) if stored.at == at => decode(&stored.chunks),
-            Some(stored) => {
-                Err(format!("the snapshot at {at:?} was asked for, the disk holds {:?}", stored.at))
-            }
-            None => Err(format!("the snapshot at {at:?} was asked for, the disk holds none")),
-        }
+        let stored = self.readable(at).ok_or_else(|| format!("the disk holds no snapshot at {at:?}"))?;
+        decode(&stored.chunks)
     }
 }
 
 fn decode(chunks: &[Bytes]) -> Result<State, String> {
     State::decode(chunks.iter().cloned()).map_err(|error| error.to_string())
+}
+
+/// One bit is not what it was.
+fn flipped(bytes: &Bytes, luck: u64) -> Bytes {
+    let mut changed = bytes.to_vec();
+    let length = changed.len().max(1) as u64;
+    if let Some(byte) = usize::try_from(luck % length).ok().and_then(|place| changed.get_mut(place)) {
+        *byte ^= 1 << (luck / length % 8);
+    }
+    Bytes::from(changed)
+}
+
+/// What came onto a disk.
+#[derive(Clone, Debug)]
+pub enum Stored {
+    /// A write.
+    Write(Write),
+    /// A whole snapshot.
+    Snapshot(StoredSnapshot),
+}
+
+/// A disk that says that it has synced, and has not.
+#[derive(Clone, Debug)]
+pub struct Lie {
+    /// What is really durable.
+    pub durable: Image,
+    /// What it only says it has, in order.
+    pub said: Vec<Stored>,
 }
 
 /// A disk: what is durable, what waits, what is written aside.
@@ -191,6 +277,8 @@ pub struct Disk {
     pub aside: Option<StoredSnapshot>,
     /// The next sync fails.
     pub failing: bool,
+    /// It lies.
+    pub lie: Option<Lie>,
     /// Writes so far: the counter of its draws.
     pub writes: u64,
 }
@@ -205,8 +293,42 @@ impl Disk {
             let Some(write) = self.waiting.pop_front() else { break };
             each(&write);
             self.image.apply(&write)?;
+            if let Some(lie) = &mut self.lie {
+                lie.said.push(Stored::Write(write));
+            }
         }
         Ok(())
+    }
+
+    /// Takes a whole snapshot, unless a newer one is there.
+    pub fn store(&mut self, snapshot: StoredSnapshot) {
+        if let Some(lie) = &mut self.lie {
+            lie.said.push(Stored::Snapshot(snapshot.clone()));
+        }
+        self.image.store(snapshot);
+    }
+
+    /// From now on it only says that it has synced.
+    pub fn begin_lie(&mut self) {
+        if self.lie.is_none() {
+            self.lie = Some(Lie { durable: self.image.clone(), said: Vec::new() });
+        }
+    }
+
+    /// What is left if the power goes: what was durable before it lied, and the first `kept` of what it said since.
+    ///
+    /// # Errors
+    /// See [`Image::apply`].
+    pub fn after_lie(&self, kept: usize) -> Result<Option<Image>, String> {
+        let Some(lie) = &self.lie else { return Ok(None) };
+        let mut image = lie.durable.clone();
+        for stored in lie.said.iter().take(kept) {
+            match stored {
+                Stored::Write(write) => image.apply(write)?,
+                Stored::Snapshot(snapshot) => image.store(snapshot.clone()),
+            }
+        }
+        Ok(Some(image))
     }
 
     /// The process ends. `survivors` writes are on the disk, and `parts` parts of the next.
@@ -226,6 +348,9 @@ impl Disk {
             if number < survivors {
                 each(write);
                 self.image.apply(write)?;
+                if let Some(lie) = &mut self.lie {
+                    lie.said.push(Stored::Write(write.clone()));
+                }
             } else {
                 self.image.apply_parts(write, parts)?;
                 break;
@@ -293,5 +418,43 @@ mod tests {
             (whole.image.last(), whole.image.hard_state, whole.waiting.len()),
             (at(4, 6), hard_state, 1)
         );
+    }
+
+    #[test]
+    fn a_disk_that_lied_loses_a_tail_of_what_it_said() {
+        let mut disk = Disk::default();
+        disk.waiting.push_back(write(1, entries(1, 1, 2)));
+        disk.done(WriteId(1), |_| ()).unwrap();
+        assert!(disk.after_lie(0).unwrap().is_none());
+        disk.begin_lie();
+        disk.waiting.push_back(write(2, entries(1, 3, 4)));
+        disk.waiting.push_back(write(3, entries(1, 5, 5)));
+        disk.done(WriteId(3), |_| ()).unwrap();
+        let last = |kept| disk.after_lie(kept).unwrap().map(|image| image.last());
+        assert_eq!((last(0), last(1), last(9)), (Some(at(1, 2)), Some(at(1, 4)), Some(disk.image.last())));
+    }
+
+    #[test]
+    fn damage_is_found_until_what_is_damaged_is_dropped() {
+        let mut image = Image::default();
+        let data = |mut entry: Entry| {
+            entry.data = Bytes::from_static(b"value");
+            entry
+        };
+        image.apply(&write(1, entries(1, 1, 40).into_iter().map(data).collect())).unwrap();
+        assert_eq!(image.damage(), None);
+        let index = image.rot_entry(7).unwrap();
+        let place = index.0 as usize - 1;
+        assert_ne!(image.entries[place].data, image.entries[39].data);
+        assert!(image.damage().unwrap().contains(&format!("entry {index}")));
+        image.apply(&Write { start: Some(at(1, 30)), ..write(2, Vec::new()) }).unwrap();
+        assert_eq!(image.damage(), None);
+        assert_eq!(image.rot_entry(7), None, "the last batch");
+        assert_eq!(image.rot_snapshot(1), None);
+        image.store(StoredSnapshot { at: at(1, 30), chunks: vec![Bytes::from_static(b"state")] });
+        assert_eq!(image.rot_snapshot(3), Some(at(1, 30)));
+        assert!(image.damage().unwrap().contains("snapshot"));
+        image.store(StoredSnapshot { at: at(1, 31), chunks: Vec::new() });
+        assert_eq!(image.damage(), None);
     }
 }

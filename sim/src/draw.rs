@@ -20,6 +20,8 @@ pub enum Purpose {
     Start,
     KillTime,
     Guard,
+    Fault,
+    Double,
 }
 
 /// One draw.

@@ -54,6 +54,10 @@ pub struct Executor {
     pub pauses: u32,
     /// Times that the machine was frozen and has not gone on.
     pub freezes: u32,
+    /// How much longer processes take to end, milliseconds, by fault.
+    pub drains: Vec<(usize, u64)>,
+    /// It is outside of the core that is healed: it stays as it is.
+    pub outside: bool,
     /// What came while the agent was paused.
     pub held: Vec<AgentInput>,
     /// What was to happen while the machine was frozen.
@@ -86,6 +90,8 @@ impl Executor {
             clock: Clock::new(&plan.clocks[usize::from(place)]),
             pauses: 0,
             freezes: 0,
+            drains: Vec::new(),
+            outside: false,
             held: Vec::new(),
             frozen: Vec::new(),
             wake: u64::MAX,

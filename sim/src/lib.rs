@@ -14,6 +14,7 @@ pub mod disk;
 pub mod draw;
 pub mod executor;
 pub mod latency;
+pub mod marks;
 pub mod master;
 pub mod network;
 pub mod oracle;
@@ -27,7 +28,6 @@ pub mod seeds;
 pub mod shrink;
 #[cfg(madsim)]
 pub mod stack;
-pub mod statistics;
 pub mod summary;
 pub mod tapes;
 pub mod timeline;

@@ -2,10 +2,10 @@
 
 use crate::{
     clock::Clock,
-    disk::Disk,
+    disk::{Disk, Image},
     plan::{MastersPlan, Plan},
     tapes::TapeSink,
-    world::Origin,
+    world::{DiskEvent, Origin},
 };
 use quorate_core::{
     Input, Node,
@@ -74,6 +74,28 @@ pub struct Master {
     pub calls: BTreeSet<CallKey>,
     /// Sync time in microseconds while the disk is slow, by fault.
     pub slow: Vec<(usize, u64)>,
+    /// Microseconds that each step takes while the processor is slow, by fault.
+    pub steps: Vec<(usize, u64)>,
+    /// Until when its processor is busy.
+    pub busy_until: u64,
+    /// Times that its disk hangs.
+    pub stalls: u32,
+    /// What its disk has done, as soon as it hangs no longer, with the run that asked for it.
+    pub hung: Vec<(u64, DiskEvent)>,
+    /// Times that its disk is full.
+    pub full: u32,
+    /// Times that nothing can be read from its disk.
+    pub unreadable: u32,
+    /// Old copies of its directory, by fault.
+    pub copies: BTreeMap<usize, Image>,
+    /// Its directory went back in time: it may be refused its vote.
+    pub rolled: bool,
+    /// The highest term that it forgot: a vote in it, or below, may be given twice, and counts for nothing.
+    pub forgot: Term,
+    /// Its directory is damaged, and it cannot start: what the checksum said.
+    pub broken: Option<String>,
+    /// It is outside of the core that is healed: it stays as it is.
+    pub outside: bool,
     next_request: u64,
 }
 
@@ -103,6 +125,17 @@ impl Master {
             forwarded: BTreeMap::new(),
             calls: BTreeSet::new(),
             slow: Vec::new(),
+            steps: Vec::new(),
+            busy_until: 0,
+            stalls: 0,
+            hung: Vec::new(),
+            full: 0,
+            unreadable: 0,
+            copies: BTreeMap::new(),
+            rolled: false,
+            forgot: Term(0),
+            broken: None,
+            outside: false,
             next_request: 0,
         }
     }
@@ -126,6 +159,19 @@ impl Master {
         }
     }
 
+    /// Its directory goes back to an older content.
+    pub fn forget(&mut self, image: Image) {
+        self.forgot = self.forgot.max(self.disk.image.hard_state.term);
+        self.rolled = true;
+        self.disk.image = image;
+    }
+
+    /// Its directory is as it was left.
+    #[must_use]
+    pub const fn intact(&self) -> bool {
+        !self.wiped && !self.rolled && self.broken.is_none()
+    }
+
     /// No message of a lower term can be acknowledged by it.
     #[must_use]
     pub fn term_floor(&self) -> Term {
@@ -143,6 +189,8 @@ impl Master {
         self.node = None;
         self.tape = None;
         self.held.clear();
+        self.hung.clear();
+        self.busy_until = 0;
         self.wake = u64::MAX;
         self.forwarded.clear();
         self.calls.clear();
@@ -157,11 +205,12 @@ impl Master {
         let disk = &self.disk.image;
         let on_disk = format!("disk: {:?} log {:?}..{:?}", disk.hard_state, disk.start, disk.last());
         let Some(node) = &self.node else {
-            return format!("node {}: down{}; {on_disk}", self.id, if self.gone { " for good" } else { "" });
+            let why = self.broken.as_deref().unwrap_or(if self.gone { "for good" } else { "" });
+            return format!("node {}: down {why}; {on_disk}", self.id);
         };
         let raft = node.raft();
         format!(
-            "node {}: {:?} term {} leader {:?} commit {} applied {} durable {} last {} vote {}{}{}; {on_disk}",
+            "node {}: {:?} term {} leader {:?} commit {} applied {} durable {} last {} vote {}{}{}{}; {on_disk}",
             self.id,
             raft.role(),
             raft.term(),
@@ -173,6 +222,7 @@ impl Master {
             raft.has_vote(),
             if self.pauses > 0 { " paused" } else { "" },
             if self.wiped { " wiped" } else { "" },
+            if self.rolled { " rolled back" } else { "" },
         )
     }
 }

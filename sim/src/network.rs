@@ -2,7 +2,8 @@
 
 use crate::{
     draw::{Purpose, again, chance, draw, within},
-    plan::NetworkPlan,
+    marks::{SimCounts, SimMark},
+    plan::{MessageKind, NetworkPlan},
 };
 
 const MICROSECOND: u64 = 1_000;
@@ -19,7 +20,7 @@ pub enum Endpoint {
 }
 
 /// Endpoints of one kind at most.
-const PLACES: usize = 16;
+pub const PLACES: usize = 16;
 const ENDPOINTS: usize = 3 * PLACES;
 const LANES: usize = 4;
 
@@ -41,17 +42,57 @@ struct Link {
     cuts: u32,
     /// When the last message of each lane arrives.
     last: [u64; LANES],
+    /// Nothing is wrong with it ever after.
+    healed: bool,
 }
 
-/// What a fault adds to every link.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The links that a fault is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// All of them.
+    #[default]
+    All,
+    /// These.
+    Some(Vec<(Endpoint, Endpoint)>),
+}
+
+/// What a fault adds to its links. Chances in parts of a million, times in microseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trouble {
-    /// Chance that a message is late, parts in a million.
+    /// Which links.
+    pub scope: Scope,
+    /// Only messages of this kind; `None`: all.
+    pub only: Option<MessageKind>,
+    /// Chance that a message is late.
     pub tail_ppm: u64,
-    /// At most by so much, microseconds.
+    /// At most by so much.
     pub tail_us: u64,
-    /// Chance that it is lost, parts in a million.
+    /// Chance that it is lost.
     pub loss_ppm: u64,
+    /// Chance that it comes twice.
+    pub duplicate_ppm: u64,
+    /// The second at most so much later.
+    pub duplicate_us: u64,
+    /// Chance that those behind it overtake it.
+    pub reorder_ppm: u64,
+    /// It comes at most so much later.
+    pub reorder_us: u64,
+    /// Each comes so much later.
+    pub slow_us: u64,
+    /// Nothing comes before this true time, in nanoseconds.
+    pub held_until: u64,
+    /// What it means if it does something to a message.
+    pub mark: Option<SimMark>,
+}
+
+impl Trouble {
+    fn touches(&self, from: Endpoint, to: Endpoint, kind: MessageKind) -> bool {
+        let link = match &self.scope {
+            Scope::All => true,
+            Scope::Some(links) => links.contains(&(from, to)),
+        };
+        link && self.only.is_none_or(|only| only == kind)
+    }
 }
 
 /// All links.
@@ -62,53 +103,90 @@ pub struct Network {
     links: Vec<Link>,
     /// What faults add, by the number of the fault.
     troubles: Vec<(usize, Trouble)>,
+    /// What happened to messages.
+    pub marks: SimCounts,
 }
 
 impl Network {
     /// As planned.
     #[must_use]
     pub fn new(seed: u64, plan: NetworkPlan) -> Self {
-        Self { seed, plan, links: vec![Link::default(); ENDPOINTS * ENDPOINTS], troubles: Vec::new() }
+        let links = vec![Link::default(); ENDPOINTS * ENDPOINTS];
+        Self { seed, plan, links, troubles: Vec::new(), marks: SimCounts::default() }
     }
 
     const fn number(from: Endpoint, to: Endpoint) -> usize {
         from.place() * ENDPOINTS + to.place()
     }
 
-    /// When a message that is sent now arrives: not at all, once, or twice.
-    pub fn send(&mut self, now: u64, from: Endpoint, to: Endpoint, lane: u8) -> [Option<u64>; 2] {
+    /// When a message that is sent now arrives: not at all, once, or twice. Between masters, the network itself may repeat
+    /// it; elsewhere only a fault does.
+    pub fn send(
+        &mut self,
+        now: u64,
+        from: Endpoint,
+        to: Endpoint,
+        lane: u8,
+        kind: MessageKind,
+    ) -> [Option<u64>; 2] {
         let number = Self::number(from, to);
         let link = &mut self.links[number];
         link.sent += 1;
         if link.cuts > 0 {
+            self.marks.hit(SimMark::CutLost);
             return [None, None];
         }
         let luck = draw(self.seed, Purpose::Message, &[number as u64, link.sent]);
         let plan = &self.plan;
-        let mut lost = chance(again(luck, 1), plan.loss_ppm);
+        let mut lost = !link.healed && chance(again(luck, 1), plan.loss_ppm);
+        self.marks.hit_if(lost, SimMark::BaseLost);
         let mut delay = within(again(luck, 2), plan.latency_min_us, plan.latency_max_us);
-        if chance(again(luck, 3), plan.tail_ppm) {
+        if !link.healed && chance(again(luck, 3), plan.tail_ppm) {
+            self.marks.hit(SimMark::BaseTail);
             delay += within(again(luck, 4), 0, plan.tail_us);
         }
+        let (mut held, mut overtaken, mut twice) = (0, None, None);
         for (fault, trouble) in &self.troubles {
+            if link.healed || !trouble.touches(from, to, kind) {
+                continue;
+            }
             let which = 100 + 10 * *fault as u64;
+            let (before, late) = (lost, delay);
             lost |= chance(again(luck, which), trouble.loss_ppm);
             if chance(again(luck, which + 1), trouble.tail_ppm) {
                 delay += within(again(luck, which + 2), 0, trouble.tail_us);
+            }
+            delay += trouble.slow_us;
+            if chance(again(luck, which + 3), trouble.duplicate_ppm) {
+                twice = Some(within(again(luck, which + 4), 1, trouble.duplicate_us));
+            }
+            if chance(again(luck, which + 5), trouble.reorder_ppm) {
+                overtaken = Some(within(again(luck, which + 6), 0, trouble.reorder_us));
+            }
+            held = held.max(trouble.held_until);
+            let done = lost != before || delay != late || twice.is_some() || overtaken.is_some();
+            if let Some(mark) = trouble.mark.filter(|_| done || trouble.held_until > now) {
+                self.marks.hit(mark);
             }
         }
         if lost {
             return [None, None];
         }
-        let mut arrives = now + delay * MICROSECOND;
+        let mut arrives = now.max(held) + delay * MICROSECOND;
         let last = &mut link.last[lane as usize % LANES];
-        if !chance(again(luck, 5), plan.reorder_ppm) {
+        if let Some(late) = overtaken {
+            arrives += late * MICROSECOND;
+        } else if !chance(again(luck, 5), plan.reorder_ppm) {
             arrives = arrives.max(*last);
             *last = arrives;
+        } else {
+            self.marks.hit_if(arrives < *last, SimMark::BaseReordered);
         }
-        let second = chance(again(luck, 6), plan.duplicate_ppm)
-            .then(|| arrives + within(again(luck, 7), 1, 4 * plan.latency_max_us + 1_000) * MICROSECOND);
-        [Some(arrives), second]
+        let masters = matches!((from, to), (Endpoint::Master(_), Endpoint::Master(_)));
+        let second = (masters && chance(again(luck, 6), plan.duplicate_ppm))
+            .then(|| within(again(luck, 7), 1, 4 * plan.latency_max_us + 1_000));
+        self.marks.hit_if(second.is_some(), SimMark::BaseDuplicated);
+        [Some(arrives), twice.or(second).map(|later| arrives + later * MICROSECOND)]
     }
 
     /// Cuts one direction; `mend` as often as it was cut opens it.
@@ -129,6 +207,17 @@ impl Network {
         self.links[Self::number(from, to)].cuts == 0
     }
 
+    /// Whether a fault of this very link is on, in this direction.
+    #[must_use]
+    pub fn impaired(&self, from: Endpoint, to: Endpoint) -> bool {
+        let link = &self.links[Self::number(from, to)];
+        let named = |(_, trouble): &(usize, Trouble)| match &trouble.scope {
+            Scope::All => false,
+            Scope::Some(links) => links.contains(&(from, to)),
+        };
+        link.cuts > 0 || (!link.healed && self.troubles.iter().any(named))
+    }
+
     /// A fault begins.
     pub fn trouble(&mut self, fault: usize, trouble: Trouble) {
         self.troubles.push((fault, trouble));
@@ -139,7 +228,24 @@ impl Network {
         self.troubles.retain(|(number, _)| *number != fault);
     }
 
-    /// No cut, no trouble, no loss, nothing twice: the settle phase.
+    /// What is held is held for ever: as good as cut.
+    pub fn hold_for_ever(&mut self) {
+        let troubles = core::mem::take(&mut self.troubles);
+        for (_, trouble) in troubles.iter().filter(|(_, trouble)| trouble.held_until > 0) {
+            if let Scope::Some(links) = &trouble.scope {
+                links.iter().for_each(|&(from, to)| self.cut(from, to));
+            }
+        }
+        self.troubles = troubles.into_iter().filter(|(_, trouble)| trouble.held_until == 0).collect();
+    }
+
+    /// Nothing is wrong with this link ever after.
+    pub fn heal_link(&mut self, from: Endpoint, to: Endpoint) {
+        let link = &mut self.links[Self::number(from, to)];
+        (link.cuts, link.healed) = (0, true);
+    }
+
+    /// No cut, no trouble, no loss, on any link.
     pub fn heal(&mut self) {
         self.troubles.clear();
         for link in &mut self.links {
@@ -156,6 +262,7 @@ mod tests {
 
     const A: Endpoint = Endpoint::Master(0);
     const B: Endpoint = Endpoint::Master(1);
+    const KIND: MessageKind = MessageKind::Append;
 
     fn plan() -> NetworkPlan {
         NetworkPlan {
@@ -172,18 +279,18 @@ mod tests {
     #[test]
     fn one_lane_keeps_its_order_unless_reordering_is_on() {
         let mut network = Network::new(3, NetworkPlan { loss_ppm: 0, duplicate_ppm: 0, ..plan() });
-        let times: Vec<u64> = (0..200).filter_map(|n| network.send(n * 1_000, A, B, 0)[0]).collect();
+        let times: Vec<u64> = (0..200).filter_map(|n| network.send(n * 1_000, A, B, 0, KIND)[0]).collect();
         assert!(times.is_sorted() && times.len() == 200);
         let mut network =
             Network::new(3, NetworkPlan { loss_ppm: 0, duplicate_ppm: 0, reorder_ppm: 500_000, ..plan() });
-        let times: Vec<u64> = (0..200).filter_map(|n| network.send(n * 1_000, A, B, 0)[0]).collect();
+        let times: Vec<u64> = (0..200).filter_map(|n| network.send(n * 1_000, A, B, 0, KIND)[0]).collect();
         assert!(!times.is_sorted());
     }
 
     #[test]
     fn messages_are_lost_and_repeated_in_their_share() {
         let mut network = Network::new(3, plan());
-        let all: Vec<_> = (0..10_000).map(|n| network.send(n, A, B, 0)).collect();
+        let all: Vec<_> = (0..10_000).map(|n| network.send(n, A, B, 0, KIND)).collect();
         let lost = all.iter().filter(|times| times[0].is_none()).count();
         let twice = all.iter().filter(|times| times[1].is_some()).count();
         assert!((900..1_100).contains(&lost) && (800..1_000).contains(&twice), "{lost} {twice}");
@@ -194,7 +301,7 @@ mod tests {
         let mut network = Network::new(3, NetworkPlan { loss_ppm: 0, ..plan() });
         network.cut(A, B);
         network.cut(A, B);
-        assert!(network.send(0, A, B, 0)[0].is_none() && network.send(0, B, A, 0)[0].is_some());
+        assert!(network.send(0, A, B, 0, KIND)[0].is_none() && network.send(0, B, A, 0, KIND)[0].is_some());
         assert!(!network.mend(A, B) && !network.open(A, B) && network.mend(A, B) && network.open(A, B));
     }
 
@@ -204,9 +311,43 @@ mod tests {
         let (mut calm, mut troubled) = (Network::new(3, base), Network::new(3, base));
         troubled.trouble(0, Trouble { loss_ppm: 300_000, ..Trouble::default() });
         for n in 0..500 {
-            let (one, other) =
-                (calm.send(n * 10_000_000, A, B, 0)[0], troubled.send(n * 10_000_000, A, B, 0)[0]);
+            let (one, other) = (
+                calm.send(n * 10_000_000, A, B, 0, KIND)[0],
+                troubled.send(n * 10_000_000, A, B, 0, KIND)[0],
+            );
             assert!(other.is_none() || one == other);
         }
+    }
+
+    #[test]
+    fn a_clogged_link_delivers_all_at_its_end_and_a_filter_loses_one_kind() {
+        let mut network = Network::new(3, NetworkPlan { loss_ppm: 0, duplicate_ppm: 0, ..plan() });
+        let clog = Trouble {
+            scope: Scope::Some(vec![(A, B)]),
+            held_until: 70_000_000,
+            mark: Some(SimMark::ClogHeld),
+            ..Trouble::default()
+        };
+        network.trouble(0, clog);
+        let times: Vec<u64> = (0..20).filter_map(|n| network.send(n, A, B, 0, KIND)[0]).collect();
+        assert!(times.len() == 20 && times.is_sorted() && times[0] > 70_000_000, "{times:?}");
+        assert!(network.send(0, B, A, 0, KIND)[0].is_some_and(|time| time < 10_000_000));
+        assert_eq!(network.marks.of(SimMark::ClogHeld), 20);
+        network.calm(0);
+        let only = Some(MessageKind::VoteReply);
+        network.trouble(1, Trouble { only, loss_ppm: 1_000_000, ..Trouble::default() });
+        assert!(network.send(0, A, B, 0, MessageKind::VoteReply)[0].is_none());
+        assert!(network.send(0, A, B, 0, KIND)[0].is_some());
+        network.heal_link(A, B);
+        assert!(network.send(0, A, B, 0, MessageKind::VoteReply)[0].is_some());
+    }
+
+    #[test]
+    fn what_is_held_for_ever_never_comes() {
+        let mut network = Network::new(3, NetworkPlan { loss_ppm: 0, ..plan() });
+        let scope = Scope::Some(vec![(A, B)]);
+        network.trouble(0, Trouble { scope, held_until: 70_000_000, ..Trouble::default() });
+        network.hold_for_ever();
+        assert!(!network.open(A, B) && network.open(B, A));
     }
 }

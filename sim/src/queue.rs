@@ -1,45 +1,31 @@
 //! What happens next: events by time, and those of one time in the order in which they were put in.
 
-use std::{cmp::Ordering, collections::BinaryHeap};
-
-struct Item<E> {
-    time: u64,
-    tie: u64,
-    cause: u32,
-    event: E,
-}
-
-impl<E> PartialEq for Item<E> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-impl<E> Eq for Item<E> {}
-impl<E> PartialOrd for Item<E> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl<E> Ord for Item<E> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        // The heap gives out its greatest first.
-        (other.time, other.tie).cmp(&(self.time, self.tie))
-    }
-}
+use std::{cmp::Reverse, collections::BinaryHeap};
 
 /// The cause of what nobody recorded.
 pub const UNCAUSED: u32 = u32::MAX;
 
+/// Orders the events: by time, then as they were put in. Small, because a heap moves its items about.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    time: u64,
+    tie: u64,
+    slot: u32,
+    cause: u32,
+}
+
 /// Events to come.
 pub struct Queue<E> {
-    heap: BinaryHeap<Item<E>>,
+    heap: BinaryHeap<Reverse<Key>>,
+    slots: Vec<Option<E>>,
+    free: Vec<u32>,
     tie: u64,
     cause: u32,
 }
 
 impl<E> Default for Queue<E> {
     fn default() -> Self {
-        Self { heap: BinaryHeap::new(), tie: 0, cause: UNCAUSED }
+        Self { heap: BinaryHeap::new(), slots: Vec::new(), free: Vec::new(), tie: 0, cause: UNCAUSED }
     }
 }
 
@@ -47,12 +33,17 @@ impl<E> Queue<E> {
     /// Puts an event in, at a time in nanoseconds.
     pub fn push(&mut self, time: u64, event: E) {
         self.tie += 1;
-        self.heap.push(Item { time, tie: self.tie, cause: self.cause, event });
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 events wait")
+        });
+        self.slots[slot as usize] = Some(event);
+        self.heap.push(Reverse(Key { time, tie: self.tie, slot, cause: self.cause }));
     }
 
     /// The next event with its time.
     pub fn pop(&mut self) -> Option<(u64, E)> {
-        self.heap.pop().map(|item| (item.time, item.event))
+        self.take().map(|(key, event)| (key.time, event))
     }
 
     /// What is put in from here on carries this cause: for recorders, it changes no order.
@@ -62,9 +53,16 @@ impl<E> Queue<E> {
 
     /// The next event with its time and its cause. What is put in from here on carries the same cause.
     pub fn pop_caused(&mut self) -> Option<(u64, u32, E)> {
-        let item = self.heap.pop()?;
-        self.cause = item.cause;
-        Some((item.time, item.cause, item.event))
+        let (key, event) = self.take()?;
+        self.cause = key.cause;
+        Some((key.time, key.cause, event))
+    }
+
+    fn take(&mut self) -> Option<(Key, E)> {
+        let Reverse(key) = self.heap.pop()?;
+        let event = self.slots[key.slot as usize].take()?;
+        self.free.push(key.slot);
+        Some((key, event))
     }
 
     /// How many there are.

@@ -1,7 +1,7 @@
 //! Which marks the seeds reached. A mark in a report is its text and two numbers, whoever declared it: the core (`quorate_core::mark`) or
 //! the simulator.
 
-use crate::seeds::Seeds;
+use crate::{marks::SimMark, seeds::Seeds};
 use quorate_core::mark::{self, Mark};
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ pub type Hits = BTreeMap<&'static str, u64>;
 
 /// Every mark there is.
 pub fn all() -> impl Iterator<Item = &'static str> {
-    Mark::ALL.iter().map(|mark| mark.text())
+    Mark::ALL.iter().map(|mark| mark.text()).chain(SimMark::ALL.iter().map(|mark| mark.text()))
 }
 
 /// Forgets what this thread has hit: a run begins.
@@ -83,8 +83,29 @@ mod tests {
     #[test]
     fn every_mark_has_a_text_of_its_own_that_begins_with_its_area() {
         let areas = [
-            "agent", "command", "fleet", "identity", "job", "key", "lead", "lease", "node", "query", "raft",
-            "session", "task",
+            "agent",
+            "command",
+            "fleet",
+            "identity",
+            "job",
+            "key",
+            "lead",
+            "lease",
+            "node",
+            "query",
+            "raft",
+            "session",
+            "task",
+            "network",
+            "process",
+            "disk",
+            "clock",
+            "executor",
+            "client",
+            "operation",
+            "refused",
+            "knob",
+            "settle",
         ];
         let mut texts = BTreeSet::new();
         for text in all() {

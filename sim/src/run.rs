@@ -44,6 +44,8 @@ pub struct Outcome {
     pub looked: BTreeMap<&'static str, u64>,
     /// What happened how often: faults that took effect, messages, outcomes.
     pub counts: BTreeMap<&'static str, u64>,
+    /// The cluster did not become whole, and could not: why.
+    pub excused: Option<String>,
     /// How long things took.
     pub samples: Samples,
     /// Marks that were reached, and how often.

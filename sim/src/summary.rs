@@ -57,6 +57,8 @@ pub struct Summary {
     pub looked: BTreeMap<&'static str, u64>,
     /// What happened how often.
     pub counts: BTreeMap<&'static str, u64>,
+    /// Seeds that did not become whole, and could not: why.
+    pub excused: BTreeMap<u64, String>,
     /// How long things took.
     pub samples: Samples,
     /// Marks: how often each was hit, and by which seeds.
@@ -78,6 +80,9 @@ impl Summary {
         }
         for (name, count) in outcome.counts {
             *self.counts.entry(name).or_default() += count;
+        }
+        if let Some(reason) = outcome.excused {
+            self.excused.insert(seed, reason);
         }
         self.samples.extend(outcome.samples);
         if let Some(second) = second.filter(|&second| second != outcome.hash) {

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 fn marks(args: &[&str]) -> Output {
     let few = ["marks", "--seeds", "0..6", "--jobs", "2", "--duration", "3..5"];
-    Command::new(env!("CARGO_BIN_EXE_quorate-sim")).args(few).args(args).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_quorate-sim")).args(few).args(args).output().expect("the simulator runs")
 }
 
 #[test]

@@ -145,7 +145,9 @@ impl Node {
             Input::SnapshotSaved { at } => self.snapshot_saved(at),
             Input::SnapshotChunkStored { at, number, last } => self.raft.chunk_stored(at, number, last),
             Input::SnapshotChunkRead { peer, at, number, chunk } => {
-                self.raft.chunk_read(peer, at, number, chunk);
+                if self.raft.chunk_read(peer, at, number, chunk) {
+                    self.save();
+                }
             }
             Input::SnapshotLoaded { at, state } => self.snapshot_loaded(at, state),
             Input::CallDone { key, reply } => self.call_done(key, reply.as_deref()),

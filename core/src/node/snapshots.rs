@@ -13,9 +13,16 @@ use crate::{
 impl Node {
     pub(super) fn save_if_due(&mut self) {
         let index = self.state.index();
-        let due = index.0.saturating_sub(self.saved.0) >= self.config.snapshot_entries;
-        mark::hit_if(due && self.saving.is_some(), Mark::SaveWaits);
-        if !due || self.saving.is_some() {
+        if index.0.saturating_sub(self.saved.0) >= self.config.snapshot_entries {
+            mark::hit_if(self.saving.is_some(), Mark::SaveWaits);
+            self.save();
+        }
+    }
+
+    /// Writes the state aside, unless that is being done.
+    pub(super) fn save(&mut self) {
+        let index = self.state.index();
+        if self.saving.is_some() {
             return;
         }
         let Some(term) = self.raft.term_at(index) else { return };

@@ -70,6 +70,16 @@ impl Progress {
         self.inflight.len() < limits::INFLIGHT_MESSAGES && self.inflight_bytes < limits::INFLIGHT_BYTES
     }
 
+    /// Whether an append could be sent, of a log that ends at `last`.
+    #[must_use]
+    pub fn wants_append(&self, last: Index) -> bool {
+        match self.mode {
+            Mode::Probe { waiting } => !waiting,
+            Mode::Replicate => self.next <= last,
+            Mode::Snapshot { .. } => false,
+        }
+    }
+
     /// Whether appends are on their way.
     #[must_use]
     pub fn is_waiting(&self) -> bool {

@@ -1,5 +1,7 @@
 //! Majorities.
 
+use crate::limits::VOTERS;
+
 /// How many of `voters` make a majority.
 #[must_use]
 pub const fn majority(voters: usize) -> usize {
@@ -10,20 +12,26 @@ pub const fn majority(voters: usize) -> usize {
 /// (over positions): both are "a majority says at least so much".
 #[must_use]
 pub fn reached_by_majority(values: impl Iterator<Item = u64>) -> u64 {
-    let mut values: Vec<u64> = values.collect();
-    values.sort_unstable_by(|left, right| right.cmp(left));
-    match values.len() {
-        0 => 0,
-        count => values[majority(count) - 1],
-    }
+    reached_by(values, majority)
 }
 
 /// What one less than a majority has reached: for planted bugs.
 #[must_use]
 pub fn reached_by_one_less(values: impl Iterator<Item = u64>) -> u64 {
-    let mut values: Vec<u64> = values.collect();
-    values.sort_unstable_by(|left, right| right.cmp(left));
-    values.get(majority(values.len()).saturating_sub(2)).copied().unwrap_or(0)
+    reached_by(values, |voters| (majority(voters) - 1).max(1))
+}
+
+/// The highest value that as many have reached as are needed. Decided with every answer, so without an allocation.
+fn reached_by(values: impl Iterator<Item = u64>, needed: impl Fn(usize) -> usize) -> u64 {
+    let mut all = [0; VOTERS];
+    let mut count = 0;
+    for (place, value) in all.iter_mut().zip(values) {
+        *place = value;
+        count += 1;
+    }
+    let all = &mut all[..count];
+    all.sort_unstable_by(|left, right| right.cmp(left));
+    if count == 0 { 0 } else { all[needed(count) - 1] }
 }
 
 #[cfg(test)]

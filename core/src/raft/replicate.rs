@@ -1,7 +1,7 @@
 //! A leader's side of the log (Raft, sections 5.3 and 5.4).
 
 use super::{
-    Effect, Raft,
+    Effect, Leading, Raft,
     message::Message,
     progress::{Mode, Progress},
     quorum,
@@ -81,7 +81,10 @@ impl Raft {
 
     /// Sends every follower what it lacks, as far as the limits allow. Call it when the step's changes are complete.
     pub fn replicate(&mut self) {
-        if self.leading.is_some() {
+        let last = self.log.last().index;
+        let wants = |leading: &Leading| leading.progress.values().any(|progress| progress.wants_append(last));
+        // Mostly there is nothing to send, and this is asked after every step.
+        if self.leading.as_ref().is_some_and(wants) {
             for peer in self.peers() {
                 self.replicate_to(peer);
             }

@@ -146,11 +146,19 @@ impl Raft {
         }
     }
 
-    /// A chunk was read for a follower. `None`: that snapshot is gone, and a newer one takes its place.
-    pub fn chunk_read(&mut self, peer: NodeId, at: LogPosition, number: u64, chunk: Option<(Bytes, bool)>) {
+    /// A chunk was read for a follower. `None`: that snapshot is gone, and a newer one takes its place; or it is the newest,
+    /// and cannot be read. True then: the caller has to write another, or the follower never gets one.
+    pub fn chunk_read(
+        &mut self,
+        peer: NodeId,
+        at: LogPosition,
+        number: u64,
+        chunk: Option<(Bytes, bool)>,
+    ) -> bool {
         let now = self.now;
-        let Some(leading) = &mut self.leading else { return };
-        let Some(progress) = leading.progress.get_mut(&peer) else { return };
+        let newest = self.snapshot == Some(at);
+        let Some(leading) = &mut self.leading else { return false };
+        let Some(progress) = leading.progress.get_mut(&peer) else { return false };
         match &mut progress.mode {
             Mode::Snapshot { at: wanted, number: chunk_number, since }
                 if *wanted == at && *chunk_number == number =>
@@ -159,16 +167,19 @@ impl Raft {
             }
             _ => {
                 mark::hit(Mark::ChunkReadLate);
-                return;
+                return false;
             }
         }
         match chunk {
             Some((data, last)) => self.send(peer, Message::SnapshotChunk { at, number, data, last }),
+            // Asked for again at once, it would be read in vain without a pause: `resume_snapshots` waits.
+            None if newest => return true,
             None => {
                 mark::hit(Mark::SnapshotGone);
                 progress.probe(progress.matched.next());
             }
         }
+        false
     }
 
     /// This node's own snapshot is on the disk.

@@ -371,6 +371,39 @@ fn a_follower_that_needs_what_is_gone_gets_the_snapshot_and_then_the_rest() {
 }
 
 #[test]
+fn a_snapshot_that_cannot_be_read_is_written_anew_and_not_read_without_a_pause() {
+    let mut bench = Bench::new(3, 1, &[(1, 1)]);
+    bench.elect();
+    for _ in 0..4 {
+        bench.propose("x");
+    }
+    bench.sync();
+    bench.hear(2, 2, Message::Appended { index: Index(5) });
+    bench.raft.snapshot_saved(place(2, 4));
+    bench.raft.compact(place(2, 4));
+    bench.hear(3, 2, Message::AppendRefused { previous: Index(0), hint: place(0, 0) });
+    bench.effects.clear();
+    bench.hear(3, 2, Message::AppendRefused { previous: Index(1), hint: place(0, 0) });
+    for _ in 0..3 {
+        bench.deadline();
+        bench.hear(3, 2, Message::AppendRefused { previous: Index(5), hint: place(0, 0) });
+        bench.hear(2, 2, Message::HeartbeatReply { position: 0, verified: Index(5) });
+    }
+    let reads = |bench: &Bench, at| {
+        let asked = Effect::ReadSnapshotChunk { peer: id(3), at, number: 0 };
+        bench.effects.iter().filter(|effect| **effect == asked).count()
+    };
+    assert!(reads(&bench, place(2, 4)) > 0, "{:?}", bench.effects);
+    bench.effects.clear();
+    assert!(bench.raft.chunk_read(id(3), place(2, 4), 0, None), "the newest cannot be read");
+    bench.settle();
+    assert_eq!(reads(&bench, place(2, 4)), 0, "it is read again only after a while");
+    // Another takes its place: what is gone now is no longer the newest.
+    bench.raft.snapshot_saved(place(2, 5));
+    assert!(!bench.raft.chunk_read(id(3), place(2, 4), 0, None));
+}
+
+#[test]
 fn a_heartbeat_is_answered_without_what_rests_on_a_term_in_memory() {
     let mut bench = Bench::new(3, 1, &[(1, 1)]);
     let append = Message::Append { previous: place(1, 1), entries: Vec::new(), commit: Index(0) };

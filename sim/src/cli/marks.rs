@@ -9,9 +9,9 @@ use super::{
 };
 use crate::{
     arguments::seeds,
+    bugs::statistics::{Z95, wilson},
     reached::{Marks, Reached},
     run::Job,
-    statistics::wilson,
 };
 use clap::{Args, ValueEnum};
 use std::ops::Range;
@@ -73,7 +73,7 @@ pub(super) fn marks(args: &MarksArgs) -> anyhow::Result<Ended> {
 /// The share of seeds that reached a mark, in percent, with the bounds that it has with 95 % confidence.
 fn percent(reached: &Reached, marks: &Marks) -> (f64, f64, f64) {
     let (hit, ran) = (reached.seeds.len(), marks.ran.len());
-    let (low, high) = wilson(hit, ran);
+    let (low, high) = wilson(hit, ran, Z95);
     (100.0 * hit as f64 / ran.max(1) as f64, 100.0 * low, 100.0 * high)
 }
 
@@ -105,11 +105,11 @@ fn text(marks: &Marks, influences: Option<&[swarm::Influence]>) {
     }
     let Some(influences) = influences else { return };
     println!(
-        "\nkinds of faults that lead to the rarest marks (+) or keep seeds from them (-), with 95 % confidence:"
+        "\nkinds of faults that lead to the rarest marks (+) or keep seeds from them (-), beyond chance:"
     );
     println!("\n{:<2} {:<16} {:>9} {:>9}  mark", "", "kind", "with it", "without");
     for found in influences {
-        let (with, without) = (100.0 * found.with.share(), 100.0 * found.without.share());
+        let (with, without) = (100.0 * found.with.value(), 100.0 * found.without.value());
         println!("{:<2} {:<16} {with:>8.2}% {without:>8.2}%  {}", found.sign(), found.kind, found.mark);
     }
     if influences.is_empty() {
@@ -129,7 +129,7 @@ fn markdown(marks: &Marks, influences: Option<&[swarm::Influence]>) {
     let Some(influences) = influences else { return };
     println!("\n| | Kind of fault | With it | Without | Mark |\n|---|---|---:|---:|---|");
     for found in influences {
-        let (with, without) = (100.0 * found.with.share(), 100.0 * found.without.share());
+        let (with, without) = (100.0 * found.with.value(), 100.0 * found.without.value());
         println!("| {} | {} | {with:.2} % | {without:.2} % | {} |", found.sign(), found.kind, found.mark);
     }
 }
@@ -137,7 +137,7 @@ fn markdown(marks: &Marks, influences: Option<&[swarm::Influence]>) {
 fn json(marks: &Marks, influences: Option<&[swarm::Influence]>) -> anyhow::Result<()> {
     let (reached, of) = marks.reached();
     let mark = |(mark, reached): (&str, &Reached)| {
-        let (low, high) = wilson(reached.seeds.len(), marks.ran.len());
+        let (low, high) = wilson(reached.seeds.len(), marks.ran.len(), Z95);
         serde_json::json!({
             "mark": mark,
             "hits": reached.hits,
@@ -153,8 +153,8 @@ fn json(marks: &Marks, influences: Option<&[swarm::Influence]>) -> anyhow::Resul
             "mark": found.mark,
             "kind": found.kind,
             "triggers": found.triggers(),
-            "with": found.with.json(),
-            "without": found.without.json(),
+            "with": swarm::json(found.with),
+            "without": swarm::json(found.without),
         })
     };
     let mut table = serde_json::json!({

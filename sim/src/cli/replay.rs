@@ -44,7 +44,9 @@ impl Which {
                 let text = std::fs::read_to_string(path).with_context(|| {
                     format!("cannot read {}: give a seed, or the file of a plan", path.display())
                 })?;
-                serde_json::from_str(&text).with_context(|| format!("{} is not a plan", path.display()))
+                Plan::read(&text).map_err(|error| {
+                    anyhow::anyhow!("{} is no plan that can be run: {error}", path.display())
+                })
             }
         }
     }

@@ -2,37 +2,15 @@
 //! kind and among those whose plan has not (swarm testing).
 
 use crate::{
+    bugs::statistics::{Share, Z95, Z999, difference, wilson},
     plan::{FaultKind, Limits, generate},
-    reached::Marks,
+    reached::{Marks, Reached},
     seeds::Seeds,
-    statistics::wilson,
 };
 use std::collections::BTreeMap;
 
 /// Marks that are looked at.
 const RAREST: usize = 20;
-
-/// Seeds of one sort, and how many of them reached a mark.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Counted {
-    pub(super) reached: u64,
-    pub(super) seeds: u64,
-}
-
-impl Counted {
-    pub(super) fn share(self) -> f64 {
-        self.reached as f64 / self.seeds.max(1) as f64
-    }
-
-    fn interval(self) -> (f64, f64) {
-        wilson(self.reached, self.seeds)
-    }
-
-    pub(super) fn json(self) -> serde_json::Value {
-        let (low, high) = self.interval();
-        serde_json::json!({ "reached": self.reached, "seeds": self.seeds, "low": low, "high": high })
-    }
-}
 
 /// A kind of fault that makes a difference to a mark.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,26 +18,32 @@ pub(super) struct Influence {
     pub(super) mark: &'static str,
     pub(super) kind: &'static str,
     /// Seeds whose plan has a fault of the kind.
-    pub(super) with: Counted,
+    pub(super) with: Share,
     /// The others.
-    pub(super) without: Counted,
+    pub(super) without: Share,
 }
 
 impl Influence {
     /// Whether the kind leads to the mark; if not, it keeps seeds from it.
     pub(super) fn triggers(&self) -> bool {
-        self.with.share() > self.without.share()
+        self.with.value() > self.without.value()
     }
 
     pub(super) fn sign(&self) -> char {
         if self.triggers() { '+' } else { '-' }
     }
 
-    // Two intervals that do not meet.
+    // Many comparisons are made at once, so that 95 % would let chance in.
     fn is_significant(&self) -> bool {
-        let ((low, high), (other_low, other_high)) = (self.with.interval(), self.without.interval());
-        low > other_high || other_low > high
+        let (low, high) = difference(self.with, self.without, Z999);
+        low > 0.0 || high < 0.0
     }
+}
+
+/// A share for scripts, with its interval of 95 %.
+pub(super) fn json(share: Share) -> serde_json::Value {
+    let (low, high) = wilson(share.hits, share.tries, Z95);
+    serde_json::json!({ "reached": share.hits, "seeds": share.tries, "low": low, "high": high })
 }
 
 /// For the rarest marks that were reached, the kinds that make a difference that is not by chance.
@@ -80,11 +64,11 @@ fn kinds(seeds: &Seeds, limits: &Limits) -> BTreeMap<&'static str, Seeds> {
 
 fn of_kinds(marks: &Marks, kinds: &BTreeMap<&'static str, Seeds>) -> Vec<Influence> {
     let rarest = marks.rarest().into_iter().filter(|(_, reached)| reached.hits > 0).take(RAREST);
-    let of_mark = |(mark, reached): (&'static str, &crate::reached::Reached)| {
+    let of_mark = |(mark, reached): (&'static str, &Reached)| {
         let (all, hit) = (marks.ran.len(), reached.seeds.len());
         let influence = |(kind, seeds): (&&'static str, &Seeds)| {
-            let with = Counted { reached: seeds.shared(&reached.seeds), seeds: seeds.len() };
-            let without = Counted { reached: hit - with.reached, seeds: all - with.seeds };
+            let with = Share { hits: seeds.shared(&reached.seeds), tries: seeds.len() };
+            let without = Share { hits: hit - with.hits, tries: all - with.tries };
             Influence { mark, kind, with, without }
         };
         kinds.iter().map(influence).filter(Influence::is_significant).collect::<Vec<_>>()
@@ -114,7 +98,7 @@ mod tests {
             ("half", (0..200).collect::<Seeds>()),
         ]);
         let found = of_kinds(&marks, &kinds);
-        let told: Vec<_> = found.iter().map(|it| (it.kind, it.sign(), it.with.reached)).collect();
+        let told: Vec<_> = found.iter().map(|it| (it.kind, it.sign(), it.with.hits)).collect();
         assert_eq!(told, [("even", '+', 150), ("odd", '-', 0)]);
     }
 }

@@ -174,6 +174,7 @@ impl Scenario {
             clients: (0..self.clients).map(client).collect(),
             faults: Vec::new(),
             left_out: Vec::new(),
+            core: None,
         }
     }
 }

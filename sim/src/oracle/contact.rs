@@ -142,7 +142,8 @@ impl Contact {
     ) {
         let place = self.place(usize::from(master.place), master.run, now);
         // A node forgives others what it missed itself, from a heartbeat on.
-        if now.since(place.stepped) > timing.heartbeat * 9 / 8 {
+        let slow = !master.steps.is_empty() || master.busy_until > ledger.time;
+        if slow || now.since(place.stepped) > timing.heartbeat * 9 / 8 {
             place.awake_since = now;
         }
         place.stepped = now;

@@ -132,7 +132,8 @@ impl Consensus {
                 )
             });
             let first = *self.votes_given.entry((master.id.0, envelope.term)).or_insert(envelope.to);
-            ledger.hold(Rule::OneVote, first == envelope.to, || {
+            // What a directory forgot counts for nothing; whether it may forget is looked at when it does.
+            ledger.hold(Rule::OneVote, first == envelope.to || term <= master.forgot, || {
                 format!("node {} votes in term {term} for {first} and for {}", master.id, envelope.to)
             });
             ledger.hold(Rule::NoVoteWiped, !master.wiped, || {
@@ -248,7 +249,7 @@ impl Consensus {
     /// What a leader believes to be on the disks of others is there, unless another leader came meanwhile.
     fn acks(ledger: &mut Ledger, masters: &[Master], leader: &Master, term: Term) {
         let Some(raft) = leader.node.as_ref().map(|node| node.raft()) else { return };
-        for peer in masters.iter().filter(|peer| peer.id != leader.id && !peer.wiped) {
+        for peer in masters.iter().filter(|peer| peer.id != leader.id && !peer.wiped && !peer.rolled) {
             let image = &peer.disk.image;
             let newer = image.hard_state.term > term
                 || image.last().term > term

@@ -1,5 +1,5 @@
-//! What can break. A fault is a pair: it begins, and it ends. A new kind is a variant here, a line in the generator and
-//! an arm in `world::faults`.
+//! What can break. A fault is a pair: it begins, and it ends, so that any of them may be taken out of a plan. A new kind
+//! is a variant here, a line in `kinds` and in the generator, its limits in `validate`, and an arm in `world::faults`.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,49 @@ pub struct Fault {
     pub kind: FaultKind,
 }
 
-/// The kinds. Masters and executors are named by their place, from 0 on.
+/// What travels between machines, by what it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageKind {
+    /// Entries for a follower.
+    Append,
+    /// What a follower says to them.
+    AppendReply,
+    /// A candidate's question, also the one before the election.
+    Vote,
+    /// The answer to it.
+    VoteReply,
+    /// A leader's heartbeat.
+    Heartbeat,
+    /// The answer to it.
+    HeartbeatAnswer,
+    /// A chunk of a snapshot.
+    Snapshot,
+    /// The answer to it.
+    SnapshotReply,
+    /// A client's request for the leader, and its answer.
+    Forward,
+    /// The handshake of a master that comes up.
+    Hello,
+    /// An agent's heartbeat, with its reports.
+    AgentHeartbeat,
+    /// Anything else between machines.
+    Other,
+}
+
+/// Which direction of a machine's links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// It neither hears nor is heard.
+    Both,
+    /// It is not heard.
+    Out,
+    /// It does not hear.
+    In,
+}
+
+/// The kinds. Masters, executors and clients are named by their place, from 0 on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum FaultKind {
@@ -71,6 +113,9 @@ pub enum FaultKind {
     IsolateLeader {
         /// Only what it sends is lost.
         one_way: bool,
+        /// Only what it should hear is lost.
+        #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+        deaf: bool,
     },
     /// The leader and the others come apart and together again and again, with this period.
     Flap {
@@ -128,68 +173,254 @@ pub enum FaultKind {
         /// Which.
         executor: u8,
     },
-}
-
-impl FaultKind {
-    /// The master that has no vote, or no process, ever after.
-    #[must_use]
-    pub const fn gone_for_good(&self) -> Option<u8> {
-        match *self {
-            Self::Wipe { master } | Self::SyncError { master, restart: false } => Some(master),
-            _ => None,
-        }
-    }
-
-    /// The names of all kinds.
-    pub const NAMES: &'static [&'static str] = &[
-        "crash",
-        "power_loss",
-        "power_loss_all",
-        "pause",
-        "wipe",
-        "sync_error",
-        "slow_disk",
-        "cut",
-        "cut_one_way",
-        "ring",
-        "isolate_leader",
-        "flap",
-        "cut_executor",
-        "cut_clients",
-        "delay",
-        "loss",
-        "wall_step",
-        "agent_crash",
-        "agent_pause",
-        "agent_shutdown",
-        "machine_freeze",
-    ];
-
-    /// Its name in logs and reports.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        match self {
-            Self::Crash { .. } => "crash",
-            Self::PowerLoss { .. } => "power_loss",
-            Self::PowerLossAll {} => "power_loss_all",
-            Self::Pause { .. } => "pause",
-            Self::Wipe { .. } => "wipe",
-            Self::SyncError { .. } => "sync_error",
-            Self::SlowDisk { .. } => "slow_disk",
-            Self::Cut { .. } => "cut",
-            Self::CutOneWay { .. } => "cut_one_way",
-            Self::Ring {} => "ring",
-            Self::IsolateLeader { .. } => "isolate_leader",
-            Self::Flap { .. } => "flap",
-            Self::CutExecutor { .. } => "cut_executor",
-            Self::CutClients { .. } => "cut_clients",
-            Self::Delay { .. } => "delay",
-            Self::Loss { .. } => "loss",
-            Self::WallStep { .. } => "wall_step",
-            Self::AgentCrash { .. } => "agent_crash",
-            Self::AgentPause { .. } => "agent_pause",
-            Self::AgentShutdown { .. } => "agent_shutdown",
-            Self::MachineFreeze { .. } => "machine_freeze",
-        }
-    }
+    /// More messages come twice.
+    Duplicate {
+        /// Chance, parts in a million.
+        ppm: u64,
+        /// The second comes at most so much later, milliseconds.
+        most_ms: u64,
+    },
+    /// More messages are overtaken by those behind them.
+    Reorder {
+        /// Chance, parts in a million.
+        ppm: u64,
+        /// At most by so much, milliseconds.
+        most_ms: u64,
+    },
+    /// One master is cut from the other masters, and is still heard by clients.
+    Isolate {
+        /// Which.
+        master: u8,
+        /// In which direction.
+        way: Way,
+    },
+    /// Each master hears a majority, and no two the same one.
+    RingMajorities {},
+    /// Two halves that hear each other only through one master.
+    Bridge {
+        /// Which.
+        master: u8,
+    },
+    /// Links hold what is sent on them, and deliver it when the fault ends.
+    Clog {
+        /// Masters that send.
+        from: Vec<u8>,
+        /// Masters that should hear.
+        to: Vec<u8>,
+    },
+    /// Masters are clogged one by one, and let go one by one in another order.
+    SwizzleClog {
+        /// In this order they are clogged.
+        order: Vec<u8>,
+        /// In this order they are let go.
+        back: Vec<u8>,
+        /// Between two of them, milliseconds.
+        step_ms: u64,
+    },
+    /// One direction of one link is slow.
+    SlowLink {
+        /// The master that sends.
+        from: u8,
+        /// The master that hears.
+        to: u8,
+        /// By so much, milliseconds.
+        by_ms: u64,
+    },
+    /// One kind of message from these masters to others is lost.
+    Filter {
+        /// The masters that send.
+        from: Vec<u8>,
+        /// What is lost.
+        what: MessageKind,
+    },
+    /// All masters are killed at once.
+    CrashAll {},
+    /// A process that is killed again and again, each time shortly after it started.
+    RestartLoop {
+        /// Which.
+        master: u8,
+        /// How often.
+        times: u32,
+        /// How long it runs each time, milliseconds.
+        up_ms: u64,
+    },
+    /// Each step of a master takes long: what comes meanwhile waits.
+    SlowProcessor {
+        /// Which.
+        master: u8,
+        /// Microseconds a step.
+        step_us: u64,
+    },
+    /// A master's machine is suspended: its process, its disk and its monotonic clock stand still.
+    Suspend {
+        /// Which.
+        master: u8,
+    },
+    /// A copy of the directory is taken when it begins; when it ends, the machine loses power and starts from the copy.
+    Restore {
+        /// Which.
+        master: u8,
+    },
+    /// The disk says that it has synced, and has not: a loss of power before the end loses what was written.
+    LyingSync {
+        /// Which.
+        master: u8,
+    },
+    /// Nothing can be read: a start fails, and no snapshot can be sent or loaded.
+    ReadError {
+        /// Which.
+        master: u8,
+    },
+    /// A bit of what is stored flips.
+    Rot {
+        /// Which.
+        master: u8,
+        /// In the snapshot, not in the log.
+        snapshot: bool,
+    },
+    /// A write lands in another place of the log than it should: both places are wrong then.
+    Misdirect {
+        /// Which.
+        master: u8,
+    },
+    /// No space is left: the next write fails, and so does each start.
+    FullDisk {
+        /// Which.
+        master: u8,
+    },
+    /// Nothing that the disk is asked for is done before the end.
+    StallDisk {
+        /// Which.
+        master: u8,
+    },
+    /// A wall clock is set forth and back again and again, with this period.
+    WallResync {
+        /// Which.
+        master: u8,
+        /// Milliseconds.
+        by_ms: i64,
+        /// Milliseconds.
+        period_ms: u64,
+    },
+    /// A master's monotonic clock runs with another drift, within what is allowed.
+    MasterDrift {
+        /// Which.
+        master: u8,
+        /// Parts in a billion.
+        ppb: i64,
+    },
+    /// An executor's monotonic clock runs with another drift, within what is allowed.
+    ExecutorDrift {
+        /// Which.
+        executor: u8,
+        /// Parts in a billion.
+        ppb: i64,
+    },
+    /// An executor's wall clock jumps, and jumps back at the end.
+    ExecutorWallStep {
+        /// Which.
+        executor: u8,
+        /// Milliseconds.
+        by_ms: i64,
+    },
+    /// An executor is heard and does not hear, or the other way.
+    CutExecutorOneWay {
+        /// Which.
+        executor: u8,
+        /// It does not hear; else it is not heard.
+        deaf: bool,
+    },
+    /// An executor and some masters do not hear each other.
+    CutExecutorFrom {
+        /// Which.
+        executor: u8,
+        /// From these.
+        masters: Vec<u8>,
+    },
+    /// An executor and the masters come apart and together again and again.
+    FlapExecutor {
+        /// Which.
+        executor: u8,
+        /// Milliseconds.
+        period_ms: u64,
+    },
+    /// An executor's heartbeats are lost, and nothing else of it.
+    HeartbeatLoss {
+        /// Which.
+        executor: u8,
+        /// Chance, parts in a million.
+        ppm: u64,
+    },
+    /// An executor's heartbeats, with their reports, come twice.
+    RepeatReports {
+        /// Which.
+        executor: u8,
+        /// Chance, parts in a million.
+        ppm: u64,
+        /// The second comes at most so much later, milliseconds.
+        most_ms: u64,
+    },
+    /// An executor's heartbeats, with their reports, come late.
+    LateReports {
+        /// Which.
+        executor: u8,
+        /// Chance, parts in a million.
+        ppm: u64,
+        /// At most by so much, milliseconds.
+        most_ms: u64,
+    },
+    /// An agent, or its whole machine, stands still until the cluster has given it up, and then comes back.
+    Zombie {
+        /// Which.
+        executor: u8,
+        /// The whole machine.
+        machine: bool,
+    },
+    /// An agent that is killed and started again and again.
+    AgentFlap {
+        /// Which.
+        executor: u8,
+        /// Milliseconds.
+        period_ms: u64,
+    },
+    /// Processes that are asked to end take longer, and those that are killed take as long as is promised.
+    SlowDrain {
+        /// Which.
+        executor: u8,
+        /// By so much, milliseconds.
+        by_ms: u64,
+    },
+    /// A client is heard and does not hear, or the other way.
+    CutClientOneWay {
+        /// Which.
+        client: u8,
+        /// It does not hear; else it is not heard.
+        deaf: bool,
+    },
+    /// Answers come to a client late; after its timeout, if that is shorter.
+    LateAnswers {
+        /// Which.
+        client: u8,
+        /// By so much, milliseconds.
+        by_ms: u64,
+    },
+    /// A client's requests go to two masters at once.
+    DoubleRequests {
+        /// Which.
+        client: u8,
+        /// Chance, parts in a million.
+        ppm: u64,
+    },
+    /// A client's connection is reset again and again.
+    Disconnect {
+        /// Which.
+        client: u8,
+        /// Milliseconds.
+        period_ms: u64,
+    },
+    /// A client stands still: its session may expire, and it does not know.
+    ClientStall {
+        /// Which.
+        client: u8,
+    },
 }

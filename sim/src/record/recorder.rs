@@ -32,6 +32,8 @@ pub struct Recorder {
     /// The last word of each client.
     answers: Vec<(u64, String, bool)>,
     open: Vec<bool>,
+    /// The faults are over.
+    settled: bool,
 }
 
 impl Recorder {
@@ -67,12 +69,8 @@ impl Recorder {
         }
         match *event {
             Event::FaultBegin { fault } => self.band_begins(fault, time),
-            Event::FaultEnd { fault } => self.band_ends(fault, time, true),
-            Event::Settle => {
-                for fault in 0..self.bands.len() {
-                    self.band_ends(fault, time, true);
-                }
-            }
+            Event::FaultEnd { fault } => self.band_ends(fault, Some(time)),
+            Event::Settle => self.bands_settle(time),
             _ => {}
         }
     }
@@ -104,12 +102,34 @@ impl Recorder {
         }
     }
 
-    /// The end of a fault comes only if it took effect.
-    fn band_ends(&mut self, fault: usize, time: u64, effective: bool) {
-        let Some(place) = self.bands.get_mut(fault).and_then(Option::take) else { return };
+    /// What is on is over, but for machines outside of the core: there it stays for ever.
+    fn bands_settle(&mut self, time: u64) {
+        let core = self.plan.as_ref().and_then(|plan| plan.core.clone());
+        let outside = |actor: &Actor| {
+            core.as_ref().is_some_and(|core| match actor {
+                Actor::Master(place) => !core.masters.contains(place),
+                Actor::Executor(place) => !core.executors.contains(place),
+                Actor::Cluster | Actor::Client(_) => false,
+            })
+        };
+        for place in self.bands.iter().flatten() {
+            let band = &mut self.recording.bands[*place];
+            if !band.touches.iter().any(outside) {
+                band.to = time;
+            }
+        }
+        self.settled = true;
+    }
+
+    /// The end of a fault comes only if it took effect. After the faults are over it ends nothing any more.
+    fn band_ends(&mut self, fault: usize, time: Option<u64>) {
+        let Some(place) = self.bands.get(fault).copied().flatten() else { return };
         let band = &mut self.recording.bands[place];
-        band.to = time;
-        band.effective |= effective;
+        band.effective = true;
+        if let Some(time) = time.filter(|_| !self.settled) {
+            band.to = time;
+            self.bands[fault] = None;
+        }
     }
 
     /// A line of the event log. Gives back its id.
@@ -179,10 +199,9 @@ impl Recorder {
 
     /// The run is over; what is left in the queue was still on its way.
     pub fn finish(&mut self, queue: &mut Queue<Event>) {
-        let end = self.recording.end;
         while let Some((time, cause, event)) = queue.pop_caused() {
             if let Event::FaultEnd { fault } = event {
-                self.band_ends(fault, end, true);
+                self.band_ends(fault, None);
             } else if let Some(to) = receiver(&event)
                 && self.sent(cause, to)
             {
@@ -194,12 +213,18 @@ impl Recorder {
 
     /// The whole recording: what was sent and neither arrived nor travels is lost.
     #[must_use]
-    pub fn into_recording(mut self) -> Recording {
-        let end = self.recording.end;
-        for fault in 0..self.bands.len() {
-            self.band_ends(fault, end, false);
-        }
+    pub fn into_recording(self) -> Recording {
         let mut recording = self.recording;
+        for band in &mut recording.bands {
+            // What did nothing lasts no time, and what was not ended is still on.
+            band.to = if !band.effective {
+                band.from
+            } else if band.to == 0 {
+                recording.end
+            } else {
+                band.to
+            };
+        }
         let mut arrived = vec![false; recording.events.len()];
         for message in &recording.messages {
             arrived[message.from as usize] = true;

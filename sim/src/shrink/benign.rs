@@ -3,7 +3,7 @@
 //! that the violation does not need.
 
 use super::{reduce::reduce, search::Search};
-use crate::plan::{Fault, FaultKind, Operation, Plan};
+use crate::plan::{Fault, FaultKind, Operation, Plan, places::names};
 use core::ops::Range;
 use serde_json::Value;
 use std::time::Duration;
@@ -28,6 +28,10 @@ fn benign(plan: &Plan) -> Plan {
     for _ in 0..6 {
         let least = calm.executors.lease().grace_min() + Duration::from_micros(999);
         calm.executors.lease_ms[1] = u64::try_from(least.as_millis()).unwrap_or(u64::MAX) + 1;
+    }
+    if let Some(core) = &mut calm.core {
+        core.masters = (0..calm.masters.clocks.len() as u8).collect();
+        core.executors = (0..calm.executors.clocks.len() as u8).collect();
     }
     for client in &mut calm.clients {
         (client.session_ttl_ms, client.timeout_ms, client.give_up_ms) = (0, 1_000, 8_000);
@@ -106,8 +110,8 @@ pub(super) fn faults(search: &mut Search<'_>) -> bool {
 fn milder(fault: &Fault) -> Vec<FaultKind> {
     let Ok(Value::Object(fields)) = serde_json::to_value(&fault.kind) else { return Vec::new() };
     let mut all = Vec::new();
-    let named = ["kind", "master", "executor", "from", "to", "peer"];
-    for (name, value) in fields.iter().filter(|(name, _)| !named.contains(&name.as_str())) {
+    let strength = |name: &str, value: &Value| value.is_array() || !names(name);
+    for (name, value) in fields.iter().filter(|(name, value)| strength(name, value)) {
         for smaller in smaller(value) {
             let mut fields = fields.clone();
             fields.insert(name.clone(), smaller);

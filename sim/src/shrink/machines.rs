@@ -1,7 +1,11 @@
 //! Takes machines out: masters two at a time, so that their number stays odd, and executors one by one.
 
 use super::search::Search;
-use crate::plan::{Plan, places::moved};
+use crate::plan::{
+    Plan,
+    places::{Moves, moved},
+};
+use core::ops::Range;
 
 /// Masters: five become three, three become one.
 pub(super) fn masters(search: &mut Search<'_>) -> bool {
@@ -42,24 +46,37 @@ fn without_masters(plan: &Plan, gone: &[u8]) -> Option<Plan> {
     let place = place_without(gone);
     let mut number = 0..;
     plan.masters.clocks.retain(|_| number.next().and_then(&place).is_some());
-    plan.left_out = plan.left_out.iter().filter_map(|&master| place(master)).collect();
-    follow(&mut plan, &place, &Some);
+    follow(&mut plan, Moves { master: &place, ..Moves::NONE });
     (!plan.masters.clocks.is_empty()).then_some(plan)
 }
 
 fn without_executor(plan: &Plan, gone: usize) -> Plan {
     let mut plan = plan.clone();
     plan.executors.clocks.remove(gone);
-    follow(&mut plan, &Some, &place_without(&[gone as u8]));
+    follow(&mut plan, Moves { executor: &place_without(&[gone as u8]), ..Moves::NONE });
     plan
 }
 
-/// Faults follow their machines, or go with them.
-fn follow(plan: &mut Plan, master: &impl Fn(u8) -> Option<u8>, executor: &impl Fn(u8) -> Option<u8>) {
+/// A plan without some of its clients.
+pub(super) fn without_clients(plan: &Plan, gone: Range<usize>) -> Plan {
+    let mut plan = plan.clone();
+    let places: Vec<u8> = gone.clone().map(|place| place as u8).collect();
+    plan.clients.drain(gone);
+    follow(&mut plan, Moves { client: &place_without(&places), ..Moves::NONE });
+    plan
+}
+
+/// Faults and the core follow their machines, or go with them.
+fn follow(plan: &mut Plan, moves: Moves<'_>) {
+    plan.left_out = plan.left_out.iter().filter_map(|&place| (moves.master)(place)).collect();
+    if let Some(core) = &mut plan.core {
+        core.masters = core.masters.iter().filter_map(|&place| (moves.master)(place)).collect();
+        core.executors = core.executors.iter().filter_map(|&place| (moves.executor)(place)).collect();
+    }
     plan.faults = core::mem::take(&mut plan.faults)
         .into_iter()
         .filter_map(|mut fault| {
-            fault.kind = moved(&fault.kind, master, executor)?;
+            fault.kind = moved(&fault.kind, moves)?;
             Some(fault)
         })
         .collect();

@@ -1,6 +1,6 @@
 //! Takes things out of lists: all of them, then halves, quarters, and single ones.
 
-use super::search::Search;
+use super::{machines::without_clients, search::Search};
 use crate::plan::Plan;
 use core::ops::Range;
 
@@ -61,15 +61,7 @@ pub(super) fn faults(search: &mut Search<'_>) -> bool {
 
 /// Whole clients.
 pub(super) fn clients(search: &mut Search<'_>) -> bool {
-    reduce(
-        search,
-        |plan| plan.clients.len(),
-        |plan, range| {
-            let mut plan = plan.clone();
-            plan.clients.drain(range);
-            Some(plan)
-        },
-    )
+    reduce(search, |plan| plan.clients.len(), |plan, range| Some(without_clients(plan, range)))
 }
 
 /// Operations of all clients, as if they were one list. In the order of the clients: operations of one belong together.

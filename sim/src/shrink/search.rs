@@ -203,16 +203,7 @@ fn fingerprint(plan: &Plan) -> u64 {
     hasher.finish()
 }
 
-/// Whether a plan is one that a correct cluster survives: what breaks for good is a minority, and clocks stay within what
-/// leases allow for.
+/// Whether a plan can be run, and is one that a correct cluster survives.
 pub(super) fn valid(plan: &Plan) -> bool {
-    let masters = plan.masters.clocks.len();
-    let mut gone: BTreeSet<u8> = plan.left_out.iter().copied().collect();
-    gone.extend(plan.faults.iter().filter_map(|fault| fault.kind.gone_for_good()));
-    let drift = i64::from(plan.executors.drift_ppm) * 1_000;
-    let mut clocks = plan.masters.clocks.iter().chain(&plan.executors.clocks);
-    masters > 0
-        && gone.len() <= (masters - 1) / 2
-        && plan.executors.lease().validate().is_ok()
-        && clocks.all(|clock| clock.drift_ppb.abs() <= drift)
+    plan.validate().is_ok() && plan.survivable()
 }

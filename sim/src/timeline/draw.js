@@ -27,12 +27,12 @@ function rect(color, left, top, width, height, alpha = 1) {
 
 // As much of a text as fits.
 function label(words, left, baseline, room, color, size = 11, weight = 400) {
-  if (room < 22 || !words) return;
+  if (room < 26 || !words) return;
   pen.font = font(size, weight);
   const width = pen.measureText(words).width;
   let shown = words;
   if (width > room) shown = `${words.slice(0, Math.max(1, Math.floor((words.length * room) / width) - 1))}…`;
-  if (shown.length < 3 && shown !== words) return;
+  if (shown.length < 5 && shown !== words) return;
   pen.fillStyle = color;
   pen.fillText(shown, left, baseline);
   stats.items++;
@@ -194,20 +194,28 @@ function drawFaults() {
     if (band.to < view.from || band.from > view.to) continue;
     const left = Math.max(-4, x(band.from));
     const width = Math.max(2, Math.min(view.width + 4, x(band.to)) - left);
-    const top = axisHeight + 2 + band.row * faultHeight;
     if (band.effective) for (const lane of band.touches) {
       const { y, height } = view.lanes[lane] ?? { y: 0, height: 0 };
       if (view.shown[lane]) rect(colors.violet, left, y + 1, width, height - 2, 0.09);
     }
+  }
+}
+
+function drawFaultNames() {
+  for (const band of bands) {
+    if (band.to < view.from || band.from > view.to) continue;
+    const left = Math.max(-4, x(band.from));
+    const width = Math.max(2, Math.min(view.width + 4, x(band.to)) - left);
+    const top = axisHeight + 2 + band.row * faultHeight;
     rect(colors.violet, left, top, width, faultHeight - 3, band.effective ? 0.22 : 0.08);
     rect(colors.violet, left, top, Math.min(2, width), faultHeight - 3, band.effective ? 1 : 0.4);
-    const room = Math.max(width, nextIn(band) - Math.max(left, 0)) - 8;
+    const room = nextIn(band) - Math.max(left, 0) - 8;
     label(band.effective ? band.name : `${band.name} (no effect)`, Math.max(left, 0) + 6, top + 11, Math.min(room, 170), colors.violet, 10.5, 600);
   }
 }
 
 // Where the next fault of the same row begins: its name may be as long.
 function nextIn(band) {
-  const next = bands.find((other) => other.row === band.row && other.from >= band.to && other !== band);
+  const next = bands.find((other) => other.row === band.row && other.from > band.from);
   return next ? x(next.from) : view.width;
 }

@@ -60,8 +60,8 @@ function updateLabels() {
 
 function shortState(actor, lane, time) {
   const rows = new Map(stateRows(lane, time));
-  if (actor.kind === "master") return rows.has("role") ? `${rows.get("role")}, term ${rows.get("term")}` : "down";
-  if (actor.kind === "executor") return rows.has("lease") ? `${rows.get("executor")} · lease ${rows.get("lease")}` : "agent down";
+  if (actor.kind === "master") return rows.has("role") ? `${rows.get("role")} ${rows.get("term")}` : "down";
+  if (actor.kind === "executor") return rows.has("lease") ? `lease ${rows.get("lease")}` : "agent down";
   return "";
 }
 

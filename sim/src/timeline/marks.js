@@ -23,6 +23,7 @@ function drawMessages() {
   // The more there are in the window, the fewer of each pair of lanes are drawn.
   const spacing = Math.max(1.5, ((last - first) / arrowsMost) * 3);
   stats.thinned = last - first > arrowsMost;
+  const strength = stats.thinned ? 0.2 : 0.38;
   const drawn = new Map();
   for (let at = first; at < last; at++) {
     if (messages.arrives[at] < view.from || !messageVisible(at)) continue;
@@ -36,7 +37,7 @@ function drawMessages() {
       if (left - (drawn.get(pair) ?? -99) < spacing) continue;
       drawn.set(pair, left);
     }
-    drawArrow(at, inCone);
+    drawArrow(at, inCone, strength);
   }
   return last - first;
 }
@@ -52,7 +53,7 @@ function lowestSent(time) {
   return low;
 }
 
-function drawArrow(at, inCone) {
+function drawArrow(at, inCone, strength) {
   const [from, to, fate] = [messages.from[at], messages.to[at], messages.fate[at]];
   const [x1, y1] = [x(events.time[from]), view.lanes[events.actor[from]].line];
   const lost = fate < 2;
@@ -61,7 +62,7 @@ function drawArrow(at, inCone) {
   const by = messages.by[at];
   const role = by >= 0 ? depth(by) : depth(from);
   const color = lost ? colors.red : inCone ? (role === 3 || depth(from) >= 3 ? colors.green : colors.accent) : colors.soft;
-  pen.globalAlpha = inCone ? 0.95 : view.selected >= 0 ? 0.12 : lost ? 0.55 : 0.38;
+  pen.globalAlpha = inCone ? 0.95 : view.selected >= 0 ? 0.12 : lost ? strength + 0.17 : strength;
   pen.strokeStyle = color;
   pen.lineWidth = inCone ? 1.8 : 1;
   if (fate === 2) pen.setLineDash([3, 3]);
@@ -91,7 +92,9 @@ function drawEvents() {
   const taken = new Int32Array(actors.length).fill(-9);
   const takenInCone = new Int32Array(actors.length).fill(-9);
   const until = lowest(events.time, view.to + 1, events.count);
-  for (let id = lowest(events.time, view.from, events.count); id < until; id++) {
+  const first = lowest(events.time, view.from, events.count);
+  const size = until - first > view.width * 2 ? 1.7 : 2.6;
+  for (let id = first; id < until; id++) {
     if (!view.visible[id] || id === violation) continue;
     const lane = events.actor[id];
     const left = Math.round(x(events.time[id]));
@@ -99,16 +102,16 @@ function drawEvents() {
     const seen = far > 1 ? takenInCone : taken;
     if (far !== 4 && left - seen[lane] < 2) continue;
     seen[lane] = left;
-    dot(left, view.lanes[lane].line, far, kindColors[events.kind[id]]);
+    dot(left, view.lanes[lane].line, far, kindColors[events.kind[id]], size);
   }
   if (view.selected >= 0 && view.selected !== violation) ring(view.selected);
 }
 
-function dot(left, y, far, color) {
+function dot(left, y, far, color, size) {
   pen.globalAlpha = far === 1 ? 0.16 : 1;
   pen.fillStyle = far === 2 ? colors.accent : far === 3 ? colors.green : color;
   pen.beginPath();
-  pen.arc(left, y, far > 1 ? 3.6 : 2.6, 0, 6.2832);
+  pen.arc(left, y, far > 1 ? 3.6 : size, 0, 6.2832);
   pen.fill();
   pen.globalAlpha = 1;
   stats.dots++;
@@ -133,10 +136,13 @@ function tick() {
 function drawAxis() {
   rect(colors.paper, 0, 0, view.width, axisHeight);
   const step = tick();
+  // The violation's flag stands there.
+  const flagged = violation >= 0 ? x(events.time[violation]) : -999;
   const digits = Math.max(0, Math.min(9, 9 - Math.floor(Math.log10(step))));
   for (let time = Math.ceil(view.from / step) * step; time <= view.to; time += step) {
     const left = Math.round(x(time)) + 0.5;
     rect(colors.line, left - 0.5, axisHeight - 5, 1, view.height);
+    if (flagged > left - 76 && flagged < left + 60) continue;
     label(`${seconds(time, digits)} s`, left + 4, axisHeight - 8, 92, colors.soft, 11);
   }
   rect(colors.line, 0, axisHeight - 1, view.width, 1);
@@ -183,6 +189,7 @@ function draw() {
   pen.clearRect(0, 0, view.width, view.height);
   pen.textBaseline = "alphabetic";
   drawLanes();
+  drawFaults();
   drawAxis();
   for (const [lane, actor] of actors.entries()) {
     if (!view.shown[lane]) continue;
@@ -190,7 +197,7 @@ function draw() {
     if (actor.kind === "executor") drawExecutor(view.lanes[lane], actor.place);
     if (actor.kind === "client") drawClient(view.lanes[lane], actor.place);
   }
-  drawFaults();
+  drawFaultNames();
   drawMessages();
   drawEvents();
   drawViolation();

@@ -47,7 +47,7 @@ function stateRows(lane, time) {
     const row = data.executors[place][stateAt(data.executors[place], time)];
     if (!row || !row[1]) return [["agent", "down"]];
     const runs = row[6].map((run) => data.texts[run]).join(", ");
-    const lease = row[3] ? "fenced" : row[5] ? `${length(row[5] - time)} left` : "none";
+    const lease = row[3] ? "fenced" : row[5] ? `${seconds(row[5] - time, 2)} s left` : "none";
     return [["executor", row[4] || "not registered"], ["lease", `${lease}${row[2] ? ", paused" : ""}`], ["runs", runs || "nothing"]];
   }
   if (kind === "client") {
@@ -83,7 +83,7 @@ function eventPanel(id) {
   const what = view.direct ? "direct causes" : "all that could matter";
   const cone = element("p");
   const key = (color) => element("span", "", { className: "key", style: `background:${color}` });
-  cone.append(key(colors.accent), `past ${view.cone.before}   `, key(colors.green), `future ${view.cone.after}`);
+  cone.append(key(colors.accent), `past ${view.cone.before}`, element("span", "", { className: "gap" }), key(colors.green), `future ${view.cone.after}`);
   panel.append(cone, element("p", what, { className: "time" }));
 }
 

@@ -3,9 +3,11 @@
 use super::{Event, MILLISECOND, Origin, World, describe};
 use crate::{
     client::Busy,
-    draw::{Purpose, draw, within},
+    draw::{Purpose, again, chance, draw, within},
+    marks::SimMark,
     network::Endpoint,
     oracle::{Rule, answers},
+    plan::MessageKind,
 };
 use bytes::Bytes;
 use prost::Message;
@@ -20,10 +22,16 @@ impl World {
         if client.busy.is_some() {
             return;
         }
+        if client.stalls > 0 {
+            self.marks.hit(SimMark::ClientStood);
+            return client.stood.push(Event::ClientNext { client: place });
+        }
         match client.take(now_ms) {
             Ok(request) => {
                 let until = self.time + client.plan.give_up_ms * MILLISECOND;
-                client.busy = Some(Busy { request: Box::new(request), floor, call: self.time, until });
+                client.busy =
+                    Some(Busy { request: Box::new(request), floor, call: self.time, until, attempts: 0 });
+                self.asked_first(place);
                 self.client_asks(place);
             }
             Err(Some(at_ms)) => self.queue.push(at_ms * MILLISECOND, Event::ClientNext { client: place }),
@@ -34,8 +42,9 @@ impl World {
     fn client_asks(&mut self, place: u8) {
         let watched = self.watched();
         let client = &mut self.clients[usize::from(place)];
-        let Some(busy) = &client.busy else { return };
+        let Some(busy) = &mut client.busy else { return };
         client.attempt += 1;
+        busy.attempts += 1;
         let (attempt, to) = (client.attempt, client.target);
         let bytes = Bytes::from(busy.request.encode_to_vec());
         let text = watched.then(|| answers::brief(&busy.request));
@@ -43,11 +52,39 @@ impl World {
         self.mark(40, place, attempt, &bytes);
         self.line(Endpoint::Client(place), "ask", || format!("-> {} {}", to + 1, text.unwrap_or_default()));
         let origin = Origin::Client { client: place, attempt };
-        let times = self.network.send(self.time, Endpoint::Client(place), Endpoint::Master(to), 1);
-        if let Some(time) = times[0] {
-            self.queue.push(time, Event::Request { to, origin, bytes });
+        if let Some(other) = self.doubled(place, attempt, to) {
+            self.marks.hit(SimMark::RequestDoubled);
+            self.client_sends(place, other, Event::Request { to: other, origin, bytes: bytes.clone() });
         }
+        self.client_sends(place, to, Event::Request { to, origin, bytes });
         self.queue.push(limit, Event::ClientTimeout { client: place, attempt });
+    }
+
+    fn client_sends(&mut self, place: u8, to: u8, event: Event) {
+        let (from, to) = (Endpoint::Client(place), Endpoint::Master(to));
+        if let Some(time) = self.network.send(self.time, from, to, 1, MessageKind::Other)[0] {
+            self.queue.push(time, event);
+        }
+    }
+
+    /// The other master that the request goes to as well, while a fault says so.
+    fn doubled(&self, place: u8, attempt: u64, to: u8) -> Option<u8> {
+        let ppm = self.clients[usize::from(place)].doubles.iter().map(|(_, ppm)| *ppm).max()?;
+        let luck = draw(self.plan.seed, Purpose::Double, &[u64::from(place), attempt]);
+        let masters = self.masters.len() as u64;
+        let other = (u64::from(to) + within(again(luck, 1), 1, masters - 1)) % masters;
+        chance(luck, ppm).then_some(other as u8).filter(|other| *other != to)
+    }
+
+    /// A client that stood still goes on.
+    pub(super) fn client_goes_on(&mut self, place: u8) {
+        let client = &mut self.clients[usize::from(place)];
+        client.stalls = client.stalls.saturating_sub(1);
+        if client.stalls == 0 {
+            for event in core::mem::take(&mut client.stood) {
+                self.queue.push(self.time, event);
+            }
+        }
     }
 
     pub(super) fn client_timeout(&mut self, place: u8, attempt: u64) {
@@ -57,17 +94,20 @@ impl World {
         }
         let to = client.target;
         let origin = Origin::Client { client: place, attempt };
-        if let Some(time) = self.network.send(self.time, Endpoint::Client(place), Endpoint::Master(to), 1)[0]
-        {
-            self.queue.push(time, Event::RequestGone { to, origin });
-        }
+        self.client_sends(place, to, Event::RequestGone { to, origin });
         self.client_failed(place, None);
     }
 
     pub(super) fn client_retry(&mut self, place: u8, attempt: u64) {
-        if self.clients[usize::from(place)].attempt == attempt {
-            self.client_asks(place);
+        let client = &mut self.clients[usize::from(place)];
+        if client.attempt != attempt {
+            return;
         }
+        if client.stalls > 0 {
+            self.marks.hit(SimMark::ClientStood);
+            return client.stood.push(Event::ClientRetry { client: place, attempt });
+        }
+        self.client_asks(place);
     }
 
     /// An attempt failed in a way that may be tried again: at the leader, if it is known, else at the next master.
@@ -77,12 +117,16 @@ impl World {
         let Some(busy) = &client.busy else { return };
         let next =
             leader.filter(|leader| *leader > 0).map_or(u64::from(client.target) + 1, |leader| leader - 1);
-        client.target = (next % masters) as u8;
+        let target = (next % masters) as u8;
+        self.marks.hit_if(client.target != target, SimMark::RetriedElsewhere);
+        client.target = target;
         client.attempt += 1;
         let attempt = client.attempt;
         let luck = draw(self.plan.seed, Purpose::Client, &[u64::from(place), attempt]);
         if self.time >= busy.until {
             self.line(Endpoint::Client(place), "gives up", String::new);
+            self.marks.hit(SimMark::GaveUp);
+            self.came_of(place, None);
             self.clients[usize::from(place)].finish(self.time, None);
             self.client_rests(place, luck);
         } else {
@@ -108,6 +152,7 @@ impl World {
     fn client_answered(&mut self, place: u8, attempt: u64, reply: Option<Bytes>) {
         let client = &mut self.clients[usize::from(place)];
         if client.attempt != attempt {
+            self.marks.hit_if(reply.is_some(), SimMark::AnswerAfterTimeout);
             return;
         }
         let Some(busy) = &client.busy else { return };
@@ -127,11 +172,15 @@ impl World {
         }
         self.mark(41, place, attempt, &[]);
         self.line(Endpoint::Client(place), "answered", || describe::reply(&reply));
+        if let Some(Body::Refusal(refusal)) = &reply.body {
+            self.refused(refusal.code());
+        }
         if let Some(Body::Refusal(refusal)) = &reply.body
             && matches!(refusal.code(), RefusalCode::Unavailable | RefusalCode::Exhausted)
         {
             return self.client_failed(place, Some(refusal.leader));
         }
+        self.came_of(place, Some(&reply));
         self.clients[usize::from(place)].finish(self.time, Some(&reply));
         let luck = draw(self.plan.seed, Purpose::Client, &[u64::from(place), attempt, 1]);
         self.client_rests(place, luck);

@@ -1,5 +1,6 @@
 //! One line for each thing that happens: the event log.
 
+use crate::plan::MessageKind;
 use quorate_core::{Input, contract::Write};
 use quorate_proto::v1::{self as pb, client_reply, envelope::Body, executor_call};
 
@@ -38,6 +39,23 @@ pub(crate) fn envelope(envelope: &pb::Envelope) -> String {
         None => "nothing".to_owned(),
     };
     format!("term {} {what}", envelope.term)
+}
+
+/// What a message is for.
+pub(super) const fn kind(envelope: &pb::Envelope) -> MessageKind {
+    match &envelope.body {
+        Some(Body::Append(_)) => MessageKind::Append,
+        Some(Body::AppendReply(_)) => MessageKind::AppendReply,
+        Some(Body::PreVote(_) | Body::Vote(_)) => MessageKind::Vote,
+        Some(Body::PreVoteReply(_) | Body::VoteReply(_)) => MessageKind::VoteReply,
+        Some(Body::Heartbeat(_)) => MessageKind::Heartbeat,
+        Some(Body::HeartbeatAnswer(_)) => MessageKind::HeartbeatAnswer,
+        Some(Body::SnapshotChunk(_)) => MessageKind::Snapshot,
+        Some(Body::SnapshotReply(_)) => MessageKind::SnapshotReply,
+        Some(Body::Forward(_) | Body::ForwardReply(_)) => MessageKind::Forward,
+        Some(Body::Hello(_)) => MessageKind::Hello,
+        Some(Body::Denied(_)) | None => MessageKind::Other,
+    }
 }
 
 /// A write.

@@ -6,6 +6,7 @@ use crate::{
     executor::{Asked, Executor, Process},
     network::Endpoint,
     oracle::{Rule, answers},
+    plan::MessageKind,
 };
 use bytes::Bytes;
 use prost::Message;
@@ -21,7 +22,7 @@ const HELD_INPUTS: usize = 20_000;
 impl World {
     pub(super) fn start_agent(&mut self, place: u8, run: u64) {
         let executor = &mut self.executors[usize::from(place)];
-        if executor.agent.is_some() || executor.run != run {
+        if executor.agent.is_some() || executor.run != run || executor.outside {
             return;
         }
         executor.run += 1;
@@ -86,7 +87,7 @@ impl World {
         });
     }
 
-    fn arm_agent(&mut self, at: usize) {
+    pub(super) fn arm_agent(&mut self, at: usize) {
         self.caused_by_input();
         let executor = &mut self.executors[at];
         let Some(deadline) = executor.agent.as_ref().and_then(Agent::next_deadline) else { return };
@@ -141,7 +142,13 @@ impl World {
                 self.line(Endpoint::Executor(place), "reply", || {
                     format!("-> {} {}", to + 1, describe::call_reply(&reply))
                 });
-                let times = self.network.send(self.time, Endpoint::Executor(place), Endpoint::Master(to), 1);
+                let times = self.network.send(
+                    self.time,
+                    Endpoint::Executor(place),
+                    Endpoint::Master(to),
+                    1,
+                    MessageKind::Other,
+                );
                 if let Some(time) = times[0] {
                     self.queue.push(time, Event::CallAnswer { to, run, key, reply: Some(bytes) });
                 }
@@ -192,11 +199,15 @@ impl World {
         let limit = executor.clock.true_time(sent + timeout).max(self.time + 1);
         self.mark(24, place, key.0, &bytes);
         self.line(Endpoint::Executor(place), "ask", || format!("-> {} {}", to + 1, answers::brief(&request)));
+        let kind = match &request.body {
+            Some(Ask::Heartbeat(_)) => MessageKind::AgentHeartbeat,
+            _ => MessageKind::Other,
+        };
         self.executors[at].asked.insert(key, Asked { request, sent });
         let origin = Origin::Agent { executor: place, run, key };
-        let times = self.network.send(self.time, Endpoint::Executor(place), Endpoint::Master(to), 1);
-        if let Some(time) = times[0] {
-            self.queue.push(time, Event::Request { to, origin, bytes });
+        let (from, to_end) = (Endpoint::Executor(place), Endpoint::Master(to));
+        for time in self.network.send(self.time, from, to_end, 1, kind).into_iter().flatten() {
+            self.queue.push(time, Event::Request { to, origin, bytes: bytes.clone() });
         }
         self.queue.push(limit, Event::AgentTimeout { executor: place, run, key });
     }
@@ -247,7 +258,13 @@ impl World {
         let at = usize::from(to);
         let executor = &mut self.executors[at];
         if executor.agent.is_none() {
-            let times = self.network.send(self.time, Endpoint::Executor(to), Endpoint::Master(from), 1);
+            let times = self.network.send(
+                self.time,
+                Endpoint::Executor(to),
+                Endpoint::Master(from),
+                1,
+                MessageKind::Other,
+            );
             if let Some(time) = times[0] {
                 self.queue.push(time, Event::CallAnswer { to: from, run, key, reply: None });
             }

@@ -1,9 +1,10 @@
-//! How each fault begins and ends.
+//! How each fault begins and ends. Whatever one begins, its end takes back.
 
 use super::{Event, MILLISECOND, World};
 use crate::{
-    network::{Endpoint, Trouble},
-    plan::FaultKind,
+    marks::SimMark,
+    network::{Endpoint, Scope, Trouble},
+    plan::{Around, FaultKind, Link, MessageKind, between, to_masters},
 };
 use quorate_core::{agent::AgentInput, raft::Role, types::StorageId};
 
@@ -19,6 +20,7 @@ impl World {
         self.mark(50, fault as u8, 0, &[]);
         self.note("fault", || format!("{fault} for {} ms: {:?}", planned.for_ms, planned.kind));
         if self.begin_fault(fault, &planned.kind, ends) {
+            self.active.insert(fault);
             self.count(planned.kind.name());
             self.queue.push(ends, Event::FaultEnd { fault });
         }
@@ -26,110 +28,261 @@ impl World {
 
     /// Whether it took effect.
     fn begin_fault(&mut self, fault: usize, kind: &FaultKind, ends: u64) -> bool {
-        let masters = self.masters.len() as u8;
-        let others =
-            |side: &[u8]| -> Vec<u8> { (0..masters).filter(|master| !side.contains(master)).collect() };
+        if let Some(trouble) = self.trouble_of(kind, ends) {
+            self.network.trouble(fault, trouble);
+            return true;
+        }
         match kind {
-            FaultKind::Crash { master } => self.down(*master, false, ends),
-            FaultKind::PowerLoss { master } => self.down(*master, true, ends),
-            FaultKind::PowerLossAll {} => {
-                // Every one of them, also behind one that is down already.
-                (0..masters).map(|master| self.down(master, true, ends)).fold(false, |any, down| any | down)
+            FaultKind::Flap { .. }
+            | FaultKind::FlapExecutor { .. }
+            | FaultKind::SwizzleClog { .. }
+            | FaultKind::RestartLoop { .. }
+            | FaultKind::WallResync { .. }
+            | FaultKind::Zombie { .. }
+            | FaultKind::AgentFlap { .. }
+            | FaultKind::Disconnect { .. } => self.begin_ticks(fault, kind),
+            FaultKind::Crash { .. }
+            | FaultKind::PowerLoss { .. }
+            | FaultKind::PowerLossAll {}
+            | FaultKind::CrashAll {}
+            | FaultKind::Pause { .. }
+            | FaultKind::Suspend { .. }
+            | FaultKind::SlowProcessor { .. }
+            | FaultKind::WallStep { .. }
+            | FaultKind::MasterDrift { .. } => self.begin_process(fault, kind, ends),
+            FaultKind::Wipe { .. }
+            | FaultKind::Restore { .. }
+            | FaultKind::SyncError { .. }
+            | FaultKind::LyingSync { .. }
+            | FaultKind::ReadError { .. }
+            | FaultKind::Rot { .. }
+            | FaultKind::Misdirect { .. }
+            | FaultKind::FullDisk { .. }
+            | FaultKind::StallDisk { .. }
+            | FaultKind::SlowDisk { .. } => self.begin_disk(fault, kind, ends),
+            FaultKind::DoubleRequests { client, ppm } => {
+                self.clients[usize::from(*client)].doubles.push((fault, *ppm));
+                true
             }
+            FaultKind::ClientStall { client } => {
+                self.clients[usize::from(*client)].stalls += 1;
+                true
+            }
+            FaultKind::AgentCrash { .. }
+            | FaultKind::AgentPause { .. }
+            | FaultKind::AgentShutdown { .. }
+            | FaultKind::MachineFreeze { .. }
+            | FaultKind::SlowDrain { .. }
+            | FaultKind::ExecutorDrift { .. }
+            | FaultKind::ExecutorWallStep { .. } => self.begin_executor(fault, kind, ends),
+            kind => self.cut_for(fault, kind),
+        }
+    }
+
+    fn begin_process(&mut self, fault: usize, kind: &FaultKind, ends: u64) -> bool {
+        let all = 0..self.masters.len() as u8;
+        match *kind {
+            FaultKind::Crash { master } => self.down(master, false, ends),
+            FaultKind::PowerLoss { master } => self.down(master, true, ends),
+            // Every one of them, also behind one that is down already.
+            FaultKind::PowerLossAll {} => all.fold(false, |any, master| self.down(master, true, ends) | any),
+            FaultKind::CrashAll {} => all.fold(false, |any, master| self.down(master, false, ends) | any),
             FaultKind::Pause { master } => {
-                self.masters[usize::from(*master)].pauses += 1;
+                self.masters[usize::from(master)].pauses += 1;
                 true
             }
-            FaultKind::Wipe { master } => self.wipe(*master, ends),
-            FaultKind::SyncError { master, restart } => self.fail_sync(*master, *restart),
-            FaultKind::SlowDisk { master, sync_ms } => {
-                self.masters[usize::from(*master)].slow.push((fault, sync_ms * MICROSECONDS));
-                true
-            }
-            FaultKind::Cut { side } => {
-                let far = others(side);
-                let mut links = between(side, &far);
-                links.extend(between(&far, side));
-                self.cut(fault, links)
-            }
-            FaultKind::CutOneWay { side } => self.cut(fault, between(side, &others(side))),
-            FaultKind::Ring {} => {
-                let far = |a: u8, b: u8| masters > 3 && a.abs_diff(b) != 1 && a.abs_diff(b) != masters - 1;
-                // Of three, each is a neighbour of each: one link is taken out, so that they form a line.
-                let line = |a: u8, b: u8| masters == 3 && a.abs_diff(b) == 2;
-                let all = (0..masters).flat_map(|a| (0..masters).map(move |b| (a, b)));
-                let links = all.filter(|&(a, b)| far(a, b) || line(a, b));
-                self.cut(fault, links.map(|(a, b)| (Endpoint::Master(a), Endpoint::Master(b))).collect())
-            }
-            FaultKind::IsolateLeader { one_way } => {
-                let Some(leader) = self.leader() else { return false };
-                let far = others(&[leader]);
-                let mut links = between(&[leader], &far);
-                if !one_way {
-                    links.extend(between(&far, &[leader]));
+            FaultKind::Suspend { master } => {
+                let machine = &mut self.masters[usize::from(master)];
+                if machine.clock.is_frozen() {
+                    return false;
                 }
-                self.cut(fault, links)
-            }
-            FaultKind::Flap { period_ms, .. } => {
-                self.queue.push(self.time, Event::Flap { fault, cut: true });
-                *period_ms > 0
-            }
-            FaultKind::CutExecutor { executor } => {
-                let executor = Endpoint::Executor(*executor);
-                let both =
-                    |master: u8| [(executor, Endpoint::Master(master)), (Endpoint::Master(master), executor)];
-                self.cut(fault, (0..masters).flat_map(both).collect())
-            }
-            FaultKind::CutClients { master } => {
-                let clients = 0..self.clients.len() as u8;
-                let far = others(&[*master]);
-                let links = clients.flat_map(|client| far.iter().map(move |&master| (client, master)));
-                let both = |(client, master)| {
-                    let (client, master) = (Endpoint::Client(client), Endpoint::Master(master));
-                    [(client, master), (master, client)]
-                };
-                let links = links.flat_map(both).collect();
-                self.cut(fault, links)
-            }
-            FaultKind::Delay { ppm, most_ms } => {
-                let trouble = Trouble { tail_ppm: *ppm, tail_us: most_ms * MICROSECONDS, loss_ppm: 0 };
-                self.network.trouble(fault, trouble);
+                machine.clock.freeze(self.time, true);
+                (machine.pauses, machine.stalls) = (machine.pauses + 1, machine.stalls + 1);
                 true
             }
-            FaultKind::Loss { ppm } => {
-                self.network.trouble(fault, Trouble { loss_ppm: *ppm, ..Trouble::default() });
+            FaultKind::SlowProcessor { master, step_us } => {
+                self.masters[usize::from(master)].steps.push((fault, step_us));
                 true
             }
             FaultKind::WallStep { master, by_ms } => {
-                self.masters[usize::from(*master)].clock.step_wall(*by_ms);
+                self.marks.hit(SimMark::WallStepped);
+                self.masters[usize::from(master)].clock.step_wall(by_ms);
                 true
             }
+            FaultKind::MasterDrift { master, ppb } => {
+                self.marks.hit(SimMark::DriftChanged);
+                self.drift_master(usize::from(master), Some(ppb));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn begin_disk(&mut self, fault: usize, kind: &FaultKind, ends: u64) -> bool {
+        match *kind {
+            FaultKind::Wipe { master } => self.wipe(master, ends),
+            FaultKind::SyncError { master, restart } => self.fail_sync(master, restart),
+            FaultKind::Restore { master } => {
+                let machine = &mut self.masters[usize::from(master)];
+                let image = machine.disk.image.clone();
+                machine.copies.insert(fault, image);
+                true
+            }
+            FaultKind::LyingSync { master } => {
+                let begun = self.known_to_all();
+                if begun {
+                    self.masters[usize::from(master)].disk.begin_lie();
+                }
+                begun
+            }
+            FaultKind::ReadError { master } => {
+                self.masters[usize::from(master)].unreadable += 1;
+                true
+            }
+            FaultKind::FullDisk { master } => {
+                self.masters[usize::from(master)].full += 1;
+                true
+            }
+            FaultKind::Rot { master, snapshot } => self.rot(fault, usize::from(master), snapshot, false),
+            FaultKind::Misdirect { master } => self.rot(fault, usize::from(master), false, true),
+            FaultKind::StallDisk { master } => {
+                self.masters[usize::from(master)].stalls += 1;
+                true
+            }
+            FaultKind::SlowDisk { master, sync_ms } => {
+                self.masters[usize::from(master)].slow.push((fault, sync_ms * MICROSECONDS));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn begin_executor(&mut self, fault: usize, kind: &FaultKind, ends: u64) -> bool {
+        match *kind {
             FaultKind::AgentCrash { executor } => {
-                let run = self.executors[usize::from(*executor)].run;
-                self.queue.push(ends, Event::StartAgent { executor: *executor, run });
-                self.executors[usize::from(*executor)].freezes == 0 && self.stop_agent(*executor)
+                let run = self.executors[usize::from(executor)].run;
+                self.queue.push(ends, Event::StartAgent { executor, run });
+                let awake = self.executors[usize::from(executor)].freezes == 0;
+                let killed = awake && self.stop_agent(executor);
+                self.marks.hit_if(killed, SimMark::AgentKilled);
+                killed
             }
             FaultKind::AgentPause { executor } => {
-                self.executors[usize::from(*executor)].pauses += 1;
+                self.executors[usize::from(executor)].pauses += 1;
                 true
             }
             FaultKind::AgentShutdown { executor } => {
-                let machine = &self.executors[usize::from(*executor)];
+                let machine = &self.executors[usize::from(executor)];
                 let up = machine.agent.is_some() && machine.freezes == 0;
                 if up {
-                    self.step_agent(usize::from(*executor), AgentInput::Shutdown);
+                    self.step_agent(usize::from(executor), AgentInput::Shutdown);
                 }
                 up
             }
             FaultKind::MachineFreeze { executor } => {
-                self.freeze(*executor);
+                self.freeze(executor);
                 true
             }
+            FaultKind::SlowDrain { executor, by_ms } => {
+                self.executors[usize::from(executor)].drains.push((fault, by_ms));
+                true
+            }
+            FaultKind::ExecutorDrift { executor, ppb } => {
+                self.marks.hit(SimMark::DriftChanged);
+                self.drift_executor(usize::from(executor), Some(ppb));
+                true
+            }
+            FaultKind::ExecutorWallStep { executor, by_ms } => {
+                self.marks.hit(SimMark::WallStepped);
+                self.executors[usize::from(executor)].clock.step_wall(by_ms);
+                true
+            }
+            _ => false,
         }
     }
 
+    /// What a fault does to messages, if it does something to them.
+    fn trouble_of(&self, kind: &FaultKind, ends: u64) -> Option<Trouble> {
+        let masters = 0..self.masters.len() as u8;
+        let all: Vec<u8> = masters.clone().collect();
+        let of = |executor: u8| to_masters(Endpoint::Executor(executor), masters.clone());
+        let beats = |executor: u8, mark| Trouble {
+            scope: Scope::Some(of(executor)),
+            only: Some(MessageKind::AgentHeartbeat),
+            mark: Some(mark),
+            ..Trouble::default()
+        };
+        Some(match kind {
+            FaultKind::Delay { ppm, most_ms } => Trouble {
+                tail_ppm: *ppm,
+                tail_us: most_ms * MICROSECONDS,
+                mark: Some(SimMark::DelayLate),
+                ..Trouble::default()
+            },
+            FaultKind::Loss { ppm } => {
+                Trouble { loss_ppm: *ppm, mark: Some(SimMark::LossLost), ..Trouble::default() }
+            }
+            FaultKind::Duplicate { ppm, most_ms } => Trouble {
+                scope: Scope::Some(between(&all, &all)),
+                duplicate_ppm: *ppm,
+                duplicate_us: most_ms * MICROSECONDS,
+                mark: Some(SimMark::DuplicateTwice),
+                ..Trouble::default()
+            },
+            FaultKind::Reorder { ppm, most_ms } => Trouble {
+                reorder_ppm: *ppm,
+                reorder_us: most_ms * MICROSECONDS,
+                mark: Some(SimMark::ReorderOvertaken),
+                ..Trouble::default()
+            },
+            FaultKind::Clog { from, to } => Trouble {
+                scope: Scope::Some(between(from, to)),
+                held_until: ends,
+                mark: Some(SimMark::ClogHeld),
+                ..Trouble::default()
+            },
+            FaultKind::SlowLink { from, to, by_ms } => Trouble {
+                scope: Scope::Some(between(&[*from], &[*to])),
+                slow_us: by_ms * MICROSECONDS,
+                mark: Some(SimMark::SlowLinkLate),
+                ..Trouble::default()
+            },
+            FaultKind::Filter { from, what } => Trouble {
+                scope: Scope::Some(between(from, &all)),
+                only: Some(*what),
+                loss_ppm: crate::draw::MILLION,
+                mark: Some(SimMark::FilterDropped),
+                ..Trouble::default()
+            },
+            FaultKind::HeartbeatLoss { executor, ppm } => {
+                Trouble { loss_ppm: *ppm, ..beats(*executor, SimMark::HeartbeatLost) }
+            }
+            FaultKind::RepeatReports { executor, ppm, most_ms } => Trouble {
+                duplicate_ppm: *ppm,
+                duplicate_us: most_ms * MICROSECONDS,
+                ..beats(*executor, SimMark::ReportRepeated)
+            },
+            FaultKind::LateReports { executor, ppm, most_ms } => Trouble {
+                reorder_ppm: *ppm,
+                reorder_us: most_ms * MICROSECONDS,
+                ..beats(*executor, SimMark::ReportLate)
+            },
+            FaultKind::LateAnswers { client, by_ms } => {
+                let asked = to_masters(Endpoint::Client(*client), masters);
+                Trouble {
+                    scope: Scope::Some(asked.into_iter().map(|(client, master)| (master, client)).collect()),
+                    slow_us: by_ms * MICROSECONDS,
+                    mark: Some(SimMark::AnswerLate),
+                    ..Trouble::default()
+                }
+            }
+            _ => return None,
+        })
+    }
+
     pub(super) fn fault_ends(&mut self, fault: usize) {
-        if self.settling {
+        // Some end before their time.
+        if self.settling || !self.active.remove(&fault) {
             return;
         }
         self.mark(51, fault as u8, 0, &[]);
@@ -137,31 +290,72 @@ impl World {
         self.uncut(fault);
         self.network.calm(fault);
         match self.plan.faults[fault].kind.clone() {
-            FaultKind::Pause { master } => self.unpause_master(usize::from(master)),
-            FaultKind::SlowDisk { master, .. } => {
-                self.masters[usize::from(master)].slow.retain(|(number, _)| *number != fault);
-            }
-            FaultKind::SyncError { master, restart: true } => {
-                // It has stopped by itself, or no write came: then the disk is well again.
-                self.masters[usize::from(master)].disk.failing = false;
-                self.restart(master);
-            }
-            FaultKind::WallStep { master, by_ms } => {
-                self.masters[usize::from(master)].clock.step_wall(-by_ms);
-            }
             FaultKind::AgentPause { executor } => self.unpause_agent(usize::from(executor)),
-            FaultKind::AgentShutdown { executor } => {
+            FaultKind::AgentShutdown { executor } | FaultKind::AgentFlap { executor, .. } => {
                 let run = self.executors[usize::from(executor)].run;
                 // Whatever is left of it is killed before it starts again.
                 self.stop_agent(executor);
                 self.start_agent(executor, run);
             }
             FaultKind::MachineFreeze { executor } => self.thaw(executor),
+            FaultKind::Zombie { executor, machine } => self.zombie_wakes(executor, machine),
+            FaultKind::SlowDrain { executor, .. } => {
+                self.executors[usize::from(executor)].drains.retain(|(number, _)| *number != fault);
+            }
+            FaultKind::ExecutorDrift { executor, .. } => self.drift_executor(usize::from(executor), None),
+            FaultKind::ExecutorWallStep { executor, by_ms } => {
+                self.executors[usize::from(executor)].clock.step_wall(-by_ms);
+            }
+            FaultKind::DoubleRequests { client, .. } => {
+                self.clients[usize::from(client)].doubles.retain(|(number, _)| *number != fault);
+            }
+            FaultKind::ClientStall { client } => self.client_goes_on(client),
+            kind => self.end_at_master(fault, &kind),
+        }
+    }
+
+    fn end_at_master(&mut self, fault: usize, kind: &FaultKind) {
+        match *kind {
+            FaultKind::Pause { master } => self.unpause_master(usize::from(master)),
+            FaultKind::Suspend { master } => self.unsuspend(usize::from(master)),
+            FaultKind::SlowProcessor { master, .. } => {
+                self.masters[usize::from(master)].steps.retain(|(number, _)| *number != fault);
+            }
+            FaultKind::SlowDisk { master, .. } => {
+                self.masters[usize::from(master)].slow.retain(|(number, _)| *number != fault);
+            }
+            FaultKind::StallDisk { master } => self.unstall(usize::from(master)),
+            FaultKind::SyncError { master, restart: true } => {
+                // It has stopped by itself, or no write came: then the disk is well again.
+                self.masters[usize::from(master)].disk.failing = false;
+                self.restart(master);
+            }
+            FaultKind::FullDisk { master } => {
+                let machine = &mut self.masters[usize::from(master)];
+                machine.full = machine.full.saturating_sub(1);
+                self.restart(master);
+            }
+            FaultKind::ReadError { master } => {
+                let machine = &mut self.masters[usize::from(master)];
+                machine.unreadable = machine.unreadable.saturating_sub(1);
+                self.restart(master);
+            }
+            FaultKind::LyingSync { master } => self.masters[usize::from(master)].disk.lie = None,
+            FaultKind::Restore { .. } => self.tick(fault, 0),
+            FaultKind::RestartLoop { master, .. } => self.restart(master),
+            FaultKind::WallStep { master, by_ms } => {
+                self.masters[usize::from(master)].clock.step_wall(-by_ms);
+            }
+            FaultKind::WallResync { master, .. } => {
+                let off_ms = self.stepped.remove(&fault).unwrap_or(0);
+                self.masters[usize::from(master)].clock.step_wall(-off_ms);
+            }
+            FaultKind::MasterDrift { master, .. } => self.drift_master(usize::from(master), None),
             _ => {}
         }
     }
 
-    fn down(&mut self, master: u8, power: bool, ends: u64) -> bool {
+    pub(super) fn down(&mut self, master: u8, power: bool, ends: u64) -> bool {
         let run = self.masters[usize::from(master)].run;
         let down = self.stop_master(master, power);
         if down {
@@ -170,7 +364,7 @@ impl World {
         down
     }
 
-    fn restart(&mut self, master: u8) {
+    pub(super) fn restart(&mut self, master: u8) {
         let run = self.masters[usize::from(master)].run;
         self.start_master(master, run);
     }
@@ -207,7 +401,7 @@ impl World {
         newest.map(|node| node.raft().commit().0).max().unwrap_or(0) > 0
     }
 
-    fn leader(&self) -> Option<u8> {
+    pub(super) fn leader(&self) -> Option<u8> {
         let leads = |at: &usize| {
             let raft = self.masters[*at].node.as_ref()?.raft();
             (raft.role() == Role::Leader).then_some((raft.term(), *at))
@@ -215,41 +409,40 @@ impl World {
         (0..self.masters.len()).filter_map(|at| leads(&at)).max().map(|(_, at)| at as u8)
     }
 
-    fn cut(&mut self, fault: usize, links: Vec<(Endpoint, Endpoint)>) -> bool {
-        for &(from, to) in &links {
-            self.network.cut(from, to);
+    fn cut_for(&mut self, fault: usize, kind: &FaultKind) -> bool {
+        let leader = self.leader();
+        let around = Around { masters: self.masters.len() as u8, clients: self.clients.len() as u8, leader };
+        let Some(links) = kind.cuts(around) else { return false };
+        if let FaultKind::IsolateLeader { deaf, .. } = kind {
+            self.marks.hit(if *deaf { SimMark::LeaderDeaf } else { SimMark::LeaderIsolated });
         }
-        self.cuts.insert(fault, links);
+        self.cut(fault, links);
         true
     }
 
-    fn uncut(&mut self, fault: usize) {
+    pub(super) fn cut(&mut self, fault: usize, links: Vec<Link>) {
+        for &(from, to) in &links {
+            self.network.cut(from, to);
+        }
+        self.cuts.entry(fault).or_default().extend(links);
+    }
+
+    /// Cuts what a flapping fault cuts.
+    pub(super) fn cut_again(&mut self, fault: usize) {
+        let kind = self.plan.faults[fault].kind.clone();
+        self.cut_for(fault, &kind);
+    }
+
+    pub(super) fn uncut(&mut self, fault: usize) {
         for (from, to) in self.cuts.remove(&fault).unwrap_or_default() {
             let open = self.network.mend(from, to);
             if let (Endpoint::Master(one), Endpoint::Master(other), true) = (from, to, open)
                 && one < other
             {
+                self.marks.hit(SimMark::CutReconnected);
                 self.connect(one, other);
             }
         }
-    }
-
-    pub(super) fn flap(&mut self, fault: usize, cut: bool) {
-        let planned = self.plan.faults[fault].clone();
-        let FaultKind::Flap { side, period_ms } = planned.kind else { return };
-        let ended = self.time >= (planned.at_ms + planned.for_ms) * MILLISECOND;
-        self.uncut(fault);
-        if ended || self.settling {
-            return;
-        }
-        if cut {
-            let far: Vec<u8> =
-                (0..self.masters.len() as u8).filter(|master| !side.contains(master)).collect();
-            let mut links = between(&side, &far);
-            links.extend(between(&far, &side));
-            self.cut(fault, links);
-        }
-        self.queue.push(self.time + period_ms * MILLISECOND, Event::Flap { fault, cut: !cut });
     }
 
     pub(super) fn unpause_master(&mut self, at: usize) {
@@ -260,6 +453,38 @@ impl World {
         }
     }
 
+    /// A suspended machine goes on. Its clock does not know that it stood still.
+    pub(super) fn unsuspend(&mut self, at: usize) {
+        let master = &mut self.masters[at];
+        self.marks.hit_if(master.node.is_some() && !master.held.is_empty(), SimMark::SuspendHeld);
+        master.clock.freeze(self.time, false);
+        self.unstall(at);
+        self.unpause_master(at);
+    }
+
+    fn drift_master(&mut self, at: usize, ppb: Option<i64>) {
+        let master = &mut self.masters[at];
+        master.clock.set_drift(self.time, ppb);
+        master.wake = u64::MAX;
+        if master.pauses == 0 {
+            self.arm_master(at);
+        }
+    }
+
+    fn drift_executor(&mut self, at: usize, ppb: Option<i64>) {
+        let executor = &mut self.executors[at];
+        executor.clock.set_drift(self.time, ppb);
+        executor.wake = u64::MAX;
+        // Guards look at the same clock.
+        for (&serial, process) in &executor.processes {
+            let looks = executor.clock.true_time(process.deadline).max(self.time);
+            self.queue.push(looks, Event::Guard { executor: at as u8, serial });
+        }
+        if executor.pauses == 0 {
+            self.arm_agent(at);
+        }
+    }
+
     pub(super) fn unpause_agent(&mut self, at: usize) {
         let executor = &mut self.executors[at];
         executor.pauses = executor.pauses.saturating_sub(1);
@@ -267,9 +492,4 @@ impl World {
             self.resume_agent(at);
         }
     }
-}
-
-fn between(from: &[u8], to: &[u8]) -> Vec<(Endpoint, Endpoint)> {
-    let pairs = from.iter().flat_map(|&a| to.iter().map(move |&b| (a, b)));
-    pairs.map(|(a, b)| (Endpoint::Master(a), Endpoint::Master(b))).collect()
 }

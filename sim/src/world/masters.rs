@@ -4,6 +4,7 @@ use super::{DiskEvent, Event, MILLISECOND, World, describe};
 use crate::{
     disk::StoredSnapshot,
     draw::{Purpose, again, draw, within},
+    marks::SimMark,
     network::Endpoint,
     oracle::{Rule, answers, raft::quorum_term},
 };
@@ -11,7 +12,7 @@ use bytes::Bytes;
 use prost::Message;
 use quorate_core::{
     Input, Node, Output,
-    contract::{Lane, LogPosition, StopReason, Write},
+    contract::{Lane, StopReason},
     raft::Role,
     tape::{StartRef, TapeWriter},
     trace::TraceEvent,
@@ -35,9 +36,13 @@ impl World {
     pub(super) fn start_master(&mut self, place: u8, run: u64) {
         let at = usize::from(place);
         let master = &mut self.masters[at];
-        if master.node.is_some() || master.run != run || master.gone {
+        if master.node.is_some() || master.run != run || master.gone || master.outside {
             return;
         }
+        if !self.storage_opens(at) {
+            return;
+        }
+        let master = &mut self.masters[at];
         let recovered = match master.disk.image.recover() {
             Ok(recovered) => recovered,
             Err(error) => return self.ledger.fail(Rule::Contract, format!("node {}: {error}", master.id)),
@@ -96,9 +101,16 @@ impl World {
         let waiting = master.stop();
         let luck = draw(self.plan.seed, Purpose::Survivors, &[u64::from(place), master.run]);
         let writes = master.disk.waiting.len();
-        let survivors = within(again(luck, 1), 0, writes as u64) as usize;
-        let parts =
+        let mut survivors = within(again(luck, 1), 0, writes as u64) as usize;
+        let mut parts =
             if power { within(again(luck, 2), 0, master.disk.parts(survivors) as u64) as usize } else { 0 };
+        if power && self.lie_comes_out(at, luck) {
+            (survivors, parts) = (0, 0);
+        }
+        self.marks.hit(SimMark::CrashKilled);
+        self.marks.hit_if(survivors < writes, SimMark::CrashUnsyncedLost);
+        self.marks.hit_if(parts > 0, SimMark::PowerTorn);
+        let master = &mut self.masters[at];
         let oracles = &mut self.oracles;
         let result = master.disk.crash(survivors, parts, |write| {
             if let Some(oracles) = oracles {
@@ -107,6 +119,9 @@ impl World {
         });
         if let Err(error) = result {
             self.ledger.fail(Rule::DiskContract, format!("node {}: {error}", self.masters[at].id));
+        }
+        if power && self.masters[at].disk.lie.take().is_some() {
+            self.masters[at].disk.begin_lie();
         }
         self.mark(3, place, survivors as u64, &[parts as u8]);
         self.line(Endpoint::Master(place), if power { "power" } else { "crash" }, || {
@@ -127,13 +142,30 @@ impl World {
 
     pub(super) fn step_master(&mut self, at: usize, input: Input) {
         let master = &mut self.masters[at];
-        let Some(node) = &mut master.node else { return };
+        if master.node.is_none() {
+            return;
+        }
         if master.pauses > 0 {
             if master.held.len() < HELD_INPUTS {
+                self.marks.hit(SimMark::PauseHeld);
                 master.held.push(input);
             }
             return;
         }
+        let slow = master.steps.iter().map(|(_, time)| *time).max().unwrap_or(0);
+        if slow > 0 || master.busy_until > self.time {
+            self.marks.hit_if(master.busy_until > self.time, SimMark::SlowProcessorQueued);
+            master.busy_until = master.busy_until.max(self.time) + slow.max(1) * MICROSECOND;
+            let event = Event::Step { master: at as u8, run: master.run, input: Box::new(input) };
+            return self.queue.push(master.busy_until, event);
+        }
+        self.give(at, input);
+    }
+
+    /// The one mutation of a node.
+    fn give(&mut self, at: usize, input: Input) {
+        let master = &mut self.masters[at];
+        let Some(node) = &mut master.node else { return };
         let now = master.clock.now(self.time);
         if let Some(oracles) = &mut self.oracles {
             oracles.contact.takes((at, master.run), now.time, &input);
@@ -153,6 +185,20 @@ impl World {
             None => node.step(now, input),
         }
         self.stepped(at);
+    }
+
+    /// A slow processor has come to an input.
+    pub(super) fn slow_step(&mut self, place: u8, run: u64, input: Input) {
+        let at = usize::from(place);
+        let master = &mut self.masters[at];
+        if master.node.is_none() || master.run != run {
+            return;
+        }
+        if master.pauses > 0 {
+            return master.held.push(input);
+        }
+        self.mark(14, place, run, &[]);
+        self.give(at, input);
     }
 
     /// A paused process goes on: what came is taken as drivers do, writes and control messages first.
@@ -184,7 +230,7 @@ impl World {
         }
     }
 
-    fn arm_master(&mut self, at: usize) {
+    pub(super) fn arm_master(&mut self, at: usize) {
         self.caused_by_input();
         let master = &mut self.masters[at];
         let Some((deadline, _)) = master.node.as_ref().and_then(Node::next_deadline) else { return };
@@ -276,8 +322,11 @@ impl World {
             TraceEvent::Compacted { .. } => self.count("log compacted"),
             TraceEvent::TaskMoved { .. } => self.count("task moved"),
             TraceEvent::NoVote { message } => {
-                let wiped = self.masters[usize::from(place)].wiped;
-                self.ledger.hold(Rule::Contract, wiped, || {
+                let master = &self.masters[usize::from(place)];
+                let (wiped, rolled) = (master.wiped, master.rolled);
+                self.marks.hit_if(wiped, SimMark::WipeDenied);
+                self.marks.hit_if(rolled, SimMark::RestoreDenied);
+                self.ledger.hold(Rule::Contract, wiped || rolled, || {
                     format!("node {} kept its disk, and takes no part: {message}", place + 1)
                 });
             }
@@ -311,6 +360,7 @@ impl World {
             }
             _ => {}
         }
+        self.promises(at, envelope);
         let bytes = Bytes::from(envelope.encode_to_vec());
         if let Some(cost) = &mut self.cost {
             cost.message(self.time, envelope, bytes.len());
@@ -320,8 +370,8 @@ impl World {
         let Some(to) = u8::try_from(to.0).ok().and_then(|to| to.checked_sub(1)) else {
             return self.ledger.fail(Rule::Contract, format!("node {} sends to {to}", at + 1));
         };
-        let times =
-            self.network.send(self.time, Endpoint::Master(place), Endpoint::Master(to), lane_number(lane));
+        let (from, kind) = (Endpoint::Master(place), describe::kind(envelope));
+        let times = self.network.send(self.time, from, Endpoint::Master(to), lane_number(lane), kind);
         for time in times.into_iter().flatten() {
             self.queue.push(time, Event::Envelope { to, from: place, bytes: bytes.clone() });
         }
@@ -348,7 +398,7 @@ impl World {
             let quorum = quorum_term(&self.masters);
             self.masters[at].forwarded.entry((envelope.from, forward.id)).or_insert((confirmed, quorum));
         }
-        self.step_master(at, Input::Peer(Box::new(envelope)));
+        self.hears(at, envelope);
     }
 
     /// What a node forwards must be what somebody asked of it directly, and it forwards that once.
@@ -379,97 +429,6 @@ impl World {
             )
         });
     }
-
-    fn write(&mut self, at: usize, write: Write) {
-        let master = &mut self.masters[at];
-        let disk = &mut master.disk;
-        disk.writes += 1;
-        let (place, run, io) = (at as u8, master.run, write.io);
-        let luck = draw(self.plan.seed, Purpose::DiskLatency, &[u64::from(place), run, disk.writes]);
-        let plan = &self.plan.disk;
-        let slow = master.slow.iter().map(|(_, time)| *time).max();
-        let sync = slow.unwrap_or_else(|| within(luck, plan.sync_min_us, plan.sync_max_us)) * MICROSECOND;
-        let done = (self.time + sync).max(disk.busy_until + 10 * MICROSECOND);
-        disk.busy_until = done;
-        if let Some(oracles) = &mut self.oracles {
-            oracles.consensus.write(&mut self.ledger, master, &write);
-            oracles.contact.writes(master, master.clock.local(self.time), io);
-        }
-        if let Some(last) = self.masters[at].disk.waiting.back().map(|last| last.io) {
-            self.ledger.hold(Rule::DiskContract, last < io, || {
-                format!("node {}: write {io} follows {last}", at + 1)
-            });
-        }
-        if let Some(cost) = &mut self.cost {
-            cost.write(self.time, &write);
-        }
-        self.mark(7, place, io.0, &write.entries.last().map_or(0, |entry| entry.index.0).to_le_bytes());
-        self.line(Endpoint::Master(place), "write", || describe::write(&write));
-        self.masters[at].disk.waiting.push_back(write);
-        self.queue.push(done, Event::Disk { master: place, run, done: DiskEvent::Written(io) });
-    }
-
-    fn disk_later(&mut self, at: usize, times: u64, done: DiskEvent) {
-        let (place, run) = (at as u8, self.masters[at].run);
-        let wait = times * self.plan.disk.sync_max_us * MICROSECOND / 10;
-        self.queue.push(self.time + wait.max(MICROSECOND), Event::Disk { master: place, run, done });
-    }
-
-    pub(super) fn disk_did(&mut self, place: u8, run: u64, done: DiskEvent) {
-        let at = usize::from(place);
-        let master = &mut self.masters[at];
-        if master.node.is_none() || master.run != run {
-            return;
-        }
-        let input = match done {
-            DiskEvent::Written(io) => {
-                if master.disk.failing {
-                    Input::WriteFailed { message: "simulated: the sync failed".to_owned() }
-                } else {
-                    let oracles = &mut self.oracles;
-                    let result = master.disk.done(io, |write| {
-                        if let Some(oracles) = oracles {
-                            oracles.consensus.durable(at, write);
-                        }
-                    });
-                    if let Err(error) = result {
-                        return self.ledger.fail(Rule::DiskContract, format!("node {}: {error}", place + 1));
-                    }
-                    Input::WriteDone { io }
-                }
-            }
-            DiskEvent::Saved(snapshot) => {
-                let chunks = snapshot.state.encode().collect();
-                master.disk.image.store(StoredSnapshot { at: snapshot.at, chunks });
-                Input::SnapshotSaved { at: snapshot.at }
-            }
-            DiskEvent::ChunkStored(at, number, last) => {
-                let fits = |aside: &StoredSnapshot| aside.at == at && aside.chunks.len() as u64 == number + 1;
-                if last
-                    && master.disk.aside.as_ref().is_some_and(fits)
-                    && let Some(whole) = master.disk.aside.take()
-                {
-                    master.disk.image.store(whole);
-                }
-                Input::SnapshotChunkStored { at, number, last }
-            }
-            DiskEvent::ChunkRead(peer, at, number) => {
-                let stored = master.disk.image.snapshot.as_ref().filter(|stored| stored.at == at);
-                let chunk = stored.and_then(|stored| {
-                    let place = usize::try_from(number).ok()?;
-                    Some((stored.chunks.get(place)?.clone(), place + 1 == stored.chunks.len()))
-                });
-                Input::SnapshotChunkRead { peer, at, number, chunk }
-            }
-            DiskEvent::Loaded(at) => match master.disk.image.load(at) {
-                Ok(state) => Input::SnapshotLoaded { at, state: Some(Box::new(state)) },
-                Err(_) => Input::SnapshotLoaded { at, state: None },
-            },
-        };
-        self.mark(8, place, tag(&input), &[]);
-        self.line(Endpoint::Master(place), "disk", || describe::input(&input));
-        self.step_master(at, input);
-    }
 }
 
 pub(super) fn fingerprint(bytes: &[u8]) -> u64 {
@@ -477,18 +436,6 @@ pub(super) fn fingerprint(bytes: &[u8]) -> u64 {
     let mut hasher = siphasher::sip::SipHasher13::new();
     hasher.write(bytes);
     hasher.finish()
-}
-
-fn tag(input: &Input) -> u64 {
-    let position = |kind: u64, at: &LogPosition| kind << 56 | at.index.0;
-    match input {
-        Input::WriteDone { io } => io.0,
-        Input::SnapshotSaved { at } => position(1, at),
-        Input::SnapshotChunkStored { at, .. } => position(2, at),
-        Input::SnapshotChunkRead { at, .. } => position(3, at),
-        Input::SnapshotLoaded { at, .. } => position(4, at),
-        _ => 5 << 56,
-    }
 }
 
 /// Finished writes and control messages, keep-alives, clients.

@@ -2,25 +2,30 @@
 
 mod clients;
 pub(crate) mod describe;
+mod disks;
 mod executors;
 mod faults;
+mod guard;
+mod inputs;
 mod latency;
 mod masters;
 mod processes;
+pub mod recoverable;
 mod requests;
 mod settle;
+mod ticks;
 
 use crate::{
     client::Client,
     cost::Cost,
     executor::Executor,
     latency::Latency,
+    marks::SimCounts,
     master::Master,
     network::{Endpoint, Network},
     oracle::{Ledger, Oracles, Register, Rule},
-    plan::Plan,
+    plan::{Atlas, Plan},
     queue::Queue,
-    reached::Hits,
     record::{Actor, Shared},
     run::{Outcome, Sink},
     tapes::Tapes,
@@ -28,12 +33,13 @@ use crate::{
 use bytes::Bytes;
 use core::hash::Hasher;
 use quorate_core::{
+    Input,
     agent::ProcessEvent,
     contract::LogPosition,
-    types::{CallKey, NodeId, RequestKey, WriteId},
+    types::{CallKey, Index, NodeId, RequestKey, Term, WriteId},
 };
 use siphasher::sip::SipHasher13;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One millisecond in nanoseconds.
 pub const MILLISECOND: u64 = 1_000_000;
@@ -133,8 +139,10 @@ pub enum Event {
     FaultBegin { fault: usize },
     /// A fault ends.
     FaultEnd { fault: usize },
-    /// One swing of a flapping cut.
-    Flap { fault: usize, cut: bool },
+    /// One step of a fault that does something again and again.
+    Tick { fault: usize, number: u32 },
+    /// A slow processor has come to an input.
+    Step { master: u8, run: u64, input: Box<Input> },
     /// A master starts, if this run of it has ended.
     StartMaster { master: u8, run: u64 },
     /// An agent starts, if this run of it has ended.
@@ -168,6 +176,15 @@ pub struct World {
     serial: u64,
     /// Cuts that are on, by fault.
     cuts: BTreeMap<usize, Vec<(Endpoint, Endpoint)>>,
+    /// Faults that have begun and not ended.
+    active: BTreeSet<usize>,
+    /// How far a resynced wall clock is off, milliseconds, by fault.
+    stepped: BTreeMap<usize, i64>,
+    atlas: Atlas,
+    marks: SimCounts,
+    /// What each master was promised by each fragile one since it came up: its run, a term, the highest index in it.
+    promised: BTreeMap<(u8, u8), (u64, Term, Index)>,
+    excused: Option<String>,
     settling: bool,
     finished: bool,
 }
@@ -208,6 +225,12 @@ impl World {
             storm: (0, 0),
             serial: 0,
             cuts: BTreeMap::new(),
+            active: BTreeSet::new(),
+            stepped: BTreeMap::new(),
+            atlas: Atlas::of(&plan),
+            marks: SimCounts::default(),
+            promised: BTreeMap::new(),
+            excused: None,
             settling: false,
             finished: false,
             plan,
@@ -282,6 +305,7 @@ impl World {
     }
 
     fn begin(&mut self) {
+        inputs::planned(&self.plan, &mut self.marks);
         use crate::draw::{Purpose, draw, within};
         for master in 0..self.masters.len() {
             let at = within(draw(self.plan.seed, Purpose::Start, &[0, master as u64]), 0, 50 * MILLISECOND);
@@ -337,7 +361,8 @@ impl World {
             Event::ClientRetry { client, attempt } => self.client_retry(client, attempt),
             Event::FaultBegin { fault } => self.watching_the_leader(|world| world.fault_begins(fault)),
             Event::FaultEnd { fault } => self.watching_the_leader(|world| world.fault_ends(fault)),
-            Event::Flap { fault, cut } => self.flap(fault, cut),
+            Event::Tick { fault, number } => self.watching_the_leader(|world| world.tick(fault, number)),
+            Event::Step { master, run, input } => self.slow_step(master, run, *input),
             Event::StartMaster { master, run } => self.start_master(master, run),
             Event::StartAgent { executor, run } => self.start_agent(executor, run),
             Event::Settle => self.settle(),
@@ -422,6 +447,7 @@ impl World {
                 *self.counts.entry(outcome).or_default() += count;
             }
         }
+        self.marks.add(&self.network.marks);
         let machines = self.masters.iter().map(Master::line).chain(self.executors.iter().map(Executor::line));
         Outcome {
             machines: machines.collect(),
@@ -431,8 +457,9 @@ impl World {
             steps: self.ledger.step,
             looked: self.ledger.looked(),
             counts: self.counts,
+            marks: self.marks.reached().collect(),
+            excused: self.excused,
             samples: self.latency.samples,
-            marks: Hits::new(),
             violation: self.ledger.violation,
         }
     }
@@ -452,7 +479,7 @@ impl World {
                 )
             });
             let alarms = node.alarms();
-            self.ledger.hold(Rule::Contract, master.wiped || alarms.is_empty(), || {
+            self.ledger.hold(Rule::Contract, master.wiped || master.rolled || alarms.is_empty(), || {
                 format!("node {} kept its disk, and raises {alarms:?}", master.id)
             });
         }

@@ -4,6 +4,7 @@ use super::{Event, MILLISECOND, World};
 use crate::{
     draw::{Purpose, again, chance, draw, within},
     executor::Process,
+    marks::SimMark,
     network::Endpoint,
     oracle::{Rule, truth::Seen},
 };
@@ -79,6 +80,7 @@ impl World {
             return;
         };
         process.up = true;
+        self.marks.hit_if(process.code != 0, SimMark::ProcessFailed);
         let (attempt, ends, code) = (process.attempt.clone(), self.time + process.runs_for, process.code);
         let id = executor.agent.as_ref().and_then(Agent::executor);
         self.mark(28, place, serial, &[]);
@@ -123,12 +125,17 @@ impl World {
     }
 
     pub(super) fn terminate(&mut self, place: u8, serial: u64) {
-        let Some(process) = self.executors[usize::from(place)].processes.get_mut(&serial) else { return };
+        let executor = &mut self.executors[usize::from(place)];
+        let slow = executor.drains.iter().map(|(_, by_ms)| *by_ms).max();
+        let Some(process) = executor.processes.get_mut(&serial) else { return };
+        self.marks.hit_if(process.stubborn, SimMark::ProcessStubborn);
         if process.asked || process.stubborn {
             return;
         }
         process.asked = true;
-        let wait = within(draw(self.plan.seed, Purpose::KillTime, &[serial, 1]), 1, 100) * MILLISECOND;
+        self.marks.hit_if(slow.is_some(), SimMark::DrainSlow);
+        let wait = within(draw(self.plan.seed, Purpose::KillTime, &[serial, 1]), 1, 100) + slow.unwrap_or(0);
+        let wait = wait * MILLISECOND;
         let event = stopped(SIGTERM);
         self.queue.push(self.time + wait, Event::ProcessEnd { executor: place, serial, event });
     }
@@ -136,12 +143,14 @@ impl World {
     /// Kills all below a guard, which takes its time, but no more than was promised.
     pub(super) fn kill(&mut self, place: u8, serial: u64, signal: i32) {
         let executor = &mut self.executors[usize::from(place)];
+        let slow = !executor.drains.is_empty();
         let Some(process) = executor.processes.get_mut(&serial).filter(|process| !process.killed) else {
             return;
         };
         process.killed = true;
-        let most = self.plan.executors.lease_ms[3] * MILLISECOND;
-        let wait = within(draw(self.plan.seed, Purpose::KillTime, &[serial, 2]), 1, most * 9 / 10);
+        let most = self.plan.executors.lease_ms[3] * MILLISECOND * 9 / 10;
+        let least = if slow { most } else { 1 };
+        let wait = within(draw(self.plan.seed, Purpose::KillTime, &[serial, 2]), least, most);
         let event = stopped(signal);
         self.queue.push(self.time + wait, Event::ProcessEnd { executor: place, serial, event });
     }
@@ -158,6 +167,7 @@ impl World {
             });
             self.mark(30, place, serial, &[]);
             self.count("killed by its guard");
+            self.marks.hit(SimMark::GuardKilled);
             self.line(Endpoint::Executor(place), "guard", || format!("kills process {serial}"));
             self.kill(place, serial, SIGKILL);
         } else {
@@ -188,6 +198,7 @@ impl World {
             .filter(|(_, process)| late(process))
             .map(|(serial, _)| *serial)
             .collect();
+        self.marks.hit_if(!ended.is_empty(), SimMark::FrozenOutlived);
         // Their ends are told after what waited; they run no more from here on.
         for serial in ended {
             if let Some(oracles) = &mut self.oracles {

@@ -6,6 +6,7 @@ use crate::{
     master::Waiting,
     network::Endpoint,
     oracle::{Rule, answers, raft::quorum_term},
+    plan::MessageKind,
 };
 use bytes::Bytes;
 use prost::Message;
@@ -72,7 +73,8 @@ impl World {
     /// An answer goes to whoever asked; `None`: the connection is refused or reset.
     pub(super) fn answer(&mut self, from: u8, origin: Origin, reply: Option<Bytes>) {
         self.mark(11, from, 0, reply.as_ref().map_or(&[], |reply| &reply[..]));
-        let times = self.network.send(self.time, Endpoint::Master(from), origin.endpoint(), 1);
+        let times =
+            self.network.send(self.time, Endpoint::Master(from), origin.endpoint(), 1, MessageKind::Other);
         if let Some(time) = times[0] {
             self.queue.push(time, Event::Answer { origin, from, reply });
         }
@@ -88,7 +90,8 @@ impl World {
         self.mark(12, place, key.0, &bytes);
         self.line(Endpoint::Master(place), "call", || format!("{address} {}", describe::call(call)));
         if let Some(to) = place_of(address).filter(|to| usize::from(*to) < self.executors.len()) {
-            let times = self.network.send(self.time, Endpoint::Master(place), Endpoint::Executor(to), 1);
+            let (from, to_end) = (Endpoint::Master(place), Endpoint::Executor(to));
+            let times = self.network.send(self.time, from, to_end, 1, MessageKind::Other);
             for time in times.into_iter().flatten() {
                 self.queue.push(time, Event::Call { to, from: place, run, key, bytes: bytes.clone() });
             }

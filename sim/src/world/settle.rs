@@ -1,10 +1,16 @@
-//! After the faults: what can be mended is mended, and within a bound every accepted job must have ended, and all
-//! replicas must agree. What is broken for good stays broken.
+//! After the faults: a quorum of masters, some executors and all clients are healed. Whatever else is broken stays so for
+//! ever: cuts, clogs, processes that are down or stand still, disks that are slow or full. Faults that come and go heal
+//! by luck; only what never ends shows that nobody waits for it. Within a bound every accepted job must have ended, all
+//! replicas of the core must agree, and clients must be served.
 
-use super::{Event, MILLISECOND, World};
+use super::{Event, MILLISECOND, World, recoverable::recoverable};
 use crate::{
+    executor::Executor,
+    marks::SimMark,
+    master::Master,
+    network::Endpoint,
     oracle::{Rule, jobs::job_ended},
-    plan::Operation,
+    plan::{CorePlan, FaultKind, Operation},
 };
 use quorate_core::{Node, types::Index};
 use quorate_proto::v1::{self as pb, client_reply::Body, client_request::Body as Ask};
@@ -16,30 +22,40 @@ const LOOK: u64 = 100 * MILLISECOND;
 const CANCEL_EVERY: u64 = 1_500 * MILLISECOND;
 
 impl World {
+    /// Who is healed. A cluster that has not begun everywhere needs everybody.
+    pub(super) fn core(&self) -> CorePlan {
+        match &self.plan.core {
+            Some(core) if self.known_to_all() => core.clone(),
+            _ => CorePlan {
+                masters: (0..self.masters.len() as u8).collect(),
+                executors: (0..self.executors.len() as u8).collect(),
+            },
+        }
+    }
+
     pub(super) fn settle(&mut self) {
+        let core = self.core();
+        let leader = self.leader();
         self.settling = true;
         if let Some(cost) = &mut self.cost {
             cost.stop();
         }
-        self.note("settle", || "the faults are over".to_owned());
+        self.note("settle", || format!("the faults are over for {core:?}"));
         self.mark(60, 0, 0, &[]);
-        self.cuts.clear();
-        self.network.heal();
+        self.marks
+            .hit_if(leader.is_some_and(|leader| !core.masters.contains(&leader)), SimMark::SettleOutsideLed);
+        self.heal_links(&core);
         let left_out = if self.begun() { self.plan.left_out.clone() } else { Vec::new() };
         for place in left_out {
             self.masters[usize::from(place)].gone = true;
             self.stop_master(place, true);
         }
         for at in 0..self.masters.len() {
-            let master = &mut self.masters[at];
-            master.slow.clear();
-            master.disk.failing &= master.gone;
-            if master.pauses > 0 {
-                master.pauses = 0;
-                self.resume_master(at);
+            let outside = !core.masters.contains(&(at as u8));
+            self.masters[at].outside = outside;
+            if !outside {
+                self.heal_master(at);
             }
-            let run = self.masters[at].run;
-            self.start_master(at as u8, run);
         }
         for one in 0..self.masters.len() as u8 {
             for other in 0..one {
@@ -47,22 +63,107 @@ impl World {
             }
         }
         for at in 0..self.executors.len() {
-            if self.executors[at].freezes > 0 {
-                self.executors[at].freezes = 1;
-                self.thaw(at as u8);
+            let outside = !core.executors.contains(&(at as u8));
+            self.executors[at].outside = outside;
+            if !outside {
+                self.heal_executor(at);
             }
-            if self.executors[at].pauses > 0 {
-                self.executors[at].pauses = 0;
-                self.resume_agent(at);
-            }
-            let run = self.executors[at].run;
-            self.queue.push(self.time + LOOK, Event::StartAgent { executor: at as u8, run });
         }
+        for place in 0..self.clients.len() {
+            let client = &mut self.clients[place];
+            client.doubles.clear();
+            client.stalls = client.stalls.min(1);
+            if self.plan.core.is_some() {
+                client.last_wishes();
+            }
+            self.client_goes_on(place as u8);
+            self.queue.push(self.time, Event::ClientNext { client: place as u8 });
+        }
+        self.still_broken();
         self.queue.push(self.time + LOOK, Event::SettleCheck);
+    }
+
+    /// Whether anything outside of the core is broken, of which nobody may notice anything.
+    fn still_broken(&mut self) {
+        let dead = |master: &Master| master.outside && (master.node.is_none() || master.pauses > 0);
+        let lost = |executor: &Executor| {
+            executor.outside && (executor.agent.is_none() || executor.pauses > 0 || executor.freezes > 0)
+        };
+        let (masters, executors) = (self.masters.iter().any(dead), self.executors.iter().any(lost));
+        self.marks.hit_if(masters || executors, SimMark::SettleCrippled);
+        self.marks.hit_if(executors, SimMark::SettleExecutorLost);
+    }
+
+    /// Among themselves, the masters and executors of the core hear each other, and clients hear everybody; all other links
+    /// stay as they are.
+    fn heal_links(&mut self, core: &CorePlan) {
+        if self.plan.core.is_none() {
+            self.cuts.clear();
+            return self.network.heal();
+        }
+        self.network.hold_for_ever();
+        for &fault in &self.active {
+            // Whoever is heard, and whose appends alone never come, leads for ever without committing: no network does that.
+            if matches!(self.plan.faults[fault].kind, FaultKind::Filter { .. }) {
+                self.network.calm(fault);
+            }
+        }
+        let masters = core.masters.iter().map(|&place| Endpoint::Master(place));
+        let executors = core.executors.iter().map(|&place| Endpoint::Executor(place));
+        let clients = (0..self.clients.len() as u8).map(Endpoint::Client);
+        let all: Vec<Endpoint> = masters.chain(executors).chain(clients).collect();
+        for &from in &all {
+            for &to in &all {
+                self.network.heal_link(from, to);
+            }
+        }
+        for client in (0..self.clients.len() as u8).map(Endpoint::Client) {
+            for master in (0..self.masters.len() as u8).map(Endpoint::Master) {
+                self.network.heal_link(client, master);
+                self.network.heal_link(master, client);
+            }
+        }
+    }
+
+    fn heal_master(&mut self, at: usize) {
+        let master = &mut self.masters[at];
+        master.slow.clear();
+        master.steps.clear();
+        (master.full, master.unreadable) = (0, 0);
+        master.disk.lie = None;
+        master.disk.failing &= master.gone;
+        if master.clock.is_frozen() {
+            master.clock.freeze(self.time, false);
+        }
+        master.stalls = master.stalls.min(1);
+        self.unstall(at);
+        if self.masters[at].pauses > 0 {
+            self.masters[at].pauses = 0;
+            self.resume_master(at);
+        }
+        let run = self.masters[at].run;
+        self.start_master(at as u8, run);
+    }
+
+    fn heal_executor(&mut self, at: usize) {
+        self.executors[at].drains.clear();
+        if self.executors[at].freezes > 0 {
+            self.executors[at].freezes = 1;
+            self.thaw(at as u8);
+        }
+        if self.executors[at].pauses > 0 {
+            self.executors[at].pauses = 0;
+            self.resume_agent(at);
+        }
     }
 
     pub(super) fn settle_check(&mut self) {
         self.mark(61, 0, 0, &[]);
+        for place in 0..self.executors.len() {
+            // One that was asked to end may only now have ended.
+            let run = self.executors[place].run;
+            self.start_agent(place as u8, run);
+        }
         let open = self.open_jobs();
         let since = self.time - self.plan.duration_ms * MILLISECOND;
         if since % CANCEL_EVERY < LOOK {
@@ -70,10 +171,11 @@ impl World {
         }
         let apart = self.apart();
         let busy = self.clients.iter().any(|client| client.busy.is_some() || !client.urgent.is_empty());
-        // Who was shut down just before the faults were over ends only then.
         for at in 0..self.executors.len() {
-            let run = self.executors[at].run;
-            self.start_agent(at as u8, run);
+            // One that was still leaving when the faults were over.
+            if !self.executors[at].outside && self.executors[at].agent.is_none() {
+                self.start_agent(at as u8, self.executors[at].run);
+            }
         }
         let idle = self.executors_apart();
         if open.is_empty() && apart.is_none() && !busy && idle.is_none() && self.begun() {
@@ -83,6 +185,12 @@ impl World {
             return;
         }
         if since > self.plan.settle_ms * MILLISECOND {
+            if let Err(reason) = recoverable(&self.means()) {
+                self.excused = Some(reason);
+                self.count("stall excused");
+                self.finished = true;
+                return;
+            }
             let open: Vec<String> =
                 open.iter().map(|(id, state, _)| format!("{id} {state:?} [{}]", self.tasks(id))).collect();
             let message = format!(
@@ -96,12 +204,16 @@ impl World {
         self.queue.push(self.time + LOOK, Event::SettleCheck);
     }
 
-    fn newest(&self) -> Option<&Node> {
-        self.masters.iter().filter_map(|master| master.node.as_ref()).max_by_key(|node| node.state().index())
+    pub(super) fn newest(&self) -> Option<&Node> {
+        self.masters
+            .iter()
+            .filter(|master| !master.outside)
+            .filter_map(|master| master.node.as_ref())
+            .max_by_key(|node| node.state().index())
     }
 
     /// Id, state, and whether it is a service.
-    fn open_jobs(&self) -> Vec<(String, pb::JobState, bool)> {
+    pub(super) fn open_jobs(&self) -> Vec<(String, pb::JobState, bool)> {
         let Some(node) = self.newest() else { return Vec::new() };
         let ask = pb::ListJobsRequest { limit: 1_000, ..pb::ListJobsRequest::default() };
         let reply = node.state().query(&pb::ClientRequest { body: Some(Ask::ListJobs(ask)) });
@@ -143,19 +255,29 @@ impl World {
 
     /// An executor that is not registered, or runs something although every job has ended.
     fn executors_apart(&self) -> Option<String> {
-        let apart = |executor: &&crate::executor::Executor| {
+        let apart = |executor: &&Executor| {
             let serves = executor.agent.as_ref().is_some_and(|agent| agent.deadline().is_some());
             !serves || !executor.processes.is_empty()
         };
-        self.executors.iter().find(apart).map(crate::executor::Executor::line)
+        self.executors.iter().filter(|executor| !executor.outside).find(apart).map(Executor::line)
     }
 
-    /// Replicas that differ, or are behind. Nodes without a vote count only among those that agree.
+    /// Replicas that differ, or are behind. Nodes without a vote count only among those that agree. A leader outside of
+    /// the core that has a quorum is as good as another; who cannot hear it, or not be heard by it, or needs a snapshot that
+    /// it cannot read, stays behind.
     fn apart(&self) -> Option<String> {
-        let live =
-            self.masters.iter().filter(|master| !master.wiped).filter_map(|master| master.node.as_ref());
+        let leader = self.leader().filter(|&leader| self.masters[usize::from(leader)].outside);
+        let reached = |master: &Master| {
+            leader.is_none_or(|leader| {
+                let readable = self.masters[usize::from(leader)].unreadable == 0;
+                let (leader, own) = (Endpoint::Master(leader), Endpoint::Master(master.place));
+                readable && !self.network.impaired(leader, own) && !self.network.impaired(own, leader)
+            })
+        };
+        let inside = |master: &&Master| !master.wiped && !master.rolled && !master.outside && reached(master);
+        let live = self.masters.iter().filter(inside).filter_map(|master| master.node.as_ref());
         let positions: BTreeSet<(Index, u128)> =
             live.map(|node| (node.state().index(), node.state().hash().0)).collect();
-        (positions.len() != 1).then(|| format!("{positions:x?}"))
+        (positions.len() > 1 || (positions.is_empty() && leader.is_none())).then(|| format!("{positions:x?}"))
     }
 }

@@ -1,0 +1,150 @@
+//! Sizes and times of machines, from one extreme to the other. Times are stretched until what waits for a network and a
+//! disk can be done in them: a cluster whose votes take longer than its elections is not broken, only wrongly set up.
+
+use super::{PART_CLOCKS, PART_DISK, PART_LEASE, PART_NETWORK, PART_TIMING, percent, pick};
+use crate::plan::{ClockPlan, DiskPlan, ExecutorsPlan, MastersPlan, NetworkPlan};
+use quorate_core::{limits, random::Draws};
+use std::time::Duration;
+
+/// How long things take at most while nothing is broken.
+pub(super) struct Pace {
+    /// There and back, with a sync at both ends, milliseconds.
+    pub(super) round_ms: u64,
+    /// One sync, milliseconds.
+    pub(super) sync_ms: u64,
+}
+
+impl Pace {
+    pub(super) fn of(network: &NetworkPlan, disk: &DiskPlan) -> Self {
+        let round_us = 2 * network.latency_max_us + 2 * disk.sync_max_us;
+        Self { round_ms: round_us.div_ceil(1_000), sync_ms: disk.sync_max_us.div_ceil(1_000) }
+    }
+}
+
+pub(super) fn network(seed: u64, faults: bool) -> NetworkPlan {
+    let mut draws = Draws::new(seed, PART_NETWORK);
+    let latency_min_us = if percent(&mut draws, 90) { draws.range(20, 500) } else { 10_000 };
+    let latency_max_us = latency_min_us + *pick(&mut draws, &[0, 100, 1_000, 1_000, 5_000, 20_000, 60_000]);
+    let mut some =
+        |chance: u64, most: u64| if percent(&mut draws, chance) { draws.range(1, most) } else { 0 };
+    let (tail_ppm, tail_us) = (some(40, 20_000), some(100, 150_000));
+    let (loss_ppm, duplicate_ppm, reorder_ppm) = (some(40, 30_000), some(50, 50_000), some(50, 100_000));
+    let calm = NetworkPlan {
+        latency_min_us,
+        latency_max_us,
+        tail_ppm: 0,
+        tail_us: 0,
+        loss_ppm: 0,
+        duplicate_ppm: 0,
+        reorder_ppm: 0,
+    };
+    if !faults {
+        return calm;
+    }
+    NetworkPlan { tail_ppm, tail_us, loss_ppm, duplicate_ppm, reorder_ppm, ..calm }
+}
+
+pub(super) fn disk(seed: u64) -> DiskPlan {
+    let mut draws = Draws::new(seed, PART_DISK);
+    let (sync_min_us, sync_max_us) = *pick(
+        &mut draws,
+        &[
+            (1, 5),
+            (50, 400),
+            (50, 400),
+            (200, 5_000),
+            (200, 5_000),
+            (2_000, 40_000),
+            (2_000, 40_000),
+            (20_000, 200_000),
+        ],
+    );
+    DiskPlan { sync_min_us, sync_max_us }
+}
+
+/// Heartbeat, election, stall, request.
+fn timing(draws: &mut Draws, pace: &Pace) -> [u64; 5] {
+    let times = match draws.range(0, 15) {
+        0 => [5, 15, 20, 30, 500],
+        1 => [10, 30, 40, 1_000, 300],
+        2 => [250, 750, 2_000, 250, 10_000],
+        3 => [40, 150, 3_000, 100, 1_000],
+        4 | 5 => [20, 100, 160, 200, 2_000],
+        6 | 7 => [100, 300, 1_000, 1_000, 3_000],
+        8 | 9 => [50, 150, 200, 100, 1_000],
+        _ => USUAL,
+    };
+    let stretch = pace.round_ms.div_ceil(times[1]).max(1);
+    stretched(times, stretch, pace)
+}
+
+const USUAL: [u64; 5] = [50, 250, 450, 400, 5_000];
+
+/// Times with which no leader falls while nothing is broken.
+pub(super) fn calm_timing(pace: &Pace) -> [u64; 5] {
+    stretched(USUAL, (2 * pace.round_ms).div_ceil(USUAL[1]).max(1), pace)
+}
+
+fn stretched(mut times: [u64; 5], stretch: u64, pace: &Pace) -> [u64; 5] {
+    for time in &mut times[..3] {
+        *time *= stretch;
+    }
+    times[3] = times[3].max(2 * pace.sync_ms + 10).max(times[0]);
+    times[4] = times[4].max(6 * pace.round_ms);
+    times
+}
+
+pub(super) fn masters(seed: u64, masters: usize, drift_ppm: u32, pace: &Pace) -> MastersPlan {
+    let mut draws = Draws::new(seed, PART_TIMING);
+    let timing_ms = timing(&mut draws, pace);
+    let snapshot_entries = *pick(&mut draws, &[1, 3, 20, 20, 50, 50, 200, 200, 1_000, 100_000]);
+    let trailing_entries = *pick(&mut draws, &[0, 0, 1, 5, 50, 1_000, limits::TRAILING_ENTRIES]);
+    let mut draws = Draws::new(seed, PART_CLOCKS);
+    let clocks = (0..masters).map(|_| clock(&mut draws, drift_ppm)).collect();
+    MastersPlan { clocks, timing_ms, snapshot_entries, trailing_entries }
+}
+
+fn clock(draws: &mut Draws, drift_ppm: u32) -> ClockPlan {
+    ClockPlan {
+        drift_ppb: drift(draws, drift_ppm),
+        offset_ms: *pick(draws, &[0, 1_000, 86_400_000, 10_000_000_000]) + draws.range(0, 10_000_000),
+        wall_error_ms: draws.range(0, 600_000) as i64 - 300_000,
+    }
+}
+
+/// Nothing, either bound, or something between them.
+pub(super) fn drift(draws: &mut Draws, drift_ppm: u32) -> i64 {
+    let most = u64::from(drift_ppm) * 1_000;
+    match draws.range(0, 3) {
+        0 => 0,
+        1 => most as i64,
+        2 => -(most as i64),
+        _ => draws.range(0, 2 * most) as i64 - most as i64,
+    }
+}
+
+pub(super) fn executors(seed: u64, executors: usize, slots: u32, pace: &Pace) -> ExecutorsPlan {
+    let mut draws = Draws::new(seed, PART_LEASE);
+    let drift_ppm = *pick(&mut draws, &[0, 100, 1_000, 20_000]);
+    let (ttl, check, kill) = match draws.range(0, 9) {
+        0 => (draws.range(200, 400), draws.range(5, 20), draws.range(5, 50)),
+        1 => (draws.range(8_000, 20_000), draws.range(200, 1_000), draws.range(500, 3_000)),
+        _ => (draws.range(800, 4_000), draws.range(20, 200), draws.range(50, 500)),
+    };
+    // Some heartbeats must be answered before it ends, also while a leader is found.
+    let ttl = ttl.max(8 * pace.round_ms);
+    let mut plan = ExecutorsPlan {
+        clocks: (0..executors).map(|_| clock(&mut draws, drift_ppm)).collect(),
+        slots,
+        heartbeat_ms: (ttl / draws.range(4, 12)).max(limits::HEARTBEAT_GAP_MS),
+        lease_ms: [ttl, 0, check, kill],
+        drift_ppm,
+    };
+    // The least grace that is safe, which is itself part of what it must cover: it settles after a few rounds.
+    for _ in 0..6 {
+        let least = plan.lease().grace_min() + Duration::from_micros(999);
+        plan.lease_ms[1] = u64::try_from(least.as_millis()).unwrap_or(u64::MAX) + 1;
+    }
+    plan.lease_ms[1] += if percent(&mut draws, 50) { 0 } else { draws.range(0, 1_000) };
+    plan
+}

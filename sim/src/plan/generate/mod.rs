@@ -1,0 +1,108 @@
+//! From a seed to a plan. Each part has draws of its own, so that a change of one leaves the others.
+
+mod clients;
+mod core_of;
+mod faults;
+mod kinds;
+mod knobs;
+
+use super::{Atlas, ClientPlan, Operation, Plan};
+use quorate_core::random::Draws;
+
+/// Grows with every change of what a seed means.
+pub const GENERATOR: u32 = 2;
+
+/// What generated plans stay within.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Least length of the safety phase, milliseconds.
+    pub duration_min_ms: u64,
+    /// Most, milliseconds.
+    pub duration_max_ms: u64,
+    /// Whether there are faults.
+    pub faults: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { duration_min_ms: 10_000, duration_max_ms: 30_000, faults: true }
+    }
+}
+
+const PART_SHAPE: u64 = 1;
+const PART_CLOCKS: u64 = 2;
+const PART_NETWORK: u64 = 3;
+const PART_CLIENTS: u64 = 4;
+const PART_FAULTS: u64 = 5;
+const PART_LEASE: u64 = 6;
+const PART_DISK: u64 = 7;
+const PART_TIMING: u64 = 8;
+const PART_ATLAS: u64 = 9;
+const PART_CORE: u64 = 10;
+
+/// Time in which a cluster settles, without the work that is left, milliseconds.
+const SETTLE_MS: u64 = 120_000;
+
+/// Something that happens in a number of cases of a hundred.
+fn percent(draws: &mut Draws, cases: u64) -> bool {
+    draws.range(0, 99) < cases
+}
+
+fn pick<'a, T>(draws: &mut Draws, from: &'a [T]) -> &'a T {
+    &from[draws.range(0, from.len() as u64 - 1) as usize]
+}
+
+/// The plan of a seed.
+#[must_use]
+pub fn generate(seed: u64, limits: &Limits) -> Plan {
+    let mut draws = Draws::new(seed, PART_SHAPE);
+    let masters = *pick(&mut draws, &[3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 5, 5, 5, 5, 5, 1, 7]);
+    let executors = if percent(&mut draws, 95) { draws.range(2, 6) } else { *pick(&mut draws, &[1, 10]) };
+    let duration_ms = draws.range(limits.duration_min_ms, limits.duration_max_ms);
+    let slots = *pick(&mut draws, &[1, 1, 2, 3, 4, 8]);
+    let network = knobs::network(seed, limits.faults);
+    let disk = knobs::disk(seed);
+    let pace = knobs::Pace::of(&network, &disk);
+    let executors = knobs::executors(seed, executors as usize, slots, &pace);
+    let mut masters = knobs::masters(seed, masters, executors.drift_ppm, &pace);
+    if !limits.faults {
+        masters.timing_ms = knobs::calm_timing(&pace);
+    }
+    let clients = clients::clients(seed, duration_ms, slots, &pace);
+    let sizes = (masters.clocks.len(), executors.clocks.len());
+    let atlas = Atlas::choose(&mut Draws::new(seed, PART_ATLAS), sizes.0);
+    let core = core_of::core(seed, sizes, &atlas);
+    let usable = core.executors.len() as u64 * u64::from(slots);
+    let mut plan = Plan {
+        generator: GENERATOR,
+        seed,
+        duration_ms,
+        settle_ms: SETTLE_MS + work_ms(&clients) / usable.max(1),
+        masters,
+        executors,
+        network,
+        disk,
+        clients,
+        faults: Vec::new(),
+        left_out: Vec::new(),
+        core: Some(core),
+    };
+    if limits.faults {
+        (plan.faults, plan.left_out) = faults::faults(&plan, &atlas);
+    }
+    plan
+}
+
+/// Slots times milliseconds that all jobs may take, when all goes wrong that may.
+fn work_ms(clients: &[ClientPlan]) -> u64 {
+    let operations = clients.iter().flat_map(|client| &client.operations);
+    let jobs = operations.filter_map(|planned| match &planned.operation {
+        Operation::Submit { job } if !job.service => Some(job),
+        _ => None,
+    });
+    jobs.map(|job| {
+        let attempts = u64::from(job.max_failures).max(u64::from(quorate_core::limits::RETRY_FAILURES.1));
+        u64::from(job.tasks) * u64::from(job.slots) * job.run_ms[1] * attempts
+    })
+    .sum()
+}

@@ -1,0 +1,103 @@
+use super::*;
+
+#[test]
+fn a_plan_survives_json_and_depends_on_the_seed_alone() {
+    for seed in 0..50 {
+        let plan = generate(seed, &Limits::default());
+        let text = serde_json::to_string_pretty(&plan).unwrap();
+        assert_eq!(plan, Plan::read(&text).unwrap());
+        assert_eq!(plan, generate(seed, &Limits::default()));
+    }
+    assert_ne!(generate(1, &Limits::default()).faults, generate(2, &Limits::default()).faults);
+}
+
+#[test]
+fn every_plan_is_valid_and_within_the_promised_drift() {
+    let mut kinds = std::collections::BTreeSet::new();
+    for seed in 0..3_000 {
+        let plan = generate(seed, &Limits::default());
+        plan.validate().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        kinds.extend(plan.faults.iter().map(|fault| fault.kind.name()));
+    }
+    assert_eq!(kinds, FaultKind::NAMES.iter().copied().collect());
+}
+
+#[test]
+fn plans_are_swarms_with_each_kind_in_some_and_out_of_others() {
+    let mut with = std::collections::BTreeMap::<&str, usize>::new();
+    let all = 1_000;
+    for seed in 0..all {
+        let plan = generate(seed as u64, &Limits::default());
+        let kinds: std::collections::BTreeSet<_> =
+            plan.faults.iter().map(|fault| fault.kind.name()).collect();
+        for kind in kinds {
+            *with.entry(kind).or_default() += 1;
+        }
+    }
+    for (kind, count) in with {
+        assert!((10..all * 6 / 10).contains(&count), "{kind} is in {count} of {all} plans");
+    }
+}
+
+#[test]
+fn without_faults_nothing_is_broken() {
+    let plan = generate(5, &Limits { faults: false, ..Limits::default() });
+    assert!(plan.faults.is_empty() && plan.left_out.is_empty());
+    assert_eq!((plan.network.loss_ppm, plan.network.tail_ppm, plan.network.reorder_ppm), (0, 0, 0));
+}
+
+/// A small plan with one fault.
+fn with(kind: FaultKind) -> Plan {
+    let mut plan = generate(3, &Limits::default());
+    plan.faults = vec![Fault { at_ms: 100, for_ms: 100, kind }];
+    plan
+}
+
+#[test]
+fn a_plan_that_was_edited_by_hand_is_refused_with_field_value_and_what_is_right() {
+    let cases: Vec<(Plan, &str)> = vec![
+        (with(FaultKind::Crash { master: 9 }), "faults[0].master is 9: it must be 0 to"),
+        (with(FaultKind::Cut { side: vec![] }), "faults[0].side is []: it must be a list of at least 1"),
+        (with(FaultKind::Cut { side: vec![0, 0] }), "faults[0].side[1] is 0: it must be named only once"),
+        (with(FaultKind::Flap { side: vec![0], period_ms: 0 }), "faults[0].period_ms is 0: it must be 1 to"),
+        (with(FaultKind::Loss { ppm: 2_000_000 }), "faults[0].ppm is 2000000: it must be 0 to 1000000"),
+        (with(FaultKind::AgentCrash { executor: 77 }), "faults[0].executor is 77"),
+        (with(FaultKind::ClientStall { client: 77 }), "faults[0].client is 77"),
+        (
+            with(FaultKind::MasterDrift { master: 0, ppb: 900_000_000 }),
+            "faults[0].ppb is 900000000: it must be -",
+        ),
+        (
+            Plan { core: Some(CorePlan { masters: vec![], executors: vec![] }), ..with(FaultKind::Ring {}) },
+            "core.masters is []",
+        ),
+        (Plan { left_out: vec![8], ..with(FaultKind::Ring {}) }, "left_out[0] is 8"),
+        (Plan { duration_ms: 0, ..with(FaultKind::Ring {}) }, "duration_ms is 0: it must be 1 to 3600000"),
+        (
+            Plan { disk: DiskPlan { sync_min_us: 9, sync_max_us: 3 }, ..with(FaultKind::Ring {}) },
+            "disk.sync_min_us is 9: it must be 0 to 3",
+        ),
+    ];
+    for (plan, says) in cases {
+        let text = serde_json::to_string(&plan).unwrap();
+        let error = Plan::read(&text).unwrap_err().to_string();
+        assert!(error.contains(says), "{error:?} does not say {says:?}");
+    }
+    let mut plan = with(FaultKind::Ring {});
+    plan.masters.timing_ms[1] = 1;
+    let error = plan.validate().unwrap_err().to_string();
+    assert!(error.contains("timing.election_min is 1ms"), "{error}");
+    plan.masters.clocks.clear();
+    assert!(plan.validate().unwrap_err().to_string().contains("number of masters.clocks is 0"));
+    let known = serde_json::to_string(&with(FaultKind::Ring {})).unwrap();
+    let unknown = known.replacen("{\"generator\"", "{\"colour\":1,\"generator\"", 1);
+    assert!(Plan::read(&unknown).unwrap_err().to_string().contains("colour"));
+}
+
+#[test]
+fn a_plan_of_the_first_generator_is_read_as_it_was() {
+    let plan = Plan::read(include_str!("../../tests/plans/generator-1.json")).unwrap();
+    assert_eq!((plan.generator, plan.core.clone()), (1, None));
+    let text = serde_json::to_string_pretty(&plan).unwrap();
+    assert!(!text.contains("core") && !text.contains("deaf"));
+}

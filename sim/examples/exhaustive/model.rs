@@ -356,6 +356,8 @@ impl Cluster {
         instant: &mut VecDeque<(usize, usize, Term, Message)>,
     ) {
         match message {
+            // Lost: a refusal that comes before the other answer would keep a rival from its candidacy.
+            Message::PreVoteReply { granted: false, .. } if !self.scope.pre_votes => return,
             Message::PreVote { .. } | Message::PreVoteReply { .. } if !self.scope.pre_votes => {
                 instant.push_back((to, from, term, message));
                 return;

@@ -34,7 +34,7 @@ pub(crate) struct Scope {
     /// Timers of followers and candidates that run out.
     pub(crate) timeouts: u8,
     /// Pre-votes and their answers are messages like others. If not, they arrive at once, since they change nothing at
-    /// whoever answers.
+    /// whoever answers, and refusals are lost.
     pub(crate) pre_votes: bool,
 }
 

@@ -90,6 +90,8 @@ pub struct Master {
     pub copies: BTreeMap<usize, Image>,
     /// Its directory went back in time: it may be refused its vote.
     pub rolled: bool,
+    /// The run that was told that its directory went back in time; 0 = none.
+    pub caught: u64,
     /// The highest term that it forgot: a vote in it, or below, may be given twice, and counts for nothing.
     pub forgot: Term,
     /// Its directory is damaged, and it cannot start: what the checksum said.
@@ -132,6 +134,7 @@ impl Master {
             full: 0,
             unreadable: 0,
             copies: BTreeMap::new(),
+            caught: 0,
             rolled: false,
             forgot: Term(0),
             broken: None,

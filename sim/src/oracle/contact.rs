@@ -6,7 +6,7 @@ use quorate_core::{
     Input,
     contract::Timing,
     raft::Role,
-    types::{NodeId, RequestKey, Term, Time, WriteId},
+    types::{Index, NodeId, RequestKey, Term, Time, WriteId},
 };
 use quorate_proto::v1::{self as pb, envelope::Body};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -28,6 +28,10 @@ struct Place {
     led: Option<(Term, Time)>,
     /// When each peer was last heard in each term: who restarts may come back in an older one.
     heard: BTreeMap<(NodeId, Term), Time>,
+    /// The most that each peer acknowledged in each term.
+    acknowledged: BTreeMap<(NodeId, Term), Index>,
+    /// What it took each peer to hold, when that was looked at last.
+    counted: BTreeMap<NodeId, Index>,
     /// Peers whose handshake it heard.
     greeted: BTreeSet<NodeId>,
     /// Writes that are not done.
@@ -169,7 +173,23 @@ impl Contact {
             Some((led, since)) if led == term => since,
             _ => now,
         };
+        if place.leads.is_none_or(|(led, _)| led != term) {
+            place.counted.clear();
+        }
         place.leads = Some((term, since));
+        for peer in (1..2 * majority as u64).map(NodeId) {
+            let Some(counted) = raft.matched(peer).filter(|index| index.0 > 0) else { continue };
+            if place.counted.insert(peer, counted) == Some(counted) {
+                continue;
+            }
+            let said = place.acknowledged.get(&(peer, term)).copied();
+            ledger.hold(Rule::AckOwnTerm, said.is_some_and(|said| counted <= said), || {
+                format!(
+                    "leader {} takes {counted} to be on the disk of node {peer}, which said {said:?} in term {term}",
+                    master.id
+                )
+            });
+        }
         let from = since.max(awake_since);
         let mut heard: Vec<Time> =
             place.heard.iter().filter(|((_, of), _)| *of == term).map(|(_, at)| (*at).max(from)).collect();
@@ -205,6 +225,16 @@ impl Place {
             }
             Some(Body::Vote(_)) => self.vote_asked = Some((from, term)),
             _ => {}
+        }
+        let acknowledged = match &envelope.body {
+            Some(Body::AppendReply(reply)) if reply.accepted => Some(reply.index),
+            Some(Body::HeartbeatAnswer(answer)) => Some(answer.verified_index),
+            Some(Body::SnapshotReply(reply)) if reply.installed => Some(reply.index),
+            _ => None,
+        };
+        if let Some(index) = acknowledged.map(Index) {
+            let most = self.acknowledged.entry((from, term)).or_default();
+            *most = index.max(*most);
         }
         self.heard.insert((from, term), now);
     }

@@ -10,6 +10,7 @@ mod replay;
 mod report;
 mod run;
 pub(crate) mod shrink;
+mod speed;
 mod swarm;
 mod tape;
 
@@ -67,6 +68,8 @@ enum Command {
     Bugs(bugs::BugArgs),
     /// Runs many seeds, and lists the places in the product that they reached, the rarest first.
     Marks(marks::MarksArgs),
+    /// Says how fast the core level is on one thread, with and without oracles.
+    Speed(speed::SpeedArgs),
     /// Prints the plan of a seed as JSON.
     Plan {
         /// The seed.
@@ -177,6 +180,7 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "planted-bugs")]
         Command::Bugs(args) => bugs::bugs(&args),
         Command::Marks(args) => marks::marks(&args),
+        Command::Speed(args) => Ok(speed::speed(&args)),
         Command::Plan { seed, limits } => print_plan(seed, &limits),
         Command::Hash { seed, limits } => {
             println!("{:016x}", run_plan(&generate(seed, &limits.limits()), true, None).hash);

@@ -137,6 +137,20 @@ pub(super) fn failures(summary: &Summary, level: Level, limits: &LimitArgs) {
     }
 }
 
+/// Whether every mark was reached. Those that were not are listed, to the error output.
+pub(super) fn all_reached(summary: &Summary) -> bool {
+    let (reached, marks) = summary.marks.reached();
+    if reached == marks {
+        println!("all {marks} marks were reached");
+        return true;
+    }
+    eprintln!("\nFAILED  {} of {marks} marks were reached by no seed:", marks - reached);
+    for (mark, _) in summary.marks.rarest().iter().take(marks - reached) {
+        eprintln!("  {mark}");
+    }
+    false
+}
+
 /// A JUnit report: one test case a rule, and one for determinism.
 pub(super) fn junit(summary: &Summary, level: Level, path: &Path) -> anyhow::Result<()> {
     let mut report = Report::new("quorate-sim");

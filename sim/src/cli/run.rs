@@ -42,6 +42,9 @@ pub(crate) struct RunArgs {
     /// Record a tape of each run of each master, and replay it on the core: the outputs must be the same.
     #[arg(long)]
     pub(super) check_tapes: bool,
+    /// Fail also if there is a mark that no seed reached.
+    #[arg(long)]
+    pub(super) all_marks: bool,
     /// Begin no more seeds after so many have failed.
     #[arg(long, default_value_t = 20)]
     pub(super) max_failures: usize,
@@ -110,7 +113,11 @@ pub(super) fn run_seeds(args: &RunArgs) -> anyhow::Result<Ended> {
     if let Some(path) = &args.junit {
         report::junit(&summary, level, path)?;
     }
-    Ok(Ended::of_all(&summary))
+    let gaps = args.all_marks && !report::all_reached(&summary);
+    Ok(match Ended::of_all(&summary) {
+        Ended::Clean if gaps => Ended::Violation,
+        ended => ended,
+    })
 }
 
 /// Runs a job, and tells a terminal how far it is.

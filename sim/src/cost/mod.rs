@@ -3,7 +3,7 @@
 
 mod scenario;
 
-pub use scenario::{SCENARIOS, Scenario};
+pub use scenario::{SCENARIOS, Scenario, steady_plan};
 
 use core::fmt::Write as _;
 use quorate_core::contract::Write;

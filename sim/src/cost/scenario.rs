@@ -1,11 +1,11 @@
 //! What is counted: small clusters without faults, with constant latencies, under one kind of load each.
 
 use super::{Cost, Meter};
-use crate::plan::{
-    ClientPlan, ClockPlan, DiskPlan, ExecutorsPlan, GENERATOR, JobPlan, MastersPlan, NetworkPlan, Operation,
-    Plan, PlannedOperation,
-};
 use crate::{
+    plan::{
+        ClientPlan, ClockPlan, DiskPlan, ExecutorsPlan, GENERATOR, JobPlan, MastersPlan, NetworkPlan,
+        Operation, Plan, PlannedOperation,
+    },
     run::Outcome,
     world::{MILLISECOND, World},
 };
@@ -128,53 +128,75 @@ impl Scenario {
     /// The run.
     #[must_use]
     pub fn plan(&self) -> Plan {
-        let clocks = |count| vec![ClockPlan { offset_ms: 1_000, ..ClockPlan::default() }; count];
-        let operations = |client| -> Vec<PlannedOperation> {
-            (0..self.each)
-                .map(|number| PlannedOperation {
-                    at_ms: BEGIN_MS,
-                    operation: (self.operation)(client, number),
-                })
-                .collect()
+        let operations = |client| {
+            let planned =
+                |number| PlannedOperation { at_ms: BEGIN_MS, operation: (self.operation)(client, number) };
+            (0..self.each).map(planned).collect()
         };
-        let client = |number| ClientPlan {
-            session_ttl_ms: 0,
-            timeout_ms: 1_000,
-            give_up_ms: 5_000,
-            operations: operations(number),
-        };
-        Plan {
-            generator: GENERATOR,
-            seed: 1,
-            duration_ms: DURATION_MS,
-            settle_ms: 60_000,
-            masters: MastersPlan {
-                clocks: clocks(self.masters),
-                timing_ms: [50, 250, 450, 400, 5_000],
-                snapshot_entries: 100_000,
-                trailing_entries: 1_000,
-            },
-            executors: ExecutorsPlan {
-                clocks: clocks(self.executors),
-                slots: 4,
-                heartbeat_ms: 500,
-                lease_ms: [5_000, 2_000, 200, 500],
-                drift_ppm: 1_000,
-            },
-            network: NetworkPlan {
-                latency_min_us: 500,
-                latency_max_us: 500,
-                tail_ppm: 0,
-                tail_us: 0,
-                loss_ppm: 0,
-                duplicate_ppm: 0,
-                reorder_ppm: 0,
-            },
-            disk: DiskPlan { sync_min_us: 1_000, sync_max_us: 1_000 },
-            clients: (0..self.clients).map(client).collect(),
-            faults: Vec::new(),
-            left_out: Vec::new(),
-            core: None,
-        }
+        calm_plan(self.masters, self.executors, DURATION_MS, (0..self.clients).map(operations).collect())
+    }
+}
+
+/// A steady load without faults, to measure the simulator itself: puts and gets by turns.
+#[must_use]
+pub fn steady_plan(masters: u8, rate: u16, seconds: u16) -> Plan {
+    const CLIENTS: usize = 5;
+    let duration_ms = u64::from(seconds) * 1_000;
+    let gap_ms = CLIENTS as u64 * 1_000 / u64::from(rate.max(1));
+    let operations = |client: usize| {
+        let times =
+            (0..).map(|number| (number, BEGIN_MS + client as u64 * 7 + number as u64 * gap_ms.max(1)));
+        times
+            .take_while(|(_, at_ms)| *at_ms < duration_ms)
+            .map(|(number, at_ms)| {
+                let operation = if number % 2 == 0 { put(client, number) } else { get(client, number - 1) };
+                PlannedOperation { at_ms, operation }
+            })
+            .collect()
+    };
+    calm_plan(usize::from(masters), 4, duration_ms, (0..CLIENTS).map(operations).collect())
+}
+
+fn calm_plan(
+    masters: usize,
+    executors: usize,
+    duration_ms: u64,
+    operations: Vec<Vec<PlannedOperation>>,
+) -> Plan {
+    let clocks = |count| vec![ClockPlan { offset_ms: 1_000, ..ClockPlan::default() }; count];
+    let client =
+        |operations| ClientPlan { session_ttl_ms: 0, timeout_ms: 1_000, give_up_ms: 5_000, operations };
+    Plan {
+        generator: GENERATOR,
+        seed: 1,
+        duration_ms,
+        settle_ms: 60_000,
+        masters: MastersPlan {
+            clocks: clocks(masters),
+            timing_ms: [50, 250, 450, 400, 5_000],
+            snapshot_entries: 100_000,
+            trailing_entries: 1_000,
+        },
+        executors: ExecutorsPlan {
+            clocks: clocks(executors),
+            slots: 4,
+            heartbeat_ms: 500,
+            lease_ms: [5_000, 2_000, 200, 500],
+            drift_ppm: 1_000,
+        },
+        network: NetworkPlan {
+            latency_min_us: 500,
+            latency_max_us: 500,
+            tail_ppm: 0,
+            tail_us: 0,
+            loss_ppm: 0,
+            duplicate_ppm: 0,
+            reorder_ppm: 0,
+        },
+        disk: DiskPlan { sync_min_us: 1_000, sync_max_us: 1_000 },
+        clients: operations.into_iter().map(client).collect(),
+        faults: Vec::new(),
+        left_out: Vec::new(),
+        core: None,
     }
 }

@@ -107,6 +107,7 @@ fn job(_: usize, number: usize) -> Operation {
             stubborn_ppm: 0,
             max_failures: 1,
             stop_timeout_ms: 1_000,
+            ..JobPlan::default()
         },
     }
 }
@@ -141,6 +142,7 @@ impl Scenario {
             session_ttl_ms: 0,
             timeout_ms: 1_000,
             give_up_ms: 5_000,
+            hoards: false,
             operations: operations(number),
         };
         Plan {
@@ -160,6 +162,7 @@ impl Scenario {
                 heartbeat_ms: 500,
                 lease_ms: [5_000, 2_000, 200, 500],
                 drift_ppm: 1_000,
+                session_ms: 0,
             },
             network: NetworkPlan {
                 latency_min_us: 500,
@@ -169,6 +172,8 @@ impl Scenario {
                 loss_ppm: 0,
                 duplicate_ppm: 0,
                 reorder_ppm: 0,
+                call_ppm: 0,
+                call_late_ms: 0,
             },
             disk: DiskPlan { sync_min_us: 1_000, sync_max_us: 1_000 },
             clients: (0..self.clients).map(client).collect(),

@@ -63,6 +63,7 @@ impl World {
             return master.hung.push((run, done));
         }
         let (full, unreadable) = (master.full > 0, master.unreadable > 0);
+        let damaged = master.disk.image.damage().is_some();
         let input = match done {
             DiskEvent::Written(_) | DiskEvent::Saved(_) | DiskEvent::ChunkStored(..) if full => {
                 self.marks.hit(SimMark::FullStopped);
@@ -124,6 +125,8 @@ impl World {
                 Err(_) => Input::SnapshotLoaded { at, state: None },
             },
         };
+        let forgotten = damaged && self.masters[at].disk.image.damage().is_none();
+        self.marks.hit_if(forgotten, SimMark::RotForgotten);
         self.mark(8, place, tag(&input), &[]);
         self.line(Endpoint::Master(place), "disk", || describe::input(&input));
         self.step_master(at, input);

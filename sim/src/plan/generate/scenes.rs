@@ -1,7 +1,11 @@
 //! What happens seldom by itself: each seed has some of these scenes in it, most have none.
 
-use super::{PART_SCENES, knobs::least_grace, percent, pick};
-use crate::plan::{ClientPlan, Fault, FaultKind, JobPlan, Operation, Plan, PlannedOperation, SeldomPlan, Wrong};
+use super::{
+    PART_SCENES,
+    knobs::{Pace, least_grace},
+    percent, pick,
+};
+use crate::plan::{ClientPlan, DiskPlan, Fault, FaultKind, JobPlan, Operation, Plan, PlannedOperation, SeldomPlan, Wrong};
 use quorate_core::{limits, random::Draws};
 
 /// Puts one scene into a plan.
@@ -15,9 +19,10 @@ const SCENES: &[(u64, Scene)] = &[
     (3, crowd),
     (6, flood),
     (250, moods),
-    (10, wide),
+    (15, wide),
     (60, made_ids),
     (70, again),
+    (15, overtaken),
     (100, late_calls),
     (20, lonely),
     (25, leaving),
@@ -106,6 +111,9 @@ fn large(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
 /// So many clients put values of the largest size at once that appends must wait.
 fn crowd(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
     const CLIENTS: usize = 14;
+    // All of them come before the first is acknowledged.
+    plan.disk.sync_min_us = plan.disk.sync_min_us.max(8_000);
+    plan.disk.sync_max_us = plan.disk.sync_max_us.max(12_000);
     let at_ms = sometime(draws, plan);
     let kib = limits::VALUE_BYTES as u64 / 1_024;
     while plan.clients.len() < CLIENTS {
@@ -121,10 +129,17 @@ fn crowd(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
     Vec::new()
 }
 
+/// A network and disks that keep nobody waiting.
+fn quick(plan: &mut Plan) {
+    (plan.network.latency_min_us, plan.network.latency_max_us) = (100, 500);
+    plan.disk = DiskPlan { sync_min_us: 50, sync_max_us: 400 };
+}
+
 /// Many changes one behind the other, and a master that has to carry all of them out again.
 fn flood(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
-    const CHANGES: u64 = 1_400;
-    let each = CHANGES / plan.clients.len() as u64 + 1;
+    const CHANGES: usize = 1_400;
+    let each = (CHANGES / plan.clients.len()).max(limits::SESSION_REPLIES) + 10;
+    quick(plan);
     let at_ms = draws.range(1_000, 3_000);
     for (place, client) in plan.clients.iter_mut().enumerate() {
         client.hoards = percent(draws, 60);
@@ -171,7 +186,7 @@ fn moods(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
 fn wide(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
     let executors = plan.executors.clocks.len() as u64;
     let tasks = limits::CALLS_INFLIGHT as u64 + draws.range(20, 120);
-    plan.executors.slots = (tasks / executors + draws.range(1, 20)) as u32;
+    plan.executors.slots = (2 * tasks / executors + 1) as u32;
     let at_ms = draws.range(1_500, plan.duration_ms.max(4_000) - 2_000);
     let job = JobPlan { tasks: tasks as u32, ..job("wide".to_owned(), [5, draws.range(50, 800)]) };
     client(draws, plan).operations.push(planned(at_ms, Operation::Submit { job }));
@@ -228,6 +243,20 @@ fn again(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
     Vec::new()
 }
 
+/// The same while answers to heartbeats are overtaken by calls.
+fn overtaken(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    quick(plan);
+    again(draws, plan);
+    plan.masters.timing_ms = [50, 250, 450, 400, 5_000];
+    plan.executors.lease_ms[0] = plan.executors.lease_ms[0].max(2_000);
+    least_grace(&mut plan.executors);
+    plan.executors.heartbeat_ms = 20;
+    let network = &mut plan.network;
+    (network.tail_ppm, network.tail_us, network.reorder_ppm) = (200_000, 150_000, 500_000);
+    (network.call_ppm, network.call_late_ms) = (400_000, 1_500);
+    Vec::new()
+}
+
 /// Calls to executors that come late, also when another leads.
 fn late_calls(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
     plan.network.call_ppm = *pick(draws, &[100_000, 400_000, 1_000_000]);
@@ -280,6 +309,8 @@ fn leaving(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
 
 /// Agents whose sessions end sooner than they wait for an answer.
 fn short_sessions(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
-    plan.executors.session_ms = draws.range(limits::SESSION_TTL_MS.0, 2 * limits::SESSION_TTL_MS.0);
+    // What follows the opening must come in time when nothing is broken.
+    let least = limits::SESSION_TTL_MS.0.max(10 * Pace::of(&plan.network, &plan.disk).round_ms);
+    plan.executors.session_ms = draws.range(least, 2 * least);
     Vec::new()
 }

@@ -16,13 +16,13 @@ const SCENES: &[(u64, Scene)] = &[
     (60, wrong),
     (60, pages),
     (15, large),
-    (3, crowd),
-    (6, flood),
+    (8, crowd),
+    (8, flood),
     (250, moods),
     (15, wide),
     (60, made_ids),
     (70, again),
-    (15, overtaken),
+    (20, overtaken),
     (100, late_calls),
     (20, lonely),
     (25, leaving),
@@ -243,7 +243,8 @@ fn again(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
     Vec::new()
 }
 
-/// The same while answers to heartbeats are overtaken by calls.
+/// The same while one master hears the others late: who asks it is told what was desired some time ago, and calls come
+/// before that.
 fn overtaken(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
     quick(plan);
     again(draws, plan);
@@ -251,10 +252,12 @@ fn overtaken(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
     plan.executors.lease_ms[0] = plan.executors.lease_ms[0].max(2_000);
     least_grace(&mut plan.executors);
     plan.executors.heartbeat_ms = 20;
-    let network = &mut plan.network;
-    (network.tail_ppm, network.tail_us, network.reorder_ppm) = (200_000, 150_000, 500_000);
-    (network.call_ppm, network.call_late_ms) = (400_000, 1_500);
-    Vec::new()
+    (plan.network.call_ppm, plan.network.call_late_ms) = (400_000, 1_500);
+    let masters = plan.masters.clocks.len() as u8;
+    let to = draws.range(0, u64::from(masters) - 1) as u8;
+    let slow = |from| FaultKind::SlowLink { from, to, by_ms: 150 };
+    let others = (0..masters).filter(|from| *from != to);
+    others.map(|from| Fault { at_ms: 1_000, for_ms: plan.duration_ms, kind: slow(from) }).collect()
 }
 
 /// Calls to executors that come late, also when another leads.

@@ -10,7 +10,7 @@ use siphasher::sip::SipHasher13;
 /// Collects what a node holds.
 #[derive(Clone, Debug)]
 pub struct Fingerprint {
-    now: Time,
+    now: Option<Time>,
     hasher: SipHasher13,
 }
 
@@ -18,7 +18,13 @@ impl Fingerprint {
     /// Times are taken relative to `now`.
     #[must_use]
     pub fn new(now: Time) -> Self {
-        Self { now, hasher: SipHasher13::new() }
+        Self { now: Some(now), hasher: SipHasher13::new() }
+    }
+
+    /// Times are left out: for a search in which every timer may run out at any moment.
+    #[must_use]
+    pub fn timeless() -> Self {
+        Self { now: None, hasher: SipHasher13::new() }
     }
 
     /// Adds a value. It must hold no time.
@@ -29,8 +35,8 @@ impl Fingerprint {
 
     /// Adds a point in time, as far as it lies before or after now.
     pub fn add_time(&mut self, time: Time) -> &mut Self {
-        let relative =
-            if time == Time::FAR { i128::MAX } else { i128::from(time.0) - i128::from(self.now.0) };
+        let Some(now) = self.now else { return self };
+        let relative = if time == Time::FAR { i128::MAX } else { i128::from(time.0) - i128::from(now.0) };
         self.add(relative)
     }
 

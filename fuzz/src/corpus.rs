@@ -1,6 +1,6 @@
 //! The seeds: real encodings, and runs that go somewhere. The same bytes each time.
 
-use crate::{command, snapshot, wal};
+use crate::{command, snapshot, tape, wal};
 use bytes::Bytes;
 use prost::Message as _;
 use quorate_core::{
@@ -33,8 +33,15 @@ pub fn all() -> Vec<(&'static str, Vec<Seed>)> {
         ("command", commands()),
         ("peer_message", messages()),
         ("snapshot", snapshots()),
+        ("tape", tapes()),
         ("wal", logs()),
     ]
+}
+
+/// A short tape, as its bytes and as records.
+fn tapes() -> Vec<Seed> {
+    let (bytes, records) = tape::recorded();
+    vec![seed("whole", tape::form::RAW, &bytes), seed("records", tape::form::SEALED, &records)]
 }
 
 fn seed(name: &str, first: u8, rest: &[u8]) -> Seed {

@@ -13,6 +13,7 @@ mod command;
 mod mutate;
 mod peer_message;
 mod snapshot;
+mod tape;
 mod wal;
 
 /// Drives three masters and one or two executors, and checks after each step what must never happen. The first byte says how
@@ -47,6 +48,14 @@ pub fn wal(bytes: &[u8]) {
 /// When a decoder does, or when two ways of reading the same bytes differ.
 pub fn snapshot(bytes: &[u8]) {
     snapshot::run(bytes);
+}
+
+/// Reads a tape: its very bytes, or records that get right checksums. The first byte says which.
+///
+/// # Panics
+/// When the reader does, or when a tape is read beyond its end.
+pub fn tape(bytes: &[u8]) {
+    tape::run(bytes);
 }
 
 /// Decodes an entry, or several if the first byte is 255, and applies what they say.

@@ -59,6 +59,11 @@ fn snapshot() {
 }
 
 #[test]
+fn tape() {
+    try_all("tape", quorate_fuzz::tape);
+}
+
+#[test]
 fn wal() {
     try_all("wal", quorate_fuzz::wal);
 }

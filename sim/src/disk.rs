@@ -34,6 +34,8 @@ pub struct Image {
     pub entries: VecDeque<Entry>,
     /// The newest whole one.
     pub snapshot: Option<StoredSnapshot>,
+    /// One that is older than it: a peer may still be reading it.
+    pub older: Option<StoredSnapshot>,
     /// Entries that are not what was written, until the log begins behind them.
     pub damaged: BTreeSet<Index>,
     /// The snapshot that is not what was written.
@@ -49,6 +51,12 @@ impl Image {
         }
         let snapshot = self.damaged_snapshot?;
         Some(format!("snapshot {snapshot:?} is damaged"))
+    }
+
+    /// Whether anything in it is damaged.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        !self.damaged.is_empty() || self.damaged_snapshot.is_some()
     }
 
     /// Flips a bit of a stored entry that is not among the last ones written: damage to the last batch cannot be told
@@ -186,17 +194,32 @@ impl Image {
         })
     }
 
-    /// Takes a whole snapshot, unless a newer one is there.
+    /// Takes a whole snapshot, and keeps as many as the real storage does: the newest, and one that is older.
     pub fn store(&mut self, mut snapshot: StoredSnapshot) {
         let pieces = |chunk: &Bytes| {
             let starts = (0..chunk.len()).step_by(CHUNK_BYTES);
             starts.map(|from| chunk.slice(from..chunk.len().min(from + CHUNK_BYTES))).collect::<Vec<_>>()
         };
         snapshot.chunks = snapshot.chunks.iter().flat_map(pieces).collect();
-        if self.snapshot.as_ref().is_none_or(|stored| stored.at.index <= snapshot.at.index) {
-            self.snapshot = Some(snapshot);
-            self.damaged_snapshot = None;
+        match self.snapshot.take() {
+            Some(newest) if newest.at.index > snapshot.at.index => {
+                self.snapshot = Some(newest);
+                self.older = Some(snapshot);
+            }
+            newest => {
+                self.older =
+                    newest.filter(|old| old.at != snapshot.at && self.damaged_snapshot != Some(old.at));
+                self.damaged_snapshot = None;
+                self.snapshot = Some(snapshot);
+            }
         }
+    }
+
+    /// The snapshot at this place, if it can be read.
+    #[must_use]
+    pub fn readable(&self, at: LogPosition) -> Option<&StoredSnapshot> {
+        let all = self.snapshot.iter().chain(&self.older);
+        all.into_iter().find(|stored| stored.at == at && self.damaged_snapshot != Some(at))
     }
 
     /// The state of the snapshot at this place.
@@ -204,13 +227,8 @@ impl Image {
     /// # Errors
     /// It is not there, or does not decode.
     pub fn load(&self, at: LogPosition) -> Result<State, String> {
-        match &self.snapshot {
-            Some(stored) if stored.at == at && self.damaged_snapshot.is_none() => decode(&stored.chunks),
-            Some(stored) => {
-                Err(format!("the snapshot at {at:?} was asked for, the disk holds {:?}", stored.at))
-            }
-            None => Err(format!("the snapshot at {at:?} was asked for, the disk holds none")),
-        }
+        let stored = self.readable(at).ok_or_else(|| format!("the disk holds no snapshot at {at:?}"))?;
+        decode(&stored.chunks)
     }
 }
 

@@ -64,7 +64,7 @@ fn a_shrunk_plan_fails_in_the_same_way_in_another_process() {
 }
 
 #[test]
-fn a_failing_run_of_seeds_leaves_a_directory_for_each_rule() {
+fn the_command_leaves_a_directory_and_says_how_to_replay_it() {
     let root = directory("run");
     let output = Command::new(env!("CARGO_BIN_EXE_quorate-sim"))
         .args(["shrink", "0", "--bug", Bug::VoteNotPersisted.key(), "--out"])

@@ -1,8 +1,8 @@
 //! Some seeds, with everything that oracles look at. The many are for `cargo sim run`.
 
 use quorate_sim::{
-    plan::Limits,
-    run::{Job, run},
+    plan::{CorePlan, Fault, FaultKind, Limits, Plan, generate},
+    run::{Job, run, run_plan},
 };
 
 #[test]
@@ -21,6 +21,42 @@ fn seeds_are_clean_and_every_oracle_looks() {
     {
         assert!(summary.counts.get(what).is_some_and(|count| *count > 0), "{what} never happened");
     }
+    assert!(summary.excused.is_empty(), "{:#?}", summary.excused);
+    let (reached, marks) = summary.marks.reached();
+    assert!(reached * 4 > marks * 3, "{reached} of {marks} marks: {:#?}", summary.marks.rarest());
+}
+
+#[test]
+fn a_plan_of_the_first_generator_still_runs() {
+    // Its hash is not kept here: every message of the core is in it, and the core may change.
+    let plan = Plan::read(include_str!("plans/generator-1.json")).unwrap();
+    let outcome = run_plan(&plan, true, None);
+    assert_eq!((outcome.violation, outcome.excused), (None, None));
+    assert!(outcome.events > 1_000, "{} events", outcome.events);
+    for what in plan.faults.iter().map(|fault| fault.kind.name()) {
+        assert!(outcome.counts.contains_key(what), "{what} never happened");
+    }
+}
+
+#[test]
+fn a_stall_that_nobody_could_prevent_is_excused_and_says_why() {
+    let limits = Limits { duration_min_ms: 4_000, duration_max_ms: 4_000, faults: true };
+    let of_three = |plan: &Plan| plan.masters.clocks.len() == 3;
+    let mut plan = (0..).map(|seed| generate(seed, &limits)).find(of_three).unwrap();
+    plan.settle_ms = 5_000;
+    let cut = |master, at_ms| Fault { at_ms, for_ms: 60_000, kind: FaultKind::Crash { master } };
+    // One of three is healed, and the others stay down.
+    plan.faults = vec![cut(1, 3_000), cut(2, 3_000)];
+    plan.left_out = vec![];
+    plan.core = Some(CorePlan { masters: vec![0], executors: vec![0] });
+    let outcome = run_plan(&plan, true, None);
+    assert_eq!(outcome.violation, None);
+    assert!(outcome.excused.unwrap().contains("2 are needed"));
+    // With a second one, there is nothing to excuse.
+    plan.settle_ms = 200_000;
+    plan.core = Some(CorePlan { masters: vec![0, 1], executors: vec![0] });
+    let outcome = run_plan(&plan, true, None);
+    assert_eq!((outcome.violation, outcome.excused), (None, None));
 }
 
 #[test]

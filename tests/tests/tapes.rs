@@ -2,7 +2,7 @@
 
 use quorate_tests::{Cluster, Directory, Options, Writer, binary, simulator, wait_until};
 use serde_json::Value;
-use std::{os::unix::fs::PermissionsExt, path::Path, process::Command, time::Duration};
+use std::{net::TcpListener, os::unix::fs::PermissionsExt, path::Path, process::Command, time::Duration};
 
 const SOON: Duration = Duration::from_secs(40);
 
@@ -83,9 +83,11 @@ fn tapes_of_masters_that_were_killed_and_cut_off_replay_to_the_same_chain() {
 fn a_tape_that_cannot_be_made_is_refused_with_its_path() {
     let directory = Directory::new();
     let file = directory.path().join("not there").join("a.tape");
+    let port = || TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("there is one");
+    let members = format!("1={}/{}", port(), port());
     let output = Command::new(binary())
-        .args(["server", "--node", "1", "--members", "1=127.0.0.1:0/127.0.0.1:0", "--listen-peer"])
-        .args(["127.0.0.1:0", "--listen-client", "127.0.0.1:0", "--data-dir"])
+        .env_clear()
+        .args(["server", "--node", "1", "--members", &members, "--data-dir"])
         .arg(directory.path().join("data"))
         .arg("--record-tape")
         .arg(&file)

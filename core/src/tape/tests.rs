@@ -12,9 +12,9 @@ use bytes::Bytes;
 use core::time::Duration;
 use proptest::prelude::*;
 use quorate_proto::v1 as pb;
-use std::sync::{Arc, Mutex};
+use std::{cell::RefCell, rc::Rc};
 
-type Written = Arc<Mutex<Vec<u8>>>;
+type Written = Rc<RefCell<Vec<u8>>>;
 
 fn config() -> Config {
     let address = MemberAddress { peer: "a:1".into(), client: "a:2".into() };
@@ -94,12 +94,12 @@ impl<S: FnMut(&[u8])> Recorded<S> {
 }
 
 fn sink(written: &Written) -> impl FnMut(&[u8]) + use<> {
-    let written = Arc::clone(written);
-    move |bytes| written.lock().unwrap().extend_from_slice(bytes)
+    let written = Rc::clone(written);
+    move |bytes| written.borrow_mut().extend_from_slice(bytes)
 }
 
 fn bytes(written: &Written) -> Bytes {
-    written.lock().unwrap().clone().into()
+    written.borrow().clone().into()
 }
 
 /// Every kind of input once, some of which mean nothing to this node.
@@ -146,7 +146,7 @@ fn tape() -> (Bytes, u64) {
         entries,
         snapshot: Some(snapshot.clone()),
     };
-    written.lock().unwrap().clear();
+    written.borrow_mut().clear();
     let mut second = Recorded::start(sink(&written), recovered);
     second.run(3);
     (20..24).for_each(|key| second.put(key));

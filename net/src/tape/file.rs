@@ -216,18 +216,22 @@ impl FileRecorder {
         let weight = input.as_ref().map_or(0, |(_, input)| input_weight(input))
             + outputs.iter().map(output_weight).sum::<usize>();
         let room = self.waiting.fetch_add(weight, Ordering::Relaxed) + weight <= TAPE_QUEUE_BYTES;
-        let sent = room.then(|| queue.try_send(Taken { input, outputs, whole, weight }));
-        match sent {
-            Some(Ok(())) => return,
-            // The thread has said why it ended.
-            Some(Err(mpsc::error::TrySendError::Closed(_))) => {}
-            Some(Err(mpsc::error::TrySendError::Full(_))) | None => {
-                tracing::warn!(
-                    TAPE_QUEUE,
-                    TAPE_QUEUE_BYTES,
-                    "the tape's disk cannot keep up: the recording ends"
-                );
+        let full = if room {
+            match queue.try_send(Taken { input, outputs, whole, weight }) {
+                Ok(()) => return,
+                Err(mpsc::error::TrySendError::Full(_)) => true,
+                // The thread has said why it ended.
+                Err(mpsc::error::TrySendError::Closed(_)) => false,
             }
+        } else {
+            true
+        };
+        if full {
+            tracing::warn!(
+                TAPE_QUEUE,
+                TAPE_QUEUE_BYTES,
+                "the tape's disk cannot keep up: the recording ends"
+            );
         }
         self.queue = None;
     }

@@ -1,13 +1,9 @@
 //! How each fault begins and ends. One task a fault.
 
-use super::{
-    links::Link,
-    stage::{MILLISECOND, Stage},
-};
+use super::stage::{MILLISECOND, Stage};
 use crate::{
     draw::{Purpose, chance, within},
-    network::Endpoint,
-    plan::{Fault, FaultKind},
+    plan::{Around, Fault, FaultKind, Link},
 };
 use madsim::runtime::Handle;
 use quorate_proto::v1 as pb;
@@ -36,13 +32,16 @@ impl Stage {
     }
 
     async fn begin(&self, number: usize, fault: &Fault) -> bool {
+        if !fault.kind.on_stack() {
+            return false;
+        }
         let masters = self.world().masters.len();
         match &fault.kind {
             FaultKind::Crash { master } => self.take_down(usize::from(*master), false).await,
             FaultKind::PowerLoss { master } => self.take_down(usize::from(*master), true).await,
-            FaultKind::PowerLossAll {} => {
+            FaultKind::PowerLossAll {} | FaultKind::CrashAll {} => {
                 for place in 0..masters {
-                    self.take_down(place, true).await;
+                    self.take_down(place, matches!(fault.kind, FaultKind::PowerLossAll {})).await;
                 }
                 true
             }
@@ -53,8 +52,8 @@ impl Stage {
                 self.world().masters[usize::from(*master)].slow.insert(number, sync_ms * 1_000);
                 true
             }
-            FaultKind::Flap { side, period_ms } => {
-                self.flap(number, fault, side, *period_ms).await;
+            FaultKind::Flap { period_ms, .. } => {
+                self.flap(number, fault, *period_ms).await;
                 true
             }
             FaultKind::Delay { ppm, most_ms } => {
@@ -67,9 +66,8 @@ impl Stage {
             FaultKind::AgentShutdown { executor } => self.shut_agent_down(usize::from(*executor)),
             FaultKind::AgentPause { executor } => self.pause_agent(usize::from(*executor), false),
             FaultKind::MachineFreeze { executor } => self.pause_agent(usize::from(*executor), true),
-            kind => match self.links_of(kind, masters as u8) {
+            kind => match self.links_of(kind) {
                 Some(links) => self.cut(number, links),
-                // One clock for all: nothing to step.
                 None => false,
             },
         }
@@ -86,7 +84,9 @@ impl Stage {
             FaultKind::Crash { master } | FaultKind::PowerLoss { master } | FaultKind::Wipe { master } => {
                 self.bring_up(usize::from(master));
             }
-            FaultKind::PowerLossAll {} => (0..masters).for_each(|place| self.bring_up(place)),
+            FaultKind::PowerLossAll {} | FaultKind::CrashAll {} => {
+                (0..masters).for_each(|place| self.bring_up(place))
+            }
             FaultKind::Pause { master } => self.resume_master(usize::from(master)),
             FaultKind::SyncError { master, restart: true } => self.mend_disk(usize::from(master)).await,
             FaultKind::SlowDisk { master, .. } => {
@@ -101,39 +101,11 @@ impl Stage {
         }
     }
 
-    fn links_of(&self, kind: &FaultKind, masters: u8) -> Option<Vec<Link>> {
-        let all = || (0..masters).flat_map(|a| (0..masters).map(move |b| (a, b)));
-        Some(match kind {
-            FaultKind::Cut { side } => both_ways(between(side, &others(side, masters))),
-            FaultKind::CutOneWay { side } => between(side, &others(side, masters)),
-            FaultKind::Ring {} => {
-                let far = |a: u8, b: u8| masters > 3 && a.abs_diff(b) != 1 && a.abs_diff(b) != masters - 1;
-                // Of three, each is a neighbour of each: one link is taken out, so that they form a line.
-                let line = |a: u8, b: u8| masters == 3 && a.abs_diff(b) == 2;
-                let links = all().filter(|&(a, b)| a != b && (far(a, b) || line(a, b)));
-                links.map(|(a, b)| (Endpoint::Master(a), Endpoint::Master(b))).collect()
-            }
-            FaultKind::IsolateLeader { one_way } => {
-                let leader = self.world().leader()? as u8;
-                let links = between(&[leader], &others(&[leader], masters));
-                if *one_way { links } else { both_ways(links) }
-            }
-            FaultKind::CutExecutor { executor } => {
-                let executor = Endpoint::Executor(*executor);
-                both_ways((0..masters).map(|master| (executor, Endpoint::Master(master))).collect())
-            }
-            FaultKind::CutClients { master } => {
-                let clients = 0..self.world().plan.clients.len() as u8;
-                let far = others(&[*master], masters);
-                let pairs = clients.flat_map(|client| far.iter().map(move |&master| (client, master)));
-                both_ways(
-                    pairs
-                        .map(|(client, master)| (Endpoint::Client(client), Endpoint::Master(master)))
-                        .collect(),
-                )
-            }
-            _ => return None,
-        })
+    fn links_of(&self, kind: &FaultKind) -> Option<Vec<Link>> {
+        let world = self.world();
+        let leader = world.leader().map(|leader| leader as u8);
+        let (masters, clients) = (world.masters.len() as u8, world.plan.clients.len() as u8);
+        kind.cuts(Around { masters, clients, leader })
     }
 
     fn cut(&self, number: usize, links: Vec<Link>) -> bool {
@@ -150,13 +122,12 @@ impl Stage {
         true
     }
 
-    async fn flap(&self, number: usize, fault: &Fault, side: &[u8], period_ms: u64) {
-        let masters = self.world().masters.len() as u8;
+    async fn flap(&self, number: usize, fault: &Fault, period_ms: u64) {
         let end = (fault.at_ms + fault.for_ms) * MILLISECOND;
         let mut is_cut = false;
         while self.now() + period_ms.max(1) * MILLISECOND < end && !self.world().settling {
             is_cut = !is_cut;
-            let links = if is_cut { both_ways(between(side, &others(side, masters))) } else { Vec::new() };
+            let links = self.links_of(&fault.kind).filter(|_| is_cut).unwrap_or_default();
             self.cut(number, links);
             self.wait_ms(period_ms.max(1)).await;
         }
@@ -235,17 +206,4 @@ impl super::stage::World {
         let leads = said.filter(|(_, status)| status.role() == pb::Role::Leader);
         leads.max_by_key(|(_, status)| status.term).map(|(place, _)| place)
     }
-}
-
-fn others(side: &[u8], masters: u8) -> Vec<u8> {
-    (0..masters).filter(|master| !side.contains(master)).collect()
-}
-
-fn between(from: &[u8], to: &[u8]) -> Vec<Link> {
-    let pairs = from.iter().flat_map(|&a| to.iter().map(move |&b| (a, b)));
-    pairs.map(|(a, b)| (Endpoint::Master(a), Endpoint::Master(b))).collect()
-}
-
-fn both_ways(links: Vec<Link>) -> Vec<Link> {
-    links.into_iter().flat_map(|(from, to)| [(from, to), (to, from)]).collect()
 }

@@ -63,7 +63,7 @@ impl World {
             return master.hung.push((run, done));
         }
         let (full, unreadable) = (master.full > 0, master.unreadable > 0);
-        let damaged = master.disk.image.damage().is_some();
+        let rotten = master.disk.image.is_damaged();
         let input = match done {
             DiskEvent::Written(_) | DiskEvent::Saved(_) | DiskEvent::ChunkStored(..) if full => {
                 self.marks.hit(SimMark::FullStopped);
@@ -111,10 +111,9 @@ impl World {
             }
             DiskEvent::ChunkRead(peer, at, number) => {
                 let image = &master.disk.image;
-                let rotten = image.damaged_snapshot == Some(at);
-                self.marks.hit_if(rotten, SimMark::RotFoundInSnapshot);
-                let stored = image.snapshot.as_ref().filter(|stored| stored.at == at && !rotten);
-                let chunk = stored.and_then(|stored| {
+                let found = image.damaged_snapshot == Some(at);
+                self.marks.hit_if(found, SimMark::RotFoundInSnapshot);
+                let chunk = image.readable(at).and_then(|stored| {
                     let place = usize::try_from(number).ok()?;
                     Some((stored.chunks.get(place)?.clone(), place + 1 == stored.chunks.len()))
                 });
@@ -125,8 +124,8 @@ impl World {
                 Err(_) => Input::SnapshotLoaded { at, state: None },
             },
         };
-        let forgotten = damaged && self.masters[at].disk.image.damage().is_none();
-        self.marks.hit_if(forgotten, SimMark::RotForgotten);
+        let dropped = rotten && !self.masters[at].disk.image.is_damaged();
+        self.marks.hit_if(dropped, SimMark::RotForgotten);
         self.mark(8, place, tag(&input), &[]);
         self.line(Endpoint::Master(place), "disk", || describe::input(&input));
         self.step_master(at, input);

@@ -230,8 +230,8 @@ impl World {
         for event in core::mem::take(&mut self.executors[at].frozen) {
             self.queue.push(self.time, event);
         }
-        // Its pause ended while the machine stood still.
-        if self.executors[at].pauses == 0 && !self.executors[at].held.is_empty() {
+        // Perhaps its pause ended while the machine stood still.
+        if self.executors[at].pauses == 0 {
             self.resume_agent(at);
         }
     }

@@ -83,7 +83,8 @@ fn operations(
 }
 
 fn key_operation(draws: &mut Draws, habits: &Habits) -> Operation {
-    let key = format!("k{}", draws.range(1, habits.keys));
+    // No key at all is refused.
+    let key = if percent(draws, 1) { String::new() } else { format!("k{}", draws.range(1, habits.keys)) };
     match *pick(draws, &habits.key_kinds) {
         0 => Operation::Put { key },
         1 => Operation::Get { key, stale: percent(draws, 10) },

@@ -19,6 +19,12 @@ pub(super) fn faults(plan: &Plan, atlas: &Atlas) -> (Vec<Fault>, Vec<u8>) {
         let mut at_ms = draws.range(300, 3_000);
         while at_ms < plan.duration_ms {
             if let Some((for_ms, kind)) = pick(&mut draws, &mix)(&mut draws, &shape) {
+                // A lie comes out only when the power goes.
+                if let (FaultKind::LyingSync { master }, true) = (&kind, percent(&mut draws, 70)) {
+                    let kind = FaultKind::PowerLoss { master: *master };
+                    let (begins_ms, for_down_ms) = (at_ms + draws.range(1, for_ms), draws.range(5, 600));
+                    faults.push(Fault { at_ms: begins_ms, for_ms: for_down_ms, kind });
+                }
                 faults.push(Fault { at_ms, for_ms, kind });
             }
             at_ms += draws.range(1, 2 * gap);

@@ -66,7 +66,7 @@ pub(super) fn disk(seed: u64) -> DiskPlan {
 
 /// Heartbeat, election, stall, request.
 fn timing(draws: &mut Draws, pace: &Pace) -> [u64; 5] {
-    let mut times = match draws.range(0, 15) {
+    let times = match draws.range(0, 15) {
         0 => [5, 15, 20, 30, 500],
         1 => [10, 30, 40, 1_000, 300],
         2 => [250, 750, 2_000, 250, 10_000],
@@ -74,9 +74,20 @@ fn timing(draws: &mut Draws, pace: &Pace) -> [u64; 5] {
         4 | 5 => [20, 100, 160, 200, 2_000],
         6 | 7 => [100, 300, 1_000, 1_000, 3_000],
         8 | 9 => [50, 150, 200, 100, 1_000],
-        _ => [50, 250, 450, 400, 5_000],
+        _ => USUAL,
     };
     let stretch = pace.round_ms.div_ceil(times[1]).max(1);
+    stretched(times, stretch, pace)
+}
+
+const USUAL: [u64; 5] = [50, 250, 450, 400, 5_000];
+
+/// Times with which no leader falls while nothing is broken.
+pub(super) fn calm_timing(pace: &Pace) -> [u64; 5] {
+    stretched(USUAL, (2 * pace.round_ms).div_ceil(USUAL[1]).max(1), pace)
+}
+
+fn stretched(mut times: [u64; 5], stretch: u64, pace: &Pace) -> [u64; 5] {
     for time in &mut times[..3] {
         *time *= stretch;
     }

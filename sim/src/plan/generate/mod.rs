@@ -66,7 +66,10 @@ pub fn generate(seed: u64, limits: &Limits) -> Plan {
     let disk = knobs::disk(seed);
     let pace = knobs::Pace::of(&network, &disk);
     let executors = knobs::executors(seed, executors as usize, slots, &pace);
-    let masters = knobs::masters(seed, masters, executors.drift_ppm, &pace);
+    let mut masters = knobs::masters(seed, masters, executors.drift_ppm, &pace);
+    if !limits.faults {
+        masters.timing_ms = knobs::calm_timing(&pace);
+    }
     let clients = clients::clients(seed, duration_ms, slots, &pace);
     let sizes = (masters.clocks.len(), executors.clocks.len());
     let atlas = Atlas::choose(&mut Draws::new(seed, PART_ATLAS), sizes.0);

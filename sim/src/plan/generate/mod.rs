@@ -89,10 +89,12 @@ pub fn generate(seed: u64, limits: &Limits) -> Plan {
         left_out: Vec::new(),
         core: Some(core),
     };
-    let more = scenes::add(&mut plan);
+    let (more, alone) = scenes::add(&mut plan);
     plan.settle_ms += work_ms(&plan.clients) / usable.max(1);
     if limits.faults {
-        (plan.faults, plan.left_out) = faults::faults(&plan, &atlas);
+        if !alone {
+            (plan.faults, plan.left_out) = faults::faults(&plan, &atlas);
+        }
         plan.faults.extend(more);
         plan.faults.sort_by_key(|fault| fault.at_ms);
     }

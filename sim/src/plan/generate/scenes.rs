@@ -29,8 +29,9 @@ const SCENES: &[(u64, Scene)] = &[
     (80, short_sessions),
 ];
 
-/// Adds its scenes to a plan of a seed, and answers the faults that belong to them.
-pub(super) fn add(plan: &mut Plan) -> Vec<Fault> {
+/// Adds its scenes to a plan of a seed, and answers the faults that belong to them, and whether there are to be no others:
+/// what must come just so seldom does among many.
+pub(super) fn add(plan: &mut Plan) -> (Vec<Fault>, bool) {
     let mut draws = Draws::new(plan.seed, PART_SCENES);
     let mut faults = Vec::new();
     for (number, (cases, scene)) in (1..).zip(SCENES) {
@@ -42,7 +43,8 @@ pub(super) fn add(plan: &mut Plan) -> Vec<Fault> {
     for client in &mut plan.clients {
         client.operations.sort_by_key(|planned| planned.at_ms);
     }
-    faults
+    let alone = !faults.is_empty() && percent(&mut draws, 60);
+    (faults, alone)
 }
 
 /// A time of the safety phase, by which there is a leader.
@@ -249,13 +251,13 @@ fn overtaken(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
     quick(plan);
     again(draws, plan);
     plan.masters.timing_ms = [50, 250, 450, 400, 5_000];
-    plan.executors.lease_ms[0] = plan.executors.lease_ms[0].max(2_000);
+    plan.executors.lease_ms[0] = plan.executors.lease_ms[0].max(4_000);
     least_grace(&mut plan.executors);
     plan.executors.heartbeat_ms = 20;
     (plan.network.call_ppm, plan.network.call_late_ms) = (400_000, 1_500);
     let masters = plan.masters.clocks.len() as u8;
     let to = draws.range(0, u64::from(masters) - 1) as u8;
-    let slow = |from| FaultKind::SlowLink { from, to, by_ms: 150 };
+    let slow = |from| FaultKind::SlowLink { from, to, by_ms: 400 };
     let others = (0..masters).filter(|from| *from != to);
     others.map(|from| Fault { at_ms: 1_000, for_ms: plan.duration_ms, kind: slow(from) }).collect()
 }

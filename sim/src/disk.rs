@@ -10,7 +10,7 @@ use quorate_core::{
 use std::collections::{BTreeSet, VecDeque};
 
 /// Chunks of a snapshot are no larger here, so that small states take more than one.
-const CHUNK_BYTES: usize = 2 * 1024;
+const CHUNK_BYTES: usize = 256;
 
 /// A snapshot as it is on the disk.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use crate::{
     clock::Clock,
     master::CLUSTER,
-    plan::ExecutorsPlan,
+    plan::{Behaviour, ExecutorsPlan},
     world::{Event, Origin},
 };
 use bytes::Bytes;
@@ -27,14 +27,10 @@ pub struct Process {
     pub killed: bool,
     /// It was asked to end.
     pub asked: bool,
-    /// It does not end when it is asked to.
-    pub stubborn: bool,
     /// When its guard kills it, by the machine's clock.
     pub deadline: Time,
-    /// How long it runs, and how it exits.
-    pub runs_for: u64,
-    /// Exit code.
-    pub code: i32,
+    /// What it does by itself.
+    pub behaviour: Behaviour,
 }
 
 /// A request that waits for its answer.
@@ -128,6 +124,7 @@ impl Executor {
             labels: Vec::new(),
             heartbeat: Duration::from_millis(plan.heartbeat_ms),
             lease: plan.lease(),
+            session_ms: plan.session_ms,
         }
     }
 

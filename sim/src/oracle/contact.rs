@@ -14,6 +14,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// Heartbeats that a node may be late with what is due by time.
 const LATE_HEARTBEATS: u32 = 5;
 
+/// Appends without entries to one peer between two heartbeats.
+const EMPTY_APPENDS: u32 = 40;
+
 /// What one run of a node has heard.
 #[derive(Default)]
 struct Place {
@@ -32,6 +35,8 @@ struct Place {
     acknowledged: BTreeMap<(NodeId, Term), Index>,
     /// What it took each peer to hold, when that was looked at last.
     counted: BTreeMap<NodeId, Index>,
+    /// Appends without entries to each peer, and since when they are counted.
+    idle: BTreeMap<NodeId, (Time, u32)>,
     /// Peers whose handshake it heard.
     greeted: BTreeSet<NodeId>,
     /// Writes that are not done.
@@ -104,6 +109,19 @@ impl Contact {
         }
         let Some(raft) = master.node.as_ref().map(|node| node.raft()) else { return };
         match body {
+            Body::Append(append) if append.entries.is_empty() => {
+                let (since, count) = place.idle.entry(NodeId(envelope.to)).or_insert((now, 0));
+                if now.since(*since) > timing.heartbeat {
+                    (*since, *count) = (now, 0);
+                }
+                *count += 1;
+                ledger.hold(Rule::Storm, *count <= EMPTY_APPENDS, || {
+                    format!(
+                        "node {} sends {count} appends without entries to {} in {:?}",
+                        master.id, envelope.to, timing.heartbeat
+                    )
+                });
+            }
             Body::PreVoteReply(reply) if reply.granted => {
                 let follows = raft.role() == Role::Follower && raft.leader().is_some();
                 let led = place.led.filter(|(term, _)| follows && *term == raft.term());

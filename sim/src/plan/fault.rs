@@ -380,7 +380,7 @@ pub enum FaultKind {
         /// At most by so much, milliseconds.
         most_ms: u64,
     },
-    /// What masters send to an executor, calls and answers with desired sets, comes late, and behind later ones.
+    /// Calls, and answers with desired sets, come late to an executor, and behind later ones; so do its answers.
     LateOrders {
         /// Which.
         executor: u8,

@@ -4,7 +4,7 @@ use super::{Event, MILLISECOND, World};
 use crate::{
     marks::SimMark,
     network::{Endpoint, Scope, Trouble},
-    plan::{Around, FaultKind, Link, MessageKind, between, to_masters},
+    plan::{Around, FaultKind, Link, MessageKind, between, both_ways, to_masters},
 };
 use quorate_core::{agent::AgentInput, raft::Role, types::StorageId};
 
@@ -268,7 +268,8 @@ impl World {
                 ..Trouble::default()
             },
             FaultKind::LateOrders { executor, ppm, most_ms } => Trouble {
-                scope: Scope::Some(of(*executor).into_iter().map(|(own, master)| (master, own)).collect()),
+                scope: Scope::Some(both_ways(&of(*executor))),
+                only: Some(MessageKind::Other),
                 reorder_ppm: *ppm,
                 reorder_us: most_ms * MICROSECONDS,
                 mark: Some(SimMark::OrderLate),

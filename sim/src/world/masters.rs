@@ -167,6 +167,7 @@ impl World {
         let master = &mut self.masters[at];
         let Some(node) = &mut master.node else { return };
         let now = master.clock.now(self.time);
+        master.ended_at = node.raft().last_index();
         if let Some(oracles) = &mut self.oracles {
             oracles.contact.takes((at, master.run), now.time, &input);
         }

@@ -9,7 +9,9 @@ use quorate_core::{
 };
 use std::collections::{BTreeSet, VecDeque};
 
-/// Chunks of a snapshot are no larger here, so that small states take more than one.
+/// A snapshot is cut into about so many chunks here, so that small states take more than one.
+const CHUNKS: usize = 12;
+/// No chunk is cut smaller.
 const CHUNK_BYTES: usize = 256;
 
 /// A snapshot as it is on the disk.
@@ -196,9 +198,10 @@ impl Image {
 
     /// Takes a whole snapshot, and keeps as many as the real storage does: the newest, and one that is older.
     pub fn store(&mut self, mut snapshot: StoredSnapshot) {
+        let size = snapshot.chunks.iter().map(Bytes::len).sum::<usize>().div_ceil(CHUNKS).max(CHUNK_BYTES);
         let pieces = |chunk: &Bytes| {
-            let starts = (0..chunk.len()).step_by(CHUNK_BYTES);
-            starts.map(|from| chunk.slice(from..chunk.len().min(from + CHUNK_BYTES))).collect::<Vec<_>>()
+            let starts = (0..chunk.len()).step_by(size);
+            starts.map(|from| chunk.slice(from..chunk.len().min(from + size))).collect::<Vec<_>>()
         };
         snapshot.chunks = snapshot.chunks.iter().flat_map(pieces).collect();
         match self.snapshot.take() {

@@ -14,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// Heartbeats that a node may be late with what is due by time.
 const LATE_HEARTBEATS: u32 = 5;
 
+/// Heartbeats after which what was not acknowledged is sent again.
+const REPEAT_HEARTBEATS: u32 = 3;
 /// Appends without entries to one peer between two heartbeats.
 const EMPTY_APPENDS: u32 = 40;
 
@@ -35,6 +37,8 @@ struct Place {
     acknowledged: BTreeMap<(NodeId, Term), Index>,
     /// What it took each peer to hold, when that was looked at last.
     counted: BTreeMap<NodeId, Index>,
+    /// When each peer was sent anything of the log, or lacked nothing; and whether that was a part of a snapshot.
+    fed: BTreeMap<NodeId, (Time, bool)>,
     /// Appends without entries to each peer, and since when they are counted.
     idle: BTreeMap<NodeId, (Time, u32)>,
     /// Peers whose handshake it heard.
@@ -108,6 +112,9 @@ impl Contact {
             });
         }
         let Some(raft) = master.node.as_ref().map(|node| node.raft()) else { return };
+        if let Body::Append(_) | Body::SnapshotChunk(_) = body {
+            place.fed.insert(NodeId(envelope.to), (now, matches!(body, Body::SnapshotChunk(_))));
+        }
         match body {
             Body::Append(append) if append.entries.is_empty() => {
                 let (since, count) = place.idle.entry(NodeId(envelope.to)).or_insert((now, 0));
@@ -193,10 +200,27 @@ impl Contact {
         };
         if place.leads.is_none_or(|(led, _)| led != term) {
             place.counted.clear();
+            place.fed.clear();
         }
         place.leads = Some((term, since));
         for peer in (1..2 * majority as u64).map(NodeId) {
-            let Some(counted) = raft.matched(peer).filter(|index| index.0 > 0) else { continue };
+            let Some(counted) = raft.matched(peer) else { continue };
+            let fed = place.fed.entry(peer).or_insert((now, false));
+            if counted >= raft.last_index() || counted.next() < raft.first_index() {
+                *fed = (now, false);
+            }
+            let waits = now.since(fed.0.max(awake_since));
+            let patience = timing.heartbeat * REPEAT_HEARTBEATS + late;
+            ledger.hold(Rule::AppendRepeated, fed.1 || waits <= patience, || {
+                format!(
+                    "leader {} has sent nothing to {peer} for {waits:?}; it holds {counted}, the log ends at {}",
+                    master.id,
+                    raft.last_index()
+                )
+            });
+            if counted == Index(0) {
+                continue;
+            }
             if place.counted.insert(peer, counted) == Some(counted) {
                 continue;
             }

@@ -81,6 +81,7 @@ rules! {
     SameState = "G6 equal state at equal index",
     LogBounded = "G6 the log is cut from time to time",
     CompactionCovered = "G6 the log is cut only up to a durable snapshot",
+    AppendRepeated = "G7 what a follower lacks is sent until it says that it has it",
     SnapshotOrder = "G6 the chunks of a snapshot are stored one after the other",
     ForwardedOnce = "G8 a request is forwarded at most once",
     Deposed = "L2 no confirmed answer from a deposed leader",

@@ -31,6 +31,7 @@ const SCENES: &[(u64, Scene)] = &[
     (25, leaving),
     (80, short_sessions),
     (30, transfers),
+    (30, old_calls),
 ];
 
 /// Adds its scenes to a plan of a seed, and answers the faults that belong to them, and whether there are to be no others:
@@ -344,6 +345,28 @@ fn transfers(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
         let (master, for_ms) = (*pick(draws, &masters), draws.range(300, 1_500));
         faults.push(Fault { at_ms, for_ms, kind: FaultKind::Isolate { master, way: Way::Both } });
         at_ms += for_ms + draws.range(300, 1_500);
+    }
+    faults
+}
+
+/// Leaders that follow soon on each other, and calls that come after those of the next one.
+fn old_calls(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    quick(plan);
+    plan.masters.timing_ms = [50, 250, 450, 400, 5_000];
+    plan.executors.lease_ms[0] = plan.executors.lease_ms[0].max(6_000);
+    least_grace(&mut plan.executors);
+    plan.executors.heartbeat_ms = 100;
+    plan.executors.slots = plan.executors.slots.max(8);
+    (plan.network.call_ppm, plan.network.call_late_ms) = (600_000, 2_500);
+    let (mut faults, mut at_ms, mut number) = (Vec::new(), 1_500, 0);
+    while at_ms < plan.duration_ms {
+        number += 1;
+        let job = JobPlan { tasks: 6, ..job(format!("old-{number}"), [200, draws.range(300, 3_000)]) };
+        client(draws, plan).operations.push(planned(at_ms, Operation::Submit { job }));
+        let for_ms = draws.range(600, 1_200);
+        let cut = FaultKind::IsolateLeader { one_way: false, deaf: false };
+        faults.push(Fault { at_ms: at_ms + draws.range(50, 500), for_ms, kind: cut });
+        at_ms += draws.range(700, 2_000);
     }
     faults
 }

@@ -206,7 +206,8 @@ impl Contact {
         for peer in (1..2 * majority as u64).map(NodeId) {
             let Some(counted) = raft.matched(peer) else { continue };
             let fed = place.fed.entry(peer).or_insert((now, false));
-            if counted >= raft.last_index() || counted.next() < raft.first_index() {
+            let moved = place.counted.get(&peer).is_some_and(|before| *before != counted);
+            if moved || counted >= raft.last_index() || counted.next() < raft.first_index() {
                 *fed = (now, false);
             }
             let waits = now.since(fed.0.max(awake_since));

@@ -208,7 +208,7 @@ pub enum Output {
     /// Make durable, then say `WriteDone`.
     Write(Write),
     /// Write this state aside, sync, rename, then say `SnapshotSaved`. Off the loop.
-    SaveSnapshot(Snapshot),
+    SaveSnapshot(Box<Snapshot>),
     /// Write this chunk of a peer's snapshot aside; with the last one sync and rename. Then say `SnapshotChunkStored`.
     StoreSnapshotChunk {
         /// The last entry that the snapshot covers.

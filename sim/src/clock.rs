@@ -4,6 +4,7 @@ use crate::plan::ClockPlan;
 use quorate_core::types::{Now, Time};
 
 const MILLISECOND: u64 = 1_000_000;
+const SECOND: u64 = 1_000_000_000;
 /// Wall clock of the true time 0, Unix milliseconds.
 const WALL_START_MS: i64 = 1_767_225_600_000;
 
@@ -74,9 +75,14 @@ impl Clock {
         if self.frozen {
             return Time(self.shown);
         }
-        let passed = i128::from(true_time.saturating_sub(self.since));
-        let drift = passed * i128::from(self.drift_ppb) / 1_000_000_000;
-        Time(self.shown + (passed + drift) as u64)
+        let passed = true_time.saturating_sub(self.since);
+        if self.drift_ppb == 0 {
+            return Time(self.shown + passed);
+        }
+        // Whole seconds apart from the rest: all of it fits 64 bits, and rounds as one division would.
+        let (seconds, rest) = ((passed / SECOND) as i64, (passed % SECOND) as i64);
+        let drift = seconds * self.drift_ppb + rest * self.drift_ppb / SECOND as i64;
+        Time(self.shown.wrapping_add(passed).wrapping_add_signed(drift))
     }
 
     /// The first true time at which the monotonic clock shows this or more.

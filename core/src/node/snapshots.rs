@@ -32,7 +32,7 @@ impl Node {
         if bug::planted(Bug::SnapshotCompactsEarly) {
             self.raft.compact(at);
         }
-        self.outputs.push_back(Output::SaveSnapshot(Snapshot { at, state: self.state.clone() }));
+        self.outputs.push_back(Output::SaveSnapshot(Box::new(Snapshot { at, state: self.state.clone() })));
     }
 
     pub(super) fn snapshot_saved(&mut self, at: LogPosition) {

@@ -174,7 +174,7 @@ impl World {
                 self.masters[index].disk.pending.push_back(write);
                 return;
             }
-            Output::SaveSnapshot(snapshot) => work(DiskWork::Save(Box::new(snapshot))),
+            Output::SaveSnapshot(snapshot) => work(DiskWork::Save(snapshot)),
             Output::StoreSnapshotChunk { at, number, data, last } => {
                 work(DiskWork::Store { at, number, data, last })
             }

@@ -225,7 +225,7 @@ impl Driver {
             }
             // A writer that has ended has said why; until that is read, nothing more is written.
             Output::Write(write) => drop(self.outlets.writes.send(write)),
-            Output::SaveSnapshot(snapshot) => self.snapshot(SnapshotWork::Save(Box::new(snapshot))),
+            Output::SaveSnapshot(snapshot) => self.snapshot(SnapshotWork::Save(snapshot)),
             Output::StoreSnapshotChunk { at, number, data, last } => {
                 self.snapshot(SnapshotWork::Store { at, number, data, last });
             }

@@ -284,7 +284,7 @@ impl World {
         match output {
             Output::Send { to, lane, envelope } => self.send_envelope(at, to, lane, &envelope),
             Output::Write(write) => self.write(at, write),
-            Output::SaveSnapshot(snapshot) => self.disk_later(at, 20, DiskEvent::Saved(Box::new(snapshot))),
+            Output::SaveSnapshot(snapshot) => self.disk_later(at, 20, DiskEvent::Saved(snapshot)),
             Output::StoreSnapshotChunk { at: position, number, data, last } => {
                 let disk = &mut self.masters[at].disk;
                 let behind =

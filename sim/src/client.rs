@@ -3,8 +3,8 @@
 use crate::{
     oracle::register::Recorded,
     plan::{ClientPlan, Expectation, JobPlan, Operation, Wrong},
-    wrong,
     world::Event,
+    wrong,
 };
 use bytes::Bytes;
 use quorate_core::types::Index;

@@ -1,6 +1,11 @@
 //! One executor's machine: the agent, its guards and processes, and its clock. What runs here is the ground truth.
 
-use crate::{clock::Clock, master::CLUSTER, plan::{Behaviour, ExecutorsPlan}, world::Event};
+use crate::{
+    clock::Clock,
+    master::CLUSTER,
+    plan::{Behaviour, ExecutorsPlan},
+    world::Event,
+};
 use quorate_core::{
     agent::{Agent, AgentConfig, AgentInput},
     types::{AttemptId, CallKey, ExecutorId, RequestKey, Time},

@@ -145,7 +145,9 @@ impl Answers {
                 let said: Vec<(Bytes, Bytes)> =
                     list.items.iter().map(|item| (item.key.clone(), item.value.clone())).collect();
                 let at = |key: &Bytes| reference.key_at(key, index).map(|item| (key.clone(), item.0.clone()));
-                let behind = |key: &&Bytes| key.starts_with(&ask.prefix) && (ask.after.is_empty() || **key > ask.after);
+                let behind = |key: &&Bytes| {
+                    key.starts_with(&ask.prefix) && (ask.after.is_empty() || **key > ask.after)
+                };
                 let mut known: Vec<_> = reference.keys.keys().filter(behind).filter_map(at).collect();
                 // A page may end before its limit, where its bytes end; the first item is always on it.
                 let whole = known.len();

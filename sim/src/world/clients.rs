@@ -148,7 +148,9 @@ impl World {
         let code = reply.map(|reply| reference::refusal(reply).map(pb::Refusal::code));
         let right = code.is_none_or(|code| code == Some(wrong::code(which)));
         self.ledger.hold(Rule::WrongRefused, right && done.is_none(), || {
-            format!("client {place} asked for what is wrong ({which:?}), and got {code:?}; the log says {done:?}")
+            format!(
+                "client {place} asked for what is wrong ({which:?}), and got {code:?}; the log says {done:?}"
+            )
         });
     }
 

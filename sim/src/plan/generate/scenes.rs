@@ -5,7 +5,9 @@ use super::{
     knobs::{Pace, least_grace},
     percent, pick,
 };
-use crate::plan::{ClientPlan, DiskPlan, Fault, FaultKind, JobPlan, Operation, Plan, PlannedOperation, SeldomPlan, Wrong};
+use crate::plan::{
+    ClientPlan, DiskPlan, Fault, FaultKind, JobPlan, Operation, Plan, PlannedOperation, SeldomPlan, Wrong,
+};
 use quorate_core::{limits, random::Draws};
 
 /// Puts one scene into a plan.

@@ -273,3 +273,24 @@ impl Reference {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_keeps_what_its_client_waits_for_within_its_limits() {
+        let mut open = Open { session: 7, lowest: 1, kept: BTreeMap::new() };
+        for sequence in 1..=SESSION_REPLIES as u64 {
+            open.keep_from(1);
+            open.keep(sequence, 10);
+        }
+        assert_eq!((open.lowest, open.kept.len()), (1, SESSION_REPLIES));
+        open.keep(1_000, 10);
+        assert_eq!((open.lowest, open.kept.len()), (2, SESSION_REPLIES));
+        open.keep(1_001, SESSION_REPLY_BYTES);
+        assert_eq!((open.lowest, open.kept.len()), (1_001, 1));
+        open.keep_from(2_000);
+        assert_eq!((open.lowest, open.kept.len()), (2_000, 0));
+    }
+}

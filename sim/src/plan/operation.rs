@@ -316,3 +316,26 @@ impl Behaviour {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_do_nothing_seldom_unless_their_job_says_so() {
+        let usual = JobPlan { run_ms: [5, 9], fail_ppm: 1_000_000, ..JobPlan::default() };
+        assert_eq!(usual.argv(), ["sim-task", "5", "9", "1000000", "0"]);
+        let behaviour = Behaviour::of(&usual.argv(), 77);
+        assert!((5..=9).contains(&behaviour.runs_ms) && !behaviour.unstartable && !behaviour.stubborn);
+        assert_eq!(
+            (behaviour.end, behaviour.code, behaviour.message),
+            (pb::AttemptEnd::Exited, 1, String::new())
+        );
+        let seldom = SeldomPlan { signal_ppm: 1_000_000, message_bytes: 3_000, ..SeldomPlan::default() };
+        let behaviour = Behaviour::of(&JobPlan { seldom, ..usual.clone() }.argv(), 77);
+        assert_eq!((behaviour.end, behaviour.code), (pb::AttemptEnd::Signaled, SIGSEGV));
+        assert_eq!(behaviour.message.len(), 3_000);
+        let seldom = SeldomPlan { unstartable_ppm: 1_000_000, ..SeldomPlan::default() };
+        assert!(Behaviour::of(&JobPlan { seldom, ..usual }.argv(), 77).unstartable);
+    }
+}

@@ -29,7 +29,7 @@ const SCENES: &[(u64, Scene)] = &[
     (100, late_calls),
     (20, lonely),
     (25, leaving),
-    (80, short_sessions),
+    (50, short_sessions),
     (30, transfers),
     (30, old_calls),
 ];

@@ -193,7 +193,6 @@ pub enum Lane {
 }
 
 /// What a driver takes from [`Node::poll_output`](crate::Node::poll_output), in this order.
-#[expect(clippy::large_enum_variant, reason = "the large one is rare, and moved once")]
 #[derive(Clone, Debug)]
 pub enum Output {
     /// To a peer. May be lost, delayed, repeated and reordered.

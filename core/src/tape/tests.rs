@@ -58,7 +58,7 @@ impl<S: FnMut(&[u8])> Recorded<S> {
                 Output::Write(write) => self.todo.push(Input::WriteDone { io: write.io }),
                 Output::SaveSnapshot(snapshot) => {
                     self.todo.push(Input::SnapshotSaved { at: snapshot.at });
-                    self.saved = Some(snapshot);
+                    self.saved = Some(*snapshot);
                 }
                 _ => {}
             }

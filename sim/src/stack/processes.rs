@@ -65,7 +65,7 @@ impl Stage {
     ) {
         let mut guard = self.world();
         let world = &mut *guard;
-        world.truth.start(&mut world.ledger, place as u8, &attempt);
+        world.truth.start(&mut world.ledger, place as u8, &attempt, specification.slots_per_task.max(1));
         world.truth.deadline(&mut world.ledger, place as u8, deadline, world.executors[place].lease_until);
         world.tell_executor(place, "spawn", || format!("{attempt} until {deadline:?}"));
         world.serial += 1;
@@ -164,7 +164,8 @@ impl World {
         self.tell_executor(at, "up", || attempt.to_string());
         // Epochs are given in order of the log.
         let created = self.commits.reference.jobs.created(attempt.task.job.as_str(), Index(attempt.epoch.0));
-        let seen = Seen { serial, machine: at as u8, executor: self.executors[at].id };
+        let (executor, slots) = (self.executors[at].id, self.plan.executors.slots);
+        let seen = Seen { serial, machine: at as u8, executor, slots };
         self.truth.up(&mut self.ledger, seen, &attempt, created);
         self.tell_agent(serial, ProcessEvent::Started);
     }

@@ -2,8 +2,9 @@
 
 use crate::{
     oracle::register::Recorded,
-    plan::{ClientPlan, Expectation, JobPlan, Operation},
+    plan::{ClientPlan, Expectation, JobPlan, Operation, Wrong},
     world::Event,
+    wrong,
 };
 use bytes::Bytes;
 use quorate_core::types::Index;
@@ -51,6 +52,8 @@ pub struct Client {
     pub stood: Vec<Event>,
     /// Chance that a request goes to two masters, parts in a million, by fault.
     pub doubles: Vec<(usize, u64)>,
+    /// What is wrong with what it asks.
+    pub wrong: Option<Wrong>,
     /// Operations by what came of them.
     pub outcomes: BTreeMap<&'static str, u64>,
     session: Option<u64>,
@@ -58,6 +61,10 @@ pub struct Client {
     values: u64,
     seen: BTreeMap<String, (Bytes, u64)>,
     executors: Vec<u64>,
+    /// The last key of the last page of each prefix; gone at its end.
+    pages: BTreeMap<String, Bytes>,
+    /// The highest index that an answer was as of.
+    index: u64,
 }
 
 impl Client {
@@ -76,12 +83,15 @@ impl Client {
             stalls: 0,
             stood: Vec::new(),
             doubles: Vec::new(),
+            wrong: None,
             outcomes: BTreeMap::new(),
             session: None,
             sequence: 0,
             values: 0,
             seen: BTreeMap::new(),
             executors: Vec::new(),
+            pages: BTreeMap::new(),
+            index: 0,
         }
     }
 
@@ -102,10 +112,18 @@ impl Client {
             };
             if self.session.is_none() && changes(&operation) {
                 let ttl_ms = self.plan.session_ttl_ms;
+                self.wrong = None;
                 return Ok(wrap(Ask::OpenSession(pb::OpenSessionRequest { ttl_ms })));
             }
             if self.urgent.pop_front().is_none() {
                 self.next += 1;
+            }
+            self.wrong = None;
+            if let Operation::Invalid { which } = operation
+                && let Some(id) = self.id()
+            {
+                self.wrong = Some(which);
+                return Ok(wrong::request(which, id));
             }
             if let Some(ask) = self.request(&operation) {
                 return Ok(wrap(ask));
@@ -124,7 +142,8 @@ impl Client {
     fn id(&mut self) -> Option<pb::RequestId> {
         self.sequence += 1;
         let session = self.session?;
-        Some(pb::RequestId { session, sequence: self.sequence, lowest_open: self.sequence })
+        let lowest_open = if self.plan.hoards { 1 } else { self.sequence };
+        Some(pb::RequestId { session, sequence: self.sequence, lowest_open })
     }
 
     fn value(&mut self) -> Bytes {
@@ -162,11 +181,23 @@ impl Client {
             Operation::List { stale } => {
                 Ask::List(pb::ListRequest { stale: *stale, ..pb::ListRequest::default() })
             }
-            Operation::Submit { job } => Ask::SubmitJob(pb::SubmitJobRequest {
-                request_id: self.id(),
-                id: job.id.clone(),
-                specification: Some(specification(job)),
+            Operation::Submit { job } => self.submit(job.id.clone(), job),
+            Operation::SubmitAhead { entries, job } => {
+                self.submit(format!("job-{}", self.index + entries), job)
+            }
+            Operation::PutLarge { key, kib } => {
+                let mut value = self.value().to_vec();
+                value.resize(*kib as usize * 1_024, b'.');
+                let value = value.into();
+                Ask::Put(pb::PutRequest { request_id: self.id(), key: key.clone().into(), value })
+            }
+            Operation::ListPage { prefix, limit } => Ask::List(pb::ListRequest {
+                prefix: prefix.clone().into(),
+                after: self.pages.get(prefix).cloned().unwrap_or_default(),
+                limit: *limit,
+                ..pb::ListRequest::default()
             }),
+            Operation::Invalid { .. } => return None,
             Operation::Cancel { id, timeout_ms } => Ask::CancelJob(pb::CancelJobRequest {
                 request_id: self.id(),
                 id: id.clone(),
@@ -195,10 +226,16 @@ impl Client {
         })
     }
 
+    fn submit(&mut self, id: String, job: &JobPlan) -> Ask {
+        let specification = Some(job.specification());
+        Ask::SubmitJob(pb::SubmitJobRequest { request_id: self.id(), id, specification })
+    }
+
     /// What came of the operation that it waits for: an answer, or `None` when it gave up.
     pub fn finish(&mut self, now: u64, reply: Option<&pb::ClientReply>) {
         let Some(busy) = self.busy.take() else { return };
         self.attempt += 1;
+        self.index = self.index.max(reply.map_or(0, |reply| reply.index));
         let outcome = match reply.and_then(|reply| reply.body.as_ref()) {
             None => "unknown",
             Some(Body::Refusal(refusal)) => {
@@ -235,6 +272,13 @@ impl Client {
                     .filter_map(|status| status.executor.as_ref().map(|executor| executor.id))
                     .collect();
             }
+            (Some(Ask::List(list)), Body::List(reply)) if list.limit > 0 => {
+                let prefix = key(&list.prefix);
+                match reply.items.last().filter(|_| reply.more) {
+                    Some(last) => _ = self.pages.insert(prefix, last.key.clone()),
+                    None => _ = self.pages.remove(&prefix),
+                }
+            }
             (Some(Ask::Put(put)), Body::Put(reply)) => {
                 self.seen.insert(key(&put.key), (put.value.clone(), reply.revision));
             }
@@ -261,6 +305,7 @@ const fn changes(operation: &Operation) -> bool {
         operation,
         Operation::Get { .. }
             | Operation::List { .. }
+            | Operation::ListPage { .. }
             | Operation::GetJob { .. }
             | Operation::ListJobs {}
             | Operation::KeepSession {}
@@ -270,22 +315,4 @@ const fn changes(operation: &Operation) -> bool {
 
 const fn wrap(ask: Ask) -> pb::ClientRequest {
     pb::ClientRequest { body: Some(ask) }
-}
-
-fn specification(job: &JobPlan) -> pb::JobSpecification {
-    let kind = if job.service { pb::JobType::Service } else { pb::JobType::Batch };
-    pb::JobSpecification {
-        r#type: kind.into(),
-        argv: job.argv(),
-        tasks: job.tasks,
-        slots_per_task: job.slots,
-        retry: Some(pb::RetryPolicy {
-            max_failures: job.max_failures,
-            backoff_initial_ms: 50,
-            backoff_max_ms: 800,
-            ..pb::RetryPolicy::default()
-        }),
-        stop_timeout_ms: job.stop_timeout_ms,
-        ..pb::JobSpecification::default()
-    }
 }

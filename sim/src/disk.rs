@@ -11,6 +11,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 /// Chunks of a snapshot are no larger here, so that small states take more than one.
 const CHUNK_BYTES: usize = 2 * 1024;
+/// A large chunk becomes no more than so many, so that a snapshot of large values is no slower than time allows.
+const CHUNK_PIECES: usize = 16;
 
 /// A snapshot as it is on the disk.
 #[derive(Clone, Debug)]
@@ -197,8 +199,9 @@ impl Image {
     /// Takes a whole snapshot, and keeps as many as the real storage does: the newest, and one that is older.
     pub fn store(&mut self, mut snapshot: StoredSnapshot) {
         let pieces = |chunk: &Bytes| {
-            let starts = (0..chunk.len()).step_by(CHUNK_BYTES);
-            starts.map(|from| chunk.slice(from..chunk.len().min(from + CHUNK_BYTES))).collect::<Vec<_>>()
+            let size = CHUNK_BYTES.max(chunk.len().div_ceil(CHUNK_PIECES));
+            let starts = (0..chunk.len()).step_by(size);
+            starts.map(|from| chunk.slice(from..chunk.len().min(from + size))).collect::<Vec<_>>()
         };
         snapshot.chunks = snapshot.chunks.iter().flat_map(pieces).collect();
         match self.snapshot.take() {

@@ -22,6 +22,7 @@ pub enum Purpose {
     Guard,
     Fault,
     Double,
+    Call,
 }
 
 /// One draw.

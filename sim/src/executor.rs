@@ -1,6 +1,11 @@
 //! One executor's machine: the agent, its guards and processes, and its clock. What runs here is the ground truth.
 
-use crate::{clock::Clock, master::CLUSTER, plan::ExecutorsPlan, world::Event};
+use crate::{
+    clock::Clock,
+    master::CLUSTER,
+    plan::{Behaviour, ExecutorsPlan},
+    world::Event,
+};
 use quorate_core::{
     agent::{Agent, AgentConfig, AgentInput},
     types::{AttemptId, CallKey, ExecutorId, RequestKey, Time},
@@ -21,14 +26,10 @@ pub struct Process {
     pub killed: bool,
     /// It was asked to end.
     pub asked: bool,
-    /// It does not end when it is asked to.
-    pub stubborn: bool,
     /// When its guard kills it, by the machine's clock.
     pub deadline: Time,
-    /// How long it runs, and how it exits.
-    pub runs_for: u64,
-    /// Exit code.
-    pub code: i32,
+    /// What it does by itself.
+    pub behaviour: Behaviour,
 }
 
 /// A request that waits for its answer.
@@ -116,6 +117,7 @@ impl Executor {
             labels: Vec::new(),
             heartbeat: Duration::from_millis(plan.heartbeat_ms),
             lease: plan.lease(),
+            session_ms: plan.session_ms,
         }
     }
 

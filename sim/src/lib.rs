@@ -33,3 +33,4 @@ pub mod tapes;
 pub mod timeline;
 pub mod wgl;
 pub mod world;
+pub mod wrong;

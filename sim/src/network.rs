@@ -273,6 +273,8 @@ mod tests {
             loss_ppm: 100_000,
             duplicate_ppm: 100_000,
             reorder_ppm: 0,
+            call_ppm: 0,
+            call_late_ms: 0,
         }
     }
 

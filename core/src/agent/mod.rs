@@ -50,6 +50,8 @@ pub struct AgentConfig {
     pub heartbeat: Duration,
     /// Check period, kill time and drift. The ttl is the master's word at registration.
     pub lease: LeaseTimes,
+    /// How long the cluster keeps the session in which the agent registers or leaves, in milliseconds; 0 = its default.
+    pub session_ms: u64,
 }
 
 impl Default for AgentConfig {
@@ -62,6 +64,7 @@ impl Default for AgentConfig {
             labels: Vec::new(),
             heartbeat: Duration::from_millis(500),
             lease: LeaseTimes::default(),
+            session_ms: 0,
         }
     }
 }

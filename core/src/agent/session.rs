@@ -138,8 +138,8 @@ const fn timeout() -> Duration {
     Duration::from_millis(limits::AGENT_REQUEST_MS)
 }
 
-const fn open_session() -> client_request::Body {
-    client_request::Body::OpenSession(pb::OpenSessionRequest { ttl_ms: 0 })
+const fn open_session(ttl_ms: u64) -> client_request::Body {
+    client_request::Body::OpenSession(pb::OpenSessionRequest { ttl_ms })
 }
 
 impl Agent {
@@ -150,7 +150,7 @@ impl Agent {
             return;
         }
         let body = match joining.errand.session {
-            None => open_session(),
+            None => open_session(self.config.session_ms),
             Some(session) => client_request::Body::RegisterExecutor(pb::RegisterExecutorRequest {
                 request_id: Errand::request_id(session),
                 name: self.config.name.clone(),
@@ -247,7 +247,7 @@ impl Agent {
             return;
         }
         let body = match leaving.errand.session {
-            None => open_session(),
+            None => open_session(self.config.session_ms),
             Some(session) => client_request::Body::DeregisterExecutor(pb::DeregisterExecutorRequest {
                 request_id: Errand::request_id(session),
                 executor: leaving.executor.0,

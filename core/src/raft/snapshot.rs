@@ -103,7 +103,13 @@ impl Raft {
         mark::hit_if(!whole, Mark::SnapshotDamaged);
         if !whole || (at.index <= self.hard_state.commit && !bug::planted(Bug::SnapshotOlder)) {
             let installed = at.index <= self.hard_state.commit;
-            self.send(receiving.from, Message::SnapshotReply { index: at.index, next: 0, installed });
+            let answer = Message::SnapshotReply { index: at.index, next: 0, installed };
+            if installed {
+                // By entries that came meanwhile, whose writes may be on their way.
+                self.promise(receiving.from, answer);
+            } else {
+                self.send(receiving.from, answer);
+            }
             return false;
         }
         if self.log.holds(at) {

@@ -462,3 +462,21 @@ fn a_snapshot_against_what_was_verified_leaves_nothing_of_it_to_commit() {
     bench.hear(2, 2, Message::Heartbeat { commit: Index(3), position: 0, checkpoint: None });
     assert_eq!((bench.raft.commit(), bench.raft.last_index()), (Index(2), Index(2)));
 }
+
+#[test]
+fn what_overtook_a_snapshot_is_acknowledged_when_it_is_durable() {
+    for whole in [true, false] {
+        let mut bench = Bench::new(3, 2, &[]);
+        let at = place(2, 2);
+        bench.hear(2, 2, Message::SnapshotChunk { at, number: 0, data: Bytes::new(), last: true });
+        bench.raft.chunk_stored(at, 0, true);
+        let append =
+            Message::Append { previous: place(0, 0), entries: entries(&[(2, 1), (2, 2)]), commit: Index(2) };
+        bench.hear(2, 2, append);
+        assert!(!bench.raft.snapshot_loaded(at, whole));
+        bench.settle();
+        assert_eq!((bench.raft.commit(), &bench.sent), (Index(2), &Vec::new()));
+        let installed = Message::SnapshotReply { index: Index(2), next: 0, installed: true };
+        assert!(bench.sync().contains(&(id(2), installed)));
+    }
+}

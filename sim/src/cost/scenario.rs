@@ -107,6 +107,7 @@ fn job(_: usize, number: usize) -> Operation {
             stubborn_ppm: 0,
             max_failures: 1,
             stop_timeout_ms: 1_000,
+            ..JobPlan::default()
         },
     }
 }
@@ -164,8 +165,13 @@ fn calm_plan(
     operations: Vec<Vec<PlannedOperation>>,
 ) -> Plan {
     let clocks = |count| vec![ClockPlan { offset_ms: 1_000, ..ClockPlan::default() }; count];
-    let client =
-        |operations| ClientPlan { session_ttl_ms: 0, timeout_ms: 1_000, give_up_ms: 5_000, operations };
+    let client = |operations| ClientPlan {
+        session_ttl_ms: 0,
+        timeout_ms: 1_000,
+        give_up_ms: 5_000,
+        hoards: false,
+        operations,
+    };
     Plan {
         generator: GENERATOR,
         seed: 1,
@@ -183,6 +189,7 @@ fn calm_plan(
             heartbeat_ms: 500,
             lease_ms: [5_000, 2_000, 200, 500],
             drift_ppm: 1_000,
+            session_ms: 0,
         },
         network: NetworkPlan {
             latency_min_us: 500,
@@ -192,6 +199,8 @@ fn calm_plan(
             loss_ppm: 0,
             duplicate_ppm: 0,
             reorder_ppm: 0,
+            call_ppm: 0,
+            call_late_ms: 0,
         },
         disk: DiskPlan { sync_min_us: 1_000, sync_max_us: 1_000 },
         clients: operations.into_iter().map(client).collect(),

@@ -2,9 +2,15 @@
 
 use super::{Consensus, Ledger, Reference, Rule, reference::refusal};
 use bytes::Bytes;
-use quorate_core::types::{ExecutorId, Index};
+use quorate_core::{
+    limits,
+    types::{ExecutorId, Index},
+};
 use quorate_proto::v1::{self as pb, client_reply::Body, client_request::Body as Ask};
 use std::collections::BTreeSet;
+
+/// How the keys of Quorate's own records begin.
+const FRAME_PREFIX: &[u8] = b"/_frame/";
 
 /// The rules' memory.
 #[derive(Default)]
@@ -27,6 +33,16 @@ pub fn request_id(request: &pb::ClientRequest) -> Option<&pb::RequestId> {
         Ask::CancelJob(ask) => ask.request_id.as_ref(),
         Ask::DeleteJob(ask) => ask.request_id.as_ref(),
         _ => None,
+    }
+}
+
+/// Whether a request reads Quorate's own records.
+#[must_use]
+pub fn of_records(request: &pb::ClientRequest) -> bool {
+    match &request.body {
+        Some(Ask::Get(ask)) => ask.key.starts_with(FRAME_PREFIX),
+        Some(Ask::List(ask)) => ask.prefix.starts_with(FRAME_PREFIX),
+        _ => false,
     }
 }
 
@@ -107,6 +123,16 @@ impl Answers {
     ) {
         let index = Index(reply.index);
         let told = || format!("{} is answered {:?}", brief(request), reply);
+        if of_records(request) {
+            // Only the state knows its own records; and only where it stands.
+            if reference.index() == index {
+                let known = reference.state.query(request);
+                ledger.hold(Rule::AnswerValue, known == *reply, || {
+                    format!("{}; the log says {known:?}", told())
+                });
+            }
+            return;
+        }
         match (&request.body, &reply.body) {
             (Some(Ask::Get(ask)), Some(Body::Get(got))) => {
                 let said = got.item.as_ref().map(|item| (item.value.clone(), item.mod_revision));
@@ -115,13 +141,24 @@ impl Answers {
                     format!("{}; the log says {known:?}", told())
                 });
             }
-            (Some(Ask::List(_)), Some(Body::List(list))) => {
+            (Some(Ask::List(ask)), Some(Body::List(list))) => {
                 let said: Vec<(Bytes, Bytes)> =
                     list.items.iter().map(|item| (item.key.clone(), item.value.clone())).collect();
                 let at = |key: &Bytes| reference.key_at(key, index).map(|item| (key.clone(), item.0.clone()));
-                let known: Vec<_> = reference.keys.keys().filter_map(at).collect();
-                ledger
-                    .hold(Rule::AnswerValue, said == known, || format!("{}; the log says {known:?}", told()));
+                let behind = |key: &&Bytes| {
+                    key.starts_with(&ask.prefix) && (ask.after.is_empty() || **key > ask.after)
+                };
+                let mut known: Vec<_> = reference.keys.keys().filter(behind).filter_map(at).collect();
+                // A page may end before its limit, where its bytes end; the first item is always on it.
+                let whole = known.len();
+                if list.more {
+                    known.truncate(said.len().max(1));
+                }
+                let limit = if ask.limit == 0 { limits::PAGE_ITEMS_DEFAULT } else { ask.limit as usize };
+                let ends = list.more == (whole > said.len()) && said.len() <= limit;
+                ledger.hold(Rule::AnswerValue, said == known && ends, || {
+                    format!("{}; the log says {whole} keys, {known:?}", told())
+                });
             }
             (Some(Ask::GetJob(_)), Some(Body::Job(status))) => self.job(ledger, reference, status, index),
             (Some(Ask::GetJob(ask)), Some(Body::Refusal(refusal)))
@@ -164,12 +201,21 @@ impl Answers {
     }
 }
 
+/// A value, or how it begins.
+fn short(value: &Bytes) -> String {
+    const SHOWN: usize = 40;
+    if value.len() <= SHOWN {
+        return format!("{value:?}");
+    }
+    format!("{:?}... of {} bytes", value.slice(..SHOWN), value.len())
+}
+
 /// A request in a few words.
 #[must_use]
 pub fn brief(request: &pb::ClientRequest) -> String {
     let id = request_id(request).map_or_else(String::new, |id| format!(" {}/{}", id.session, id.sequence));
     let what = match &request.body {
-        Some(Ask::Put(ask)) => format!("put {:?}={:?}", ask.key, ask.value),
+        Some(Ask::Put(ask)) => format!("put {:?}={}", ask.key, short(&ask.value)),
         Some(Ask::Get(ask)) => format!("get {:?}{}", ask.key, if ask.stale { " stale" } else { "" }),
         Some(Ask::Delete(ask)) => format!("delete {:?}", ask.key),
         Some(Ask::CompareAndSet(ask)) => format!("cas {:?} {:?}->{:?}", ask.key, ask.expected, ask.new_value),

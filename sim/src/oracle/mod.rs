@@ -69,6 +69,7 @@ rules! {
     AnswerValue = "G5 an answer is what the committed log says",
     AnswerCommitted = "G5 what is answered is committed",
     AppliedOnce = "G5 a request is applied once",
+    WrongRefused = "G5 a request that is not valid is refused and never applied",
     SessionKept = "G5 a request of an open session is not refused as expired",
     SessionOver = "G5 a request of a session that is over is not applied",
     RevisionGrows = "G5 a change raises the revision",

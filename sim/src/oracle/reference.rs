@@ -4,10 +4,12 @@
 use super::{Jobs, Ledger, Rule};
 use crate::master::Master;
 use bytes::Bytes;
+use prost::Message;
 use quorate_core::{
     codec,
     command::{Command, Expected, Proposal},
     contract::Entry,
+    limits::{SESSION_REPLIES, SESSION_REPLY_BYTES},
     state::{Applied, ApplyContext, RecordKey, State, StateHash},
     trace::TraceEvent,
     types::{Index, LeaseId, SessionId},
@@ -30,6 +32,32 @@ pub struct Effect {
     pub reply: pb::ClientReply,
 }
 
+/// An open session.
+struct Open {
+    session: u64,
+    /// The lowest number that it keeps.
+    lowest: u64,
+    /// The answers that it keeps, by number, in bytes.
+    kept: BTreeMap<u64, usize>,
+}
+
+impl Open {
+    /// Forgets what its client waits for no more.
+    fn keep_from(&mut self, lowest: u64) {
+        self.lowest = self.lowest.max(lowest);
+        self.kept = self.kept.split_off(&self.lowest);
+    }
+
+    /// One more answer; the oldest go when they are too many.
+    fn keep(&mut self, sequence: u64, bytes: usize) {
+        self.kept.insert(sequence, bytes);
+        while self.kept.len() > SESSION_REPLIES || self.kept.values().sum::<usize>() > SESSION_REPLY_BYTES {
+            let Some((oldest, _)) = self.kept.pop_first() else { return };
+            self.lowest = oldest + 1;
+        }
+    }
+}
+
 /// The state at the end of the committed log, and what led to it.
 pub struct Reference {
     /// As of the last committed entry.
@@ -45,8 +73,8 @@ pub struct Reference {
     pub jobs: Jobs,
     /// What entries have done since this was last taken.
     pub news: Vec<TraceEvent>,
-    /// Open sessions with the lowest number that they keep, by their leases.
-    sessions: BTreeMap<LeaseId, (u64, u64)>,
+    /// Open sessions, by their leases.
+    sessions: BTreeMap<LeaseId, Open>,
     /// The keys' newest revision.
     revision: u64,
 }
@@ -116,10 +144,10 @@ impl Reference {
     fn session(&mut self, ledger: &mut Ledger, index: Index, proposal: &Proposal, applied: &Applied) {
         if let Some(id) = proposal.request {
             let session = id.session.0;
-            let open = self.sessions.values_mut().find(|(open, _)| *open == session);
+            let open = self.sessions.values_mut().find(|open| open.session == session);
             let expired = refusal(&applied.reply)
                 .is_some_and(|refusal| refusal.code == i32::from(pb::RefusalCode::SessionExpired));
-            let kept = open.as_ref().map(|(_, lowest)| *lowest);
+            let kept = open.as_ref().map(|open| open.lowest);
             ledger.hold(Rule::SessionKept, !expired || kept.is_none_or(|lowest| id.sequence < lowest), || {
                 format!("request {session}/{} at {index} is refused as expired; the session is open from {kept:?} on", id.sequence)
             });
@@ -129,14 +157,18 @@ impl Reference {
                     id.sequence, applied.reply.body
                 )
             });
-            if let Some((_, lowest)) = open {
-                *lowest = (*lowest).max(id.lowest_open.min(id.sequence));
+            if let Some(open) = open.filter(|_| !expired)
+                && !open.kept.contains_key(&id.sequence)
+            {
+                open.keep_from(id.lowest_open.min(id.sequence));
+                open.keep(id.sequence, applied.reply.encoded_len());
             }
         }
         if let Some(Body::OpenSession(open)) = &applied.reply.body
             && let Some(lease) = self.state.session_lease(SessionId(open.session))
         {
-            self.sessions.insert(lease, (open.session, 1));
+            let open = Open { session: open.session, lowest: 1, kept: BTreeMap::new() };
+            self.sessions.insert(lease, open);
         }
         for key in &applied.touched {
             if let RecordKey::Lease(lease) = key
@@ -239,5 +271,26 @@ impl Reference {
         ledger.hold(Rule::SameState, known == Some(hash), || {
             format!("node {} at {index} has state {hash:x?}; the committed log gives {known:x?}", master.id)
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_keeps_what_its_client_waits_for_within_its_limits() {
+        let mut open = Open { session: 7, lowest: 1, kept: BTreeMap::new() };
+        for sequence in 1..=SESSION_REPLIES as u64 {
+            open.keep_from(1);
+            open.keep(sequence, 10);
+        }
+        assert_eq!((open.lowest, open.kept.len()), (1, SESSION_REPLIES));
+        open.keep(1_000, 10);
+        assert_eq!((open.lowest, open.kept.len()), (2, SESSION_REPLIES));
+        open.keep(1_001, SESSION_REPLY_BYTES);
+        assert_eq!((open.lowest, open.kept.len()), (1_001, 1));
+        open.keep_from(2_000);
+        assert_eq!((open.lowest, open.kept.len()), (2_000, 0));
     }
 }

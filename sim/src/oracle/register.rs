@@ -37,6 +37,9 @@ impl Register {
     }
 
     fn action(&mut self, recorded: &Recorded, reference: &Reference) -> Option<(Bytes, Operation)> {
+        if super::answers::of_records(&recorded.request) {
+            return None;
+        }
         let id = super::answers::request_id(&recorded.request);
         let answered =
             recorded.answer.as_ref().filter(|(_, reply)| super::reference::refusal(reply).is_none());

@@ -15,7 +15,7 @@ pub use atlas::Atlas;
 pub use fault::{Fault, FaultKind, MessageKind, Way};
 pub use generate::{GENERATOR, Limits, generate};
 pub use links::{Around, Link, between, both_ways, others, to_masters};
-pub use operation::{Expectation, JobPlan, Operation, PlannedOperation};
+pub use operation::{Behaviour, Expectation, JobPlan, Operation, PlannedOperation, SeldomPlan, Wrong};
 pub use validate::PlanError;
 
 use quorate_core::contract::{LeaseTimes, Timing};
@@ -115,6 +115,9 @@ pub struct ExecutorsPlan {
     pub lease_ms: [u64; 4],
     /// How far a clock may drift, parts in a million.
     pub drift_ppm: u32,
+    /// What an agent asks for the session in which it registers or leaves, milliseconds; 0 = the cluster's default.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub session_ms: u64,
 }
 
 impl ExecutorsPlan {
@@ -144,6 +147,18 @@ pub struct NetworkPlan {
     pub duplicate_ppm: u64,
     /// Chance that it does not wait for those before it.
     pub reorder_ppm: u64,
+    /// Chance that a call to an executor is late.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub call_ppm: u64,
+    /// How late it is at most, milliseconds. It may come when its caller leads no more.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub call_late_ms: u64,
+}
+
+/// Whether a knob is not there.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 /// How long a write with its sync takes.
@@ -166,6 +181,9 @@ pub struct ClientPlan {
     pub timeout_ms: u64,
     /// How long it tries one operation, milliseconds; then the outcome is unknown to it.
     pub give_up_ms: u64,
+    /// It never says that it waits for an answer no more.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub hoards: bool,
     /// In order of time.
     pub operations: Vec<PlannedOperation>,
 }

@@ -53,6 +53,45 @@ fn with(kind: FaultKind) -> Plan {
     plan
 }
 
+/// A small plan with one operation.
+fn asking(operation: Operation) -> Plan {
+    let mut plan = with(FaultKind::Ring {});
+    plan.clients[0].operations = vec![PlannedOperation { at_ms: 1, operation }];
+    plan
+}
+
+fn loud(message_bytes: u64) -> JobPlan {
+    JobPlan { seldom: SeldomPlan { message_bytes, ..SeldomPlan::default() }, ..JobPlan::default() }
+}
+
+#[test]
+fn every_way_to_be_wrong_and_every_scene_is_in_some_plan() {
+    let mut found = std::collections::BTreeSet::new();
+    for seed in 0..2_000 {
+        let plan = generate(seed, &Limits::default());
+        found.extend((plan.network.call_ppm > 0).then(|| "late calls".to_owned()));
+        found.extend((plan.executors.session_ms > 0).then(|| "short sessions".to_owned()));
+        found.extend((plan.executors.slots > 20).then(|| "wide".to_owned()));
+        found.extend((plan.clients.len() > 10).then(|| "crowd".to_owned()));
+        for client in &plan.clients {
+            assert!(client.operations.is_sorted_by_key(|planned| planned.at_ms), "seed {seed}");
+            found.extend(client.hoards.then(|| "hoards".to_owned()));
+            found.extend(client.operations.iter().filter_map(|planned| match &planned.operation {
+                Operation::Invalid { which } => Some(format!("{which:?}")),
+                Operation::PutLarge { .. } => Some("large".to_owned()),
+                Operation::ListPage { .. } => Some("page".to_owned()),
+                Operation::SubmitAhead { .. } => Some("made id".to_owned()),
+                Operation::Submit { job } if job.seldom != SeldomPlan::default() => Some("mood".to_owned()),
+                _ => None,
+            }));
+        }
+    }
+    let scenes =
+        ["late calls", "short sessions", "wide", "crowd", "hoards", "large", "page", "made id", "mood"];
+    let all = scenes.map(str::to_owned).into_iter().chain(Wrong::ALL.map(|which| format!("{which:?}")));
+    assert_eq!(found, all.collect());
+}
+
 #[test]
 fn a_plan_that_was_edited_by_hand_is_refused_with_field_value_and_what_is_right() {
     let cases: Vec<(Plan, &str)> = vec![
@@ -73,6 +112,18 @@ fn a_plan_that_was_edited_by_hand_is_refused_with_field_value_and_what_is_right(
         ),
         (Plan { left_out: vec![8], ..with(FaultKind::Ring {}) }, "left_out[0] is 8"),
         (Plan { duration_ms: 0, ..with(FaultKind::Ring {}) }, "duration_ms is 0: it must be 1 to 3600000"),
+        (
+            asking(Operation::PutLarge { key: "k".into(), kib: 0 }),
+            "operations[0].kib is 0: it must be 1 to 1024",
+        ),
+        (
+            asking(Operation::ListPage { prefix: String::new(), limit: 0 }),
+            "operations[0].limit is 0: it must be 1 to 1000",
+        ),
+        (
+            asking(Operation::SubmitAhead { entries: 2, job: loud(1_000_000) }),
+            "operations[0].job.seldom.message_bytes is 1000000: it must be 0 to 65536",
+        ),
         (
             Plan { disk: DiskPlan { sync_min_us: 9, sync_max_us: 3 }, ..with(FaultKind::Ring {}) },
             "disk.sync_min_us is 9: it must be 0 to 3",
@@ -99,5 +150,7 @@ fn a_plan_of_the_first_generator_is_read_as_it_was() {
     let plan = Plan::read(include_str!("../../tests/plans/generator-1.json")).unwrap();
     assert_eq!((plan.generator, plan.core.clone()), (1, None));
     let text = serde_json::to_string_pretty(&plan).unwrap();
-    assert!(!text.contains("core") && !text.contains("deaf"));
+    for later in ["core", "deaf", "seldom", "session_ms", "call_ppm", "call_late_ms", "hoards"] {
+        assert!(!text.contains(later), "{later}");
+    }
 }

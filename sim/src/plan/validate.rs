@@ -16,6 +16,8 @@ const CLOCK_MOST_MS: u64 = 1_000_000_000_000;
 const OPERATIONS: usize = 100_000;
 /// Faults of a plan.
 const FAULTS: usize = 100_000;
+/// Message of one process, bytes.
+const MESSAGE_BYTES: u64 = 64 * 1_024;
 /// Crashes of one restart loop.
 const RESTARTS: u64 = 1_000;
 
@@ -154,6 +156,7 @@ impl Plan {
         for (number, millis) in self.executors.lease_ms.iter().enumerate() {
             range(format!("executors.lease_ms[{number}]"), *millis, 1, TIME_MOST_MS)?;
         }
+        range("executors.session_ms", self.executors.session_ms, 0, TIME_MOST_MS)?;
         range("executors.heartbeat_ms", self.executors.heartbeat_ms, 1, TIME_MOST_MS)?;
         range("executors.slots", self.executors.slots.into(), 1, limits::EXECUTOR_SLOTS.into())?;
         range("executors.drift_ppm", self.executors.drift_ppm.into(), 0, MILLION / 10)?;
@@ -191,9 +194,11 @@ impl Plan {
             ("network.loss_ppm", network.loss_ppm),
             ("network.duplicate_ppm", network.duplicate_ppm),
             ("network.reorder_ppm", network.reorder_ppm),
+            ("network.call_ppm", network.call_ppm),
         ] {
             range(field, chance, 0, MILLION)?;
         }
+        range("network.call_late_ms", network.call_late_ms, 0, DELAY_MOST_MS)?;
         range("disk.sync_max_us", disk.sync_max_us, 0, most)?;
         range("disk.sync_min_us", disk.sync_min_us, 0, disk.sync_max_us)
     }
@@ -336,12 +341,22 @@ fn names(field: &str, kind: &FaultKind, sizes: Sizes) -> Checked {
 
 fn operation(field: &str, operation: &Operation) -> Checked {
     match operation {
-        Operation::Submit { job } => {
+        Operation::Submit { job } | Operation::SubmitAhead { job, .. } => {
             range(format!("{field}.job.run_ms[0]"), job.run_ms[0], 0, TIME_MOST_MS)?;
             range(format!("{field}.job.run_ms[1]"), job.run_ms[1], job.run_ms[0], TIME_MOST_MS)?;
             range(format!("{field}.job.tasks"), job.tasks.into(), 0, limits::JOB_TASKS.into())?;
             range(format!("{field}.job.fail_ppm"), job.fail_ppm, 0, MILLION)?;
-            range(format!("{field}.job.stubborn_ppm"), job.stubborn_ppm, 0, MILLION)
+            range(format!("{field}.job.stubborn_ppm"), job.stubborn_ppm, 0, MILLION)?;
+            let seldom = &job.seldom;
+            range(format!("{field}.job.seldom.unstartable_ppm"), seldom.unstartable_ppm, 0, MILLION)?;
+            range(format!("{field}.job.seldom.signal_ppm"), seldom.signal_ppm, 0, MILLION)?;
+            range(format!("{field}.job.seldom.message_bytes"), seldom.message_bytes, 0, MESSAGE_BYTES)
+        }
+        Operation::PutLarge { kib, .. } => {
+            range(format!("{field}.kib"), *kib, 1, limits::VALUE_BYTES as u64 / 1_024)
+        }
+        Operation::ListPage { limit, .. } => {
+            range(format!("{field}.limit"), u64::from(*limit), 1, limits::PAGE_ITEMS as u64)
         }
         Operation::Cancel { timeout_ms, .. } => {
             range(format!("{field}.timeout_ms"), *timeout_ms, 0, limits::CANCEL_TIMEOUT_MS.0)

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     draw::{Purpose, draw},
     oracle::{Rule, answers::brief},
-    plan::{ClientPlan, Expectation, JobPlan, Operation},
+    plan::{ClientPlan, Expectation, Operation},
 };
 use prost::bytes::Bytes;
 use quorate_net::{Client, ClientOptions, client::Expected, rt::Duration};
@@ -83,7 +83,7 @@ impl Person {
             }
             Operation::Submit { job } => Ask::SubmitJob(pb::SubmitJobRequest {
                 id: job.id.clone(),
-                specification: Some(specification(&job)),
+                specification: Some(job.specification()),
                 request_id: None,
             }),
             Operation::Cancel { id, timeout_ms } => {
@@ -103,6 +103,16 @@ impl Person {
                 let Some(place) = usize::from(which).checked_rem(ids.len()) else { return };
                 Ask::RemoveExecutor(pb::RemoveExecutorRequest { executor: ids[place], request_id: None })
             }
+            Operation::PutLarge { key, kib } => {
+                let mut value = self.value().to_vec();
+                value.resize(kib as usize * 1_024, b'.');
+                Ask::Put(pb::PutRequest { key: key.into(), value: value.into(), request_id: None })
+            }
+            Operation::ListPage { prefix, limit } => {
+                Ask::List(pb::ListRequest { prefix: prefix.into(), limit, ..Default::default() })
+            }
+            // The library shows no index, and asks for nothing that is not valid.
+            Operation::SubmitAhead { .. } | Operation::Invalid { .. } => return,
             // The library does it by itself.
             Operation::KeepSession {} => return,
             Operation::CloseSession {} => return self.client.close().await,
@@ -216,23 +226,5 @@ impl Person {
             }
             _ => {}
         }
-    }
-}
-
-fn specification(job: &JobPlan) -> pb::JobSpecification {
-    let kind = if job.service { pb::JobType::Service } else { pb::JobType::Batch };
-    pb::JobSpecification {
-        r#type: kind.into(),
-        argv: job.argv(),
-        tasks: job.tasks,
-        slots_per_task: job.slots,
-        retry: Some(pb::RetryPolicy {
-            max_failures: job.max_failures,
-            backoff_initial_ms: 50,
-            backoff_max_ms: 800,
-            ..pb::RetryPolicy::default()
-        }),
-        stop_timeout_ms: job.stop_timeout_ms,
-        ..pb::JobSpecification::default()
     }
 }

@@ -128,6 +128,7 @@ fn config(place: usize, plan: &ExecutorsPlan) -> AgentConfig {
         labels: Vec::new(),
         heartbeat: Duration::from_millis(plan.heartbeat_ms),
         lease: plan.lease(),
+        session_ms: plan.session_ms,
     }
 }
 

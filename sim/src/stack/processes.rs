@@ -6,9 +6,10 @@ use super::{
     stage::{MILLISECOND, Stage, World},
 };
 use crate::{
-    draw::{Purpose, again, chance, within},
+    draw::{Purpose, again, within},
     executor::Process,
     oracle::{Rule, truth::Seen},
+    plan::Behaviour,
 };
 use quorate_core::{
     agent::{AgentInput, ProcessEvent},
@@ -64,26 +65,22 @@ impl Stage {
     ) {
         let mut guard = self.world();
         let world = &mut *guard;
-        world.truth.start(&mut world.ledger, place as u8, &attempt);
+        world.truth.start(&mut world.ledger, place as u8, &attempt, specification.slots_per_task.max(1));
         world.truth.deadline(&mut world.ledger, place as u8, deadline, world.executors[place].lease_until);
         world.tell_executor(place, "spawn", || format!("{attempt} until {deadline:?}"));
         world.serial += 1;
         let serial = world.serial;
         let job = attempt.task.job.as_str().bytes().fold(0, |hash, byte| again(hash, u64::from(byte)));
         let luck = world.draw(Purpose::Process, &[job, u64::from(attempt.task.number), attempt.epoch.0]);
-        let numbers: Vec<u64> =
-            specification.argv.iter().skip(1).filter_map(|text| text.parse().ok()).collect();
-        let number = |place: usize| numbers.get(place).copied().unwrap_or(0);
+        let behaviour = Behaviour::of(&specification.argv, luck);
         let process = Process {
             attempt,
             run: world.executors[place].run,
             up: false,
             killed: false,
             asked: false,
-            stubborn: chance(again(luck, 1), number(3)),
             deadline,
-            runs_for: within(again(luck, 2), number(0), number(1)) * MILLISECOND,
-            code: i32::from(chance(again(luck, 3), number(2))),
+            behaviour,
         };
         let starts = world.time() + within(again(luck, 4), 1, 20) * MILLISECOND;
         let running =
@@ -153,15 +150,22 @@ impl World {
     fn up(&mut self, serial: u64) {
         let now = self.time();
         let Some(running) = self.processes.get_mut(&serial) else { return };
+        let Behaviour { unstartable, runs_ms, end, code, message, .. } = running.process.behaviour.clone();
+        if unstartable {
+            self.tell_agent(serial, ProcessEvent::NotStarted { message });
+            self.processes.remove(&serial);
+            return;
+        }
         running.process.up = true;
-        let (at, ends, code) = (running.machine, now + running.process.runs_for, running.process.code);
-        running.end(ends, ProcessEvent::Ended { end: pb::AttemptEnd::Exited, code, message: String::new() });
+        let (at, ends) = (running.machine, now + runs_ms * MILLISECOND);
+        running.end(ends, ProcessEvent::Ended { end, code, message });
         let attempt = running.process.attempt.clone();
         self.count("process started");
         self.tell_executor(at, "up", || attempt.to_string());
         // Epochs are given in order of the log.
         let created = self.commits.reference.jobs.created(attempt.task.job.as_str(), Index(attempt.epoch.0));
-        let seen = Seen { serial, machine: at as u8, executor: self.executors[at].id };
+        let (executor, slots) = (self.executors[at].id, self.plan.executors.slots);
+        let seen = Seen { serial, machine: at as u8, executor, slots };
         self.truth.up(&mut self.ledger, seen, &attempt, created);
         self.tell_agent(serial, ProcessEvent::Started);
     }
@@ -211,7 +215,7 @@ impl World {
             }
             let wait = within(self.draw(Purpose::KillTime, &[serial, 1]), 1, 100) * MILLISECOND;
             let Some(running) = self.processes.get_mut(&serial) else { continue };
-            if !running.process.asked && !running.process.stubborn {
+            if !running.process.asked && !running.process.behaviour.stubborn {
                 running.process.asked = true;
                 running.end(now + wait, stopped(SIGTERM));
             }

@@ -155,5 +155,11 @@ impl World {
 
 /// The client that mends and looks when the faults are over.
 pub(super) const fn inspector() -> ClientPlan {
-    ClientPlan { session_ttl_ms: 0, timeout_ms: 1_000, give_up_ms: 10_000, operations: Vec::new() }
+    ClientPlan {
+        session_ttl_ms: 0,
+        timeout_ms: 1_000,
+        give_up_ms: 10_000,
+        hoards: false,
+        operations: Vec::new(),
+    }
 }

@@ -6,8 +6,9 @@ use crate::{
     draw::{Purpose, again, chance, draw, within},
     marks::SimMark,
     network::Endpoint,
-    oracle::{Rule, answers},
+    oracle::{Rule, answers, reference},
     plan::MessageKind,
+    wrong,
 };
 use bytes::Bytes;
 use prost::Message;
@@ -127,12 +128,30 @@ impl World {
             self.line(Endpoint::Client(place), "gives up", String::new);
             self.marks.hit(SimMark::GaveUp);
             self.came_of(place, None);
+            self.wrong_refused(place, None);
             self.clients[usize::from(place)].finish(self.time, None);
             self.client_rests(place, luck);
         } else {
             let wait = within(luck, 5, 120) * MILLISECOND;
             self.queue.push(self.time + wait, Event::ClientRetry { client: place, attempt });
         }
+    }
+
+    /// A request with which something is wrong is refused in the right way, and does nothing.
+    fn wrong_refused(&mut self, place: u8, reply: Option<&pb::ClientReply>) {
+        let client = &self.clients[usize::from(place)];
+        let (Some(which), Some(busy), Some(oracles)) = (client.wrong, &client.busy, &self.oracles) else {
+            return;
+        };
+        let id = answers::request_id(&busy.request);
+        let done = id.and_then(|id| oracles.reference.requests.get(&(id.session, id.sequence)));
+        let code = reply.map(|reply| reference::refusal(reply).map(pb::Refusal::code));
+        let right = code.is_none_or(|code| code == Some(wrong::code(which)));
+        self.ledger.hold(Rule::WrongRefused, right && done.is_none(), || {
+            format!(
+                "client {place} asked for what is wrong ({which:?}), and got {code:?}; the log says {done:?}"
+            )
+        });
     }
 
     fn client_rests(&mut self, place: u8, luck: u64) {
@@ -175,11 +194,14 @@ impl World {
         if let Some(Body::Refusal(refusal)) = &reply.body {
             self.refused(refusal.code());
         }
-        if let Some(Body::Refusal(refusal)) = &reply.body
-            && matches!(refusal.code(), RefusalCode::Unavailable | RefusalCode::Exhausted)
-        {
-            return self.client_failed(place, Some(refusal.leader));
+        let wrong = self.clients[usize::from(place)].wrong;
+        if let Some(Body::Refusal(refusal)) = &reply.body {
+            let code = refusal.code();
+            if code == RefusalCode::Unavailable || (code == RefusalCode::Exhausted && wrong.is_none()) {
+                return self.client_failed(place, Some(refusal.leader));
+            }
         }
+        self.wrong_refused(place, Some(&reply));
         self.came_of(place, Some(&reply));
         self.clients[usize::from(place)].finish(self.time, Some(&reply));
         let luck = draw(self.plan.seed, Purpose::Client, &[u64::from(place), attempt, 1]);

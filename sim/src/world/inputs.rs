@@ -36,7 +36,9 @@ pub(super) fn planned(plan: &Plan, marks: &mut SimCounts) {
         marks.hit_if(reached, mark);
     }
     for planned in plan.clients.iter().flat_map(|client| &client.operations) {
-        let Operation::Submit { job } = &planned.operation else { continue };
+        let (Operation::Submit { job } | Operation::SubmitAhead { job, .. }) = &planned.operation else {
+            continue;
+        };
         marks.hit(if job.service { SimMark::JobService } else { SimMark::JobBatch });
         marks.hit_if(job.tasks > 10, SimMark::JobWide);
         marks.hit_if(job.slots > 1, SimMark::JobManySlots);
@@ -74,8 +76,9 @@ const fn refusal(code: RefusalCode) -> Option<SimMark> {
         RefusalCode::Precondition => SimMark::RefusedPrecondition,
         RefusalCode::Unavailable => SimMark::RefusedUnavailable,
         RefusalCode::SessionExpired => SimMark::RefusedSessionExpired,
-        // Clients ask for nothing that is too large, and hold no lease.
-        RefusalCode::Exhausted | RefusalCode::Stale | RefusalCode::Unspecified => return None,
+        RefusalCode::Exhausted => SimMark::RefusedExhausted,
+        // Clients hold no lease.
+        RefusalCode::Stale | RefusalCode::Unspecified => return None,
     })
 }
 

@@ -2,11 +2,12 @@
 
 use super::{Event, MILLISECOND, World};
 use crate::{
-    draw::{Purpose, again, chance, draw, within},
+    draw::{Purpose, again, draw, within},
     executor::Process,
     marks::SimMark,
     network::Endpoint,
     oracle::{Rule, truth::Seen},
+    plan::Behaviour,
 };
 use quorate_core::{
     agent::{Agent, AgentInput, ProcessEvent},
@@ -42,19 +43,15 @@ impl World {
         let job = attempt.task.job.as_str().bytes().fold(0, |hash, byte| again(hash, u64::from(byte)));
         let luck =
             draw(self.plan.seed, Purpose::Process, &[job, u64::from(attempt.task.number), attempt.epoch.0]);
-        let numbers: Vec<u64> =
-            specification.argv.iter().skip(1).filter_map(|text| text.parse().ok()).collect();
-        let number = |place: usize| numbers.get(place).copied().unwrap_or(0);
+        let behaviour = Behaviour::of(&specification.argv, luck);
         let process = Process {
             attempt,
             run: self.executors[at].run,
             up: false,
             killed: false,
             asked: false,
-            stubborn: chance(again(luck, 1), number(3)),
             deadline,
-            runs_for: within(again(luck, 2), number(0), number(1)) * MILLISECOND,
-            code: i32::from(chance(again(luck, 3), number(2))),
+            behaviour,
         };
         let executor = &mut self.executors[at];
         executor.processes.insert(serial, process);
@@ -79,9 +76,14 @@ impl World {
         let Some(process) = executor.processes.get_mut(&serial).filter(|process| !process.killed) else {
             return;
         };
+        let Behaviour { unstartable, runs_ms, end, code, message, .. } = process.behaviour.clone();
+        if unstartable {
+            return self.not_started(place, serial, message);
+        }
         process.up = true;
-        self.marks.hit_if(process.code != 0, SimMark::ProcessFailed);
-        let (attempt, ends, code) = (process.attempt.clone(), self.time + process.runs_for, process.code);
+        self.marks.hit_if(code != 0, SimMark::ProcessFailed);
+        self.marks.hit_if(end == pb::AttemptEnd::Signaled, SimMark::ProcessSignaled);
+        let (attempt, ends) = (process.attempt.clone(), self.time + runs_ms * MILLISECOND);
         let id = executor.agent.as_ref().and_then(Agent::executor);
         self.mark(28, place, serial, &[]);
         self.line(Endpoint::Executor(place), "up", || attempt.to_string());
@@ -92,9 +94,21 @@ impl World {
             let seen = Seen { serial, machine: place, executor: id, slots: self.plan.executors.slots };
             oracles.truth.up(&mut self.ledger, seen, &attempt, created);
         }
-        let event = ProcessEvent::Ended { end: pb::AttemptEnd::Exited, code, message: String::new() };
+        let event = ProcessEvent::Ended { end, code, message };
         self.queue.push(ends, Event::ProcessEnd { executor: place, serial, event });
         self.tell_process(place, serial, ProcessEvent::Started);
+    }
+
+    fn not_started(&mut self, place: u8, serial: u64, message: String) {
+        let at = usize::from(place);
+        let Some(process) = self.executors[at].processes.remove(&serial) else { return };
+        self.marks.hit(SimMark::ProcessUnstartable);
+        self.mark(31, place, serial, &[]);
+        self.line(Endpoint::Executor(place), "not started", || process.attempt.to_string());
+        if process.run == self.executors[at].run {
+            let event = ProcessEvent::NotStarted { message };
+            self.step_agent(at, AgentInput::Process { attempt: process.attempt, event });
+        }
     }
 
     fn tell_process(&mut self, place: u8, serial: u64, event: ProcessEvent) {
@@ -128,8 +142,8 @@ impl World {
         let executor = &mut self.executors[usize::from(place)];
         let slow = executor.drains.iter().map(|(_, by_ms)| *by_ms).max();
         let Some(process) = executor.processes.get_mut(&serial) else { return };
-        self.marks.hit_if(process.stubborn, SimMark::ProcessStubborn);
-        if process.asked || process.stubborn {
+        self.marks.hit_if(process.behaviour.stubborn, SimMark::ProcessStubborn);
+        if process.asked || process.behaviour.stubborn {
             return;
         }
         process.asked = true;

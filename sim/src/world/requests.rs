@@ -2,7 +2,9 @@
 
 use super::{Event, MILLISECOND, Origin, World, describe, masters::fingerprint};
 use crate::{
+    draw::{Purpose, again, chance, draw, within},
     executor::place_of,
+    marks::SimMark,
     master::Waiting,
     network::Endpoint,
     oracle::{Rule, answers, raft::quorum_term},
@@ -92,11 +94,23 @@ impl World {
         if let Some(to) = place_of(address).filter(|to| usize::from(*to) < self.executors.len()) {
             let (from, to_end) = (Endpoint::Master(place), Endpoint::Executor(to));
             let times = self.network.send(self.time, from, to_end, 1, MessageKind::Other);
-            for time in times.into_iter().flatten() {
+            let late = self.call_late(place, run, key);
+            for time in times.into_iter().flatten().map(|time| time + late) {
                 self.queue.push(time, Event::Call { to, from: place, run, key, bytes: bytes.clone() });
             }
         }
         self.queue.push(self.time + CALL_TIMEOUT, Event::CallAnswer { to: place, run, key, reply: None });
+    }
+
+    /// How much later than others a call is. Nothing says that calls come in order.
+    fn call_late(&mut self, place: u8, run: u64, key: CallKey) -> u64 {
+        let network = &self.plan.network;
+        let luck = draw(self.plan.seed, Purpose::Call, &[u64::from(place), run, key.0]);
+        if !chance(luck, network.call_ppm) {
+            return 0;
+        }
+        self.marks.hit(SimMark::CallLate);
+        within(again(luck, 1), 0, network.call_late_ms) * MILLISECOND
     }
 
     pub(super) fn call_answered(&mut self, to: u8, run: u64, key: CallKey, reply: Option<&Bytes>) {

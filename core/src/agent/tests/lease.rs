@@ -282,3 +282,19 @@ fn an_executor_whose_needs_the_grace_does_not_cover_says_so_and_starts_nothing()
             if message.contains("executor.grace"))));
     assert!(matches!(world.outputs.last(), Some(AgentOutput::Stop)));
 }
+
+#[test]
+fn the_session_in_which_it_registers_ends_when_it_was_told() {
+    for session_ms in [0, 1_500] {
+        let mut agent = Agent::new(
+            AgentConfig { name: "a".into(), address: "h:1".into(), session_ms, ..AgentConfig::default() },
+            7,
+            Now { time: Time(1), wall_ms: 0 },
+        );
+        let Some(AgentOutput::Request { request, .. }) = agent.poll_output() else {
+            panic!("it asks for nothing");
+        };
+        let ask = client_request::Body::OpenSession(pb::OpenSessionRequest { ttl_ms: session_ms });
+        assert_eq!(request.body, Some(ask));
+    }
+}

@@ -50,6 +50,7 @@ pub(super) fn clients(seed: u64, duration_ms: u64, slots: u32, pace: &Pace) -> V
                 session_ttl_ms: *pick(&mut draws, &[0, 1_000, 1_500, 5_000, 3_600_000]),
                 timeout_ms,
                 give_up_ms: (*pick(&mut draws, &[1_000, 8_000])).max(timeout_ms),
+                hoards: false,
                 operations,
             }
         })
@@ -151,5 +152,6 @@ fn job(draws: &mut Draws, id: String, slots: u32) -> JobPlan {
         stubborn_ppm: *pick(draws, &[0, 200_000]),
         max_failures: *pick(draws, &[0, 1, 2, 5]),
         stop_timeout_ms: draws.range(100, 2_000),
+        ..JobPlan::default()
     }
 }

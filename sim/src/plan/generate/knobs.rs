@@ -37,6 +37,8 @@ pub(super) fn network(seed: u64, faults: bool) -> NetworkPlan {
         loss_ppm: 0,
         duplicate_ppm: 0,
         reorder_ppm: 0,
+        call_ppm: 0,
+        call_late_ms: 0,
     };
     if !faults {
         return calm;
@@ -139,12 +141,17 @@ pub(super) fn executors(seed: u64, executors: usize, slots: u32, pace: &Pace) ->
         heartbeat_ms: (ttl / draws.range(4, 12)).max(limits::HEARTBEAT_GAP_MS),
         lease_ms: [ttl, 0, check, kill],
         drift_ppm,
+        session_ms: 0,
     };
-    // The least grace that is safe, which is itself part of what it must cover: it settles after a few rounds.
+    least_grace(&mut plan);
+    plan.lease_ms[1] += if percent(&mut draws, 50) { 0 } else { draws.range(0, 1_000) };
+    plan
+}
+
+/// The least grace that is safe, which is itself part of what it must cover: it settles after a few rounds.
+pub(super) fn least_grace(plan: &mut ExecutorsPlan) {
     for _ in 0..6 {
         let least = plan.lease().grace_min() + Duration::from_micros(999);
         plan.lease_ms[1] = u64::try_from(least.as_millis()).unwrap_or(u64::MAX) + 1;
     }
-    plan.lease_ms[1] += if percent(&mut draws, 50) { 0 } else { draws.range(0, 1_000) };
-    plan
 }

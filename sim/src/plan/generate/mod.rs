@@ -5,12 +5,13 @@ mod core_of;
 mod faults;
 mod kinds;
 mod knobs;
+mod scenes;
 
 use super::{Atlas, ClientPlan, Operation, Plan};
 use quorate_core::random::Draws;
 
 /// Grows with every change of what a seed means.
-pub const GENERATOR: u32 = 2;
+pub const GENERATOR: u32 = 3;
 
 /// What generated plans stay within.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +40,7 @@ const PART_DISK: u64 = 7;
 const PART_TIMING: u64 = 8;
 const PART_ATLAS: u64 = 9;
 const PART_CORE: u64 = 10;
+const PART_SCENES: u64 = 11;
 
 /// Time in which a cluster settles, without the work that is left, milliseconds.
 const SETTLE_MS: u64 = 120_000;
@@ -77,7 +79,7 @@ pub fn generate(seed: u64, limits: &Limits) -> Plan {
         generator: GENERATOR,
         seed,
         duration_ms,
-        settle_ms: SETTLE_MS + work_ms(&clients) / usable.max(1),
+        settle_ms: SETTLE_MS,
         masters,
         executors,
         network,
@@ -87,8 +89,14 @@ pub fn generate(seed: u64, limits: &Limits) -> Plan {
         left_out: Vec::new(),
         core: Some(core),
     };
+    let (more, alone) = scenes::add(&mut plan);
+    plan.settle_ms += work_ms(&plan.clients) / usable.max(1);
     if limits.faults {
-        (plan.faults, plan.left_out) = faults::faults(&plan, &atlas);
+        if !alone {
+            (plan.faults, plan.left_out) = faults::faults(&plan, &atlas);
+        }
+        plan.faults.extend(more);
+        plan.faults.sort_by_key(|fault| fault.at_ms);
     }
     plan
 }
@@ -97,7 +105,7 @@ pub fn generate(seed: u64, limits: &Limits) -> Plan {
 fn work_ms(clients: &[ClientPlan]) -> u64 {
     let operations = clients.iter().flat_map(|client| &client.operations);
     let jobs = operations.filter_map(|planned| match &planned.operation {
-        Operation::Submit { job } if !job.service => Some(job),
+        Operation::Submit { job } | Operation::SubmitAhead { job, .. } if !job.service => Some(job),
         _ => None,
     });
     jobs.map(|job| {

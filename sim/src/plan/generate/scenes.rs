@@ -1,0 +1,325 @@
+//! What happens seldom by itself: each seed has some of these scenes in it, most have none.
+
+use super::{
+    PART_SCENES,
+    knobs::{Pace, least_grace},
+    percent, pick,
+};
+use crate::plan::{
+    ClientPlan, DiskPlan, Fault, FaultKind, JobPlan, Operation, Plan, PlannedOperation, SeldomPlan, Wrong,
+};
+use quorate_core::{limits, random::Draws};
+
+/// Puts one scene into a plan.
+type Scene = fn(&mut Draws, &mut Plan) -> Vec<Fault>;
+
+/// Each scene, and in how many seeds of a thousand it is.
+const SCENES: &[(u64, Scene)] = &[
+    (60, wrong),
+    (60, pages),
+    (15, large),
+    (8, crowd),
+    (8, flood),
+    (250, moods),
+    (15, wide),
+    (60, made_ids),
+    (70, again),
+    (35, overtaken),
+    (100, late_calls),
+    (20, lonely),
+    (25, leaving),
+    (50, short_sessions),
+];
+
+/// Adds its scenes to a plan of a seed, and answers the faults that belong to them, and whether there are to be no others:
+/// what must come just so seldom does among many.
+pub(super) fn add(plan: &mut Plan) -> (Vec<Fault>, bool) {
+    let mut draws = Draws::new(plan.seed, PART_SCENES);
+    let mut faults = Vec::new();
+    for (number, (cases, scene)) in (1..).zip(SCENES) {
+        let mut own = Draws::new(draws.any(), number);
+        if own.range(0, 999) < *cases {
+            faults.extend(scene(&mut own, plan));
+        }
+    }
+    for client in &mut plan.clients {
+        client.operations.sort_by_key(|planned| planned.at_ms);
+    }
+    let alone = !faults.is_empty() && percent(&mut draws, 60);
+    (faults, alone)
+}
+
+/// A time of the safety phase, by which there is a leader.
+fn sometime(draws: &mut Draws, plan: &Plan) -> u64 {
+    draws.range(1_000.min(plan.duration_ms), plan.duration_ms)
+}
+
+fn client<'plan>(draws: &mut Draws, plan: &'plan mut Plan) -> &'plan mut ClientPlan {
+    let place = draws.range(0, plan.clients.len() as u64 - 1) as usize;
+    &mut plan.clients[place]
+}
+
+fn executor(draws: &mut Draws, plan: &Plan) -> u8 {
+    draws.range(0, plan.executors.clocks.len() as u64 - 1) as u8
+}
+
+fn planned(at_ms: u64, operation: Operation) -> PlannedOperation {
+    PlannedOperation { at_ms, operation }
+}
+
+/// A job of one task that runs for so long.
+fn job(id: String, run_ms: [u64; 2]) -> JobPlan {
+    JobPlan { id, tasks: 1, slots: 1, run_ms, stop_timeout_ms: 1_000, ..JobPlan::default() }
+}
+
+/// Requests that must be refused.
+fn wrong(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    for _ in 0..draws.range(2, 14) {
+        let (at_ms, which) = (sometime(draws, plan), *pick(draws, &Wrong::ALL));
+        client(draws, plan).operations.push(planned(at_ms, Operation::Invalid { which }));
+    }
+    Vec::new()
+}
+
+/// Short pages, one after the other, also of Quorate's own records.
+fn pages(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    for _ in 0..draws.range(1, 4) {
+        let at_ms = sometime(draws, plan);
+        let prefix = (*pick(draws, &["", "k", "k1", "/_frame/", "/_frame/jobs/"])).to_owned();
+        let (limit, count) = (draws.range(1, 2) as u32, draws.range(2, 8));
+        let records = prefix.starts_with('/');
+        let operations = &mut client(draws, plan).operations;
+        for _ in 0..count {
+            operations.push(planned(at_ms, Operation::ListPage { prefix: prefix.clone(), limit }));
+        }
+        if records {
+            let key = format!("/_frame/jobs/job-{}", draws.range(0, 12));
+            operations.push(planned(at_ms, Operation::Get { key, stale: false }));
+        }
+    }
+    Vec::new()
+}
+
+/// A few large values at about the same time.
+fn large(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    let at_ms = sometime(draws, plan);
+    for _ in 0..draws.range(3, 10) {
+        let key = format!("large-{}", draws.range(1, 3));
+        let kib = draws.range(50, 600);
+        let at_ms = at_ms + draws.range(0, 300);
+        client(draws, plan).operations.push(planned(at_ms, Operation::PutLarge { key, kib }));
+    }
+    Vec::new()
+}
+
+/// So many clients put values of the largest size at once that appends must wait.
+fn crowd(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    const CLIENTS: usize = 14;
+    // All of them come before the first is acknowledged.
+    plan.disk.sync_min_us = plan.disk.sync_min_us.max(8_000);
+    plan.disk.sync_max_us = plan.disk.sync_max_us.max(12_000);
+    let at_ms = sometime(draws, plan);
+    let kib = limits::VALUE_BYTES as u64 / 1_024;
+    while plan.clients.len() < CLIENTS {
+        let operations = Vec::new();
+        plan.clients.push(ClientPlan { operations, hoards: false, ..plan.clients[0].clone() });
+    }
+    for (place, client) in plan.clients.iter_mut().enumerate() {
+        // The first change of a client opens its session.
+        let key = format!("crowd-{}", place % 2);
+        client.operations.push(planned(at_ms.saturating_sub(800), Operation::Put { key: key.clone() }));
+        client.operations.push(planned(at_ms, Operation::PutLarge { key, kib }));
+    }
+    Vec::new()
+}
+
+/// A network and disks that keep nobody waiting.
+fn quick(plan: &mut Plan) {
+    (plan.network.latency_min_us, plan.network.latency_max_us) = (100, 500);
+    plan.disk = DiskPlan { sync_min_us: 50, sync_max_us: 400 };
+}
+
+/// Many changes one behind the other, and a master that has to carry all of them out again.
+fn flood(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    const CHANGES: usize = 1_400;
+    let each = (CHANGES / plan.clients.len()).max(limits::SESSION_REPLIES) + 10;
+    quick(plan);
+    let at_ms = draws.range(1_000, 3_000);
+    for (place, client) in plan.clients.iter_mut().enumerate() {
+        client.hoards = percent(draws, 60);
+        client.session_ttl_ms = 3_600_000;
+        for number in 0..each {
+            let key = format!("flood-{place}-{}", number % 4);
+            client.operations.push(planned(at_ms, Operation::Put { key }));
+        }
+    }
+    plan.masters.snapshot_entries = plan.masters.snapshot_entries.max(20_000);
+    let mut faults = Vec::new();
+    for _ in 0..draws.range(1, 3) {
+        let master = draws.range(0, plan.masters.clocks.len() as u64 - 1) as u8;
+        let at_ms = draws.range(at_ms.max(plan.duration_ms / 2).min(plan.duration_ms), plan.duration_ms);
+        faults.push(Fault { at_ms, for_ms: draws.range(100, 2_000), kind: FaultKind::Crash { master } });
+    }
+    faults
+}
+
+/// Jobs whose processes cannot start, end by signals, say much, or fail again and again.
+fn moods(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    for planned in plan.clients.iter_mut().flat_map(|client| &mut client.operations) {
+        let Operation::Submit { job } = &mut planned.operation else { continue };
+        if percent(draws, 50) {
+            continue;
+        }
+        job.seldom = SeldomPlan {
+            backoff_max_ms: *pick(draws, &[0, 100, 150, 200]),
+            reset_after_ms: *pick(draws, &[0, 200, 800]),
+            unstartable_ppm: *pick(draws, &[0, 0, 100_000, 400_000]),
+            signal_ppm: *pick(draws, &[0, 300_000, 1_000_000]),
+            message_bytes: *pick(draws, &[0, 0, 30, 3_000]),
+        };
+        job.fail_ppm = job.fail_ppm.max(*pick(draws, &[0, 300_000, 700_000]));
+        job.max_failures = *pick(draws, &[0, 2, 8, 12]);
+        if job.service && job.fail_ppm > 0 {
+            job.run_ms = [100, draws.range(200, 2_000)];
+        }
+    }
+    Vec::new()
+}
+
+/// More tasks at once than calls may wait, on executors that have room for them.
+fn wide(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    let executors = plan.executors.clocks.len() as u64;
+    let tasks = limits::CALLS_INFLIGHT as u64 + draws.range(20, 120);
+    plan.executors.slots = (2 * tasks / executors + 1) as u32;
+    let at_ms = draws.range(1_500, plan.duration_ms.max(4_000) - 2_000);
+    let job = JobPlan { tasks: tasks as u32, ..job("wide".to_owned(), [5, draws.range(50, 800)]) };
+    client(draws, plan).operations.push(planned(at_ms, Operation::Submit { job }));
+    Vec::new()
+}
+
+/// Jobs whose ids are those that the cluster is about to make.
+fn made_ids(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    let times: Vec<u64> = (0..draws.range(2, 6)).map(|_| sometime(draws, plan)).collect();
+    let operations = &mut client(draws, plan).operations;
+    for at_ms in times {
+        let entries = draws.range(2, 3);
+        let some = |id: &str| job(id.to_owned(), [5, 300]);
+        // So that it knows where the log ends.
+        operations.push(planned(at_ms, Operation::Get { key: "k1".to_owned(), stale: false }));
+        operations.push(planned(at_ms, Operation::SubmitAhead { entries, job: some("") }));
+        for _ in 1..entries {
+            operations.push(planned(at_ms, Operation::Submit { job: some("") }));
+        }
+    }
+    Vec::new()
+}
+
+/// A job is canceled by force, deleted, and submitted again, while its processes are still about to end.
+fn again(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    plan.executors.slots = plan.executors.slots.max(draws.range(2, 4) as u32);
+    if percent(draws, 50) {
+        plan.executors.heartbeat_ms = plan.executors.lease_ms[0] / 4;
+    }
+    if percent(draws, 50) {
+        late_calls(draws, plan);
+    }
+    let mut at_ms = draws.range(1_500, plan.duration_ms.max(6_000) - 4_000);
+    let tasks = draws.range(1, 6) as u32;
+    let operations = &mut client(draws, plan).operations;
+    for _ in 0..draws.range(2, 6) {
+        let id = "again".to_owned();
+        let stubborn_ppm = *pick(draws, &[0, 1_000_000]);
+        let job = JobPlan {
+            service: percent(draws, 50),
+            tasks,
+            stubborn_ppm,
+            stop_timeout_ms: 5_000,
+            ..job(id.clone(), [5_000, 20_000])
+        };
+        operations.push(planned(at_ms, Operation::Submit { job }));
+        at_ms += *pick(draws, &[0, 20, 100, 500]);
+        operations.push(planned(at_ms, Operation::Cancel { id: id.clone(), timeout_ms: 1 }));
+        for wait in [20, 20, 50] {
+            at_ms += draws.range(0, wait);
+            operations.push(planned(at_ms, Operation::DeleteJob { id: id.clone() }));
+        }
+    }
+    Vec::new()
+}
+
+/// The same while one master hears the others late: who asks it is told what was desired some time ago, and calls come
+/// before that.
+fn overtaken(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    quick(plan);
+    again(draws, plan);
+    plan.masters.timing_ms = [50, 250, 450, 400, 5_000];
+    plan.executors.lease_ms[0] = plan.executors.lease_ms[0].max(4_000);
+    least_grace(&mut plan.executors);
+    plan.executors.heartbeat_ms = 20;
+    (plan.network.call_ppm, plan.network.call_late_ms) = (400_000, 1_500);
+    let masters = plan.masters.clocks.len() as u8;
+    let to = draws.range(0, u64::from(masters) - 1) as u8;
+    let slow = |from| FaultKind::SlowLink { from, to, by_ms: 400 };
+    let others = (0..masters).filter(|from| *from != to);
+    others.map(|from| Fault { at_ms: 1_000, for_ms: plan.duration_ms, kind: slow(from) }).collect()
+}
+
+/// Calls to executors that come late, also when another leads.
+fn late_calls(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    plan.network.call_ppm = *pick(draws, &[100_000, 400_000, 1_000_000]);
+    plan.network.call_late_ms = *pick(draws, &[200, 1_500, 6_000]);
+    Vec::new()
+}
+
+/// A long lease, which a cut does not outlive: what was parked waits longer than it may, and who leaves is not heard.
+fn lonely(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    let Some(latest) = plan.duration_ms.checked_sub(limits::PARKED_MS + 2_000) else { return Vec::new() };
+    let cut_ms = limits::PARKED_MS + draws.range(500, 4_000);
+    let executors = &mut plan.executors;
+    executors.lease_ms[0] = draws.range(16_000, 20_000);
+    executors.heartbeat_ms = executors.lease_ms[0] / 4;
+    executors.slots = executors.slots.max(4);
+    least_grace(executors);
+    plan.network.call_ppm = 1_000_000;
+    plan.network.call_late_ms = *pick(draws, &[100, 1_000]);
+    let at_ms = draws.range(2_000.min(latest), latest);
+    for number in 0..draws.range(6, 16) {
+        let at_ms = at_ms.saturating_sub(draws.range(0, 1_000));
+        let job = job(format!("lonely-{number}"), [5, draws.range(100, 3_000)]);
+        client(draws, plan).operations.push(planned(at_ms, Operation::Submit { job }));
+    }
+    let mut faults = Vec::new();
+    for executor in 0..plan.executors.clocks.len() as u8 {
+        if percent(draws, 60) {
+            faults.push(Fault { at_ms, for_ms: cut_ms, kind: FaultKind::CutExecutor { executor } });
+        }
+        if percent(draws, 20) {
+            let at_ms = at_ms + draws.range(0, 1_500);
+            faults.push(Fault { at_ms, for_ms: 12_000, kind: FaultKind::AgentShutdown { executor } });
+        }
+    }
+    faults
+}
+
+/// Agents that end while nobody hears them, for less or more than their leases.
+fn leaving(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for _ in 0..draws.range(2, 5) {
+        let (executor, at_ms) = (executor(draws, plan), sometime(draws, plan));
+        let (before, for_ms) = (draws.range(0, 100), draws.range(500, 12_000));
+        let cut = FaultKind::CutExecutor { executor };
+        faults.push(Fault { at_ms: at_ms.saturating_sub(before), for_ms, kind: cut });
+        faults.push(Fault { at_ms, for_ms: for_ms + 6_000, kind: FaultKind::AgentShutdown { executor } });
+    }
+    faults
+}
+
+/// Agents whose sessions end sooner than they wait for an answer.
+fn short_sessions(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    // What follows the opening must come in time when nothing is broken.
+    let least = limits::SESSION_TTL_MS.0.max(10 * Pace::of(&plan.network, &plan.disk).round_ms);
+    plan.executors.session_ms = draws.range(least, 2 * least);
+    // And in the end all is healed: a leader that stays slow outside of the core would never let one register.
+    plan.core = None;
+    Vec::new()
+}

@@ -180,6 +180,11 @@ bugs! {
     AgentResultAfterStop = "agent-result-after-stop", "what a task says after it was asked to stop counts as its result", "ES5";
     NetAckUnsynced = "net-done-before-sync", "a write is reported as done before its sync", "R3, stack";
     NetBatchUnsynced = "net-batch-unsynced", "a batch of more than one write is not synced", "R3, stack";
+    NetDoneEarly = "net-done-before-write", "the core is told of a write as done when it begins", "R3, DESIGN 2.1, stack";
+    NetSegmentName = "net-segment-name-unsynced", "the name of a new segment of the log is not synced", "R3, stack";
+    NetSnapshotUnsynced = "net-snapshot-unsynced", "a snapshot gets its name before its bytes are synced", "G6, stack";
+    NetIdentityUnsynced = "net-identity-unsynced", "the file that says whose directory it is is not synced", "DESIGN 2.4, stack";
+    NetVotersLost = "net-voters-lost", "a new segment of the log leaves the voters out", "G1, DESIGN 2.4, stack";
     NetFreshIds = "net-fresh-ids", "each try of a request gets a number of its own", "R19, stack";
 }
 

@@ -9,10 +9,10 @@ use quorate_core::{
 };
 use std::collections::{BTreeSet, VecDeque};
 
-/// Chunks of a snapshot are no larger here, so that small states take more than one.
-const CHUNK_BYTES: usize = 2 * 1024;
-/// A large chunk becomes no more than so many, so that a snapshot of large values is no slower than time allows.
-const CHUNK_PIECES: usize = 16;
+/// A snapshot is cut into about so many chunks here, so that small states take more than one.
+const CHUNKS: usize = 12;
+/// No chunk is cut smaller.
+const CHUNK_BYTES: usize = 256;
 
 /// A snapshot as it is on the disk.
 #[derive(Clone, Debug)]
@@ -198,8 +198,8 @@ impl Image {
 
     /// Takes a whole snapshot, and keeps as many as the real storage does: the newest, and one that is older.
     pub fn store(&mut self, mut snapshot: StoredSnapshot) {
+        let size = snapshot.chunks.iter().map(Bytes::len).sum::<usize>().div_ceil(CHUNKS).max(CHUNK_BYTES);
         let pieces = |chunk: &Bytes| {
-            let size = CHUNK_BYTES.max(chunk.len().div_ceil(CHUNK_PIECES));
             let starts = (0..chunk.len()).step_by(size);
             starts.map(|from| chunk.slice(from..chunk.len().min(from + size))).collect::<Vec<_>>()
         };

@@ -4,8 +4,9 @@ use crate::{
     clock::Clock,
     master::CLUSTER,
     plan::{Behaviour, ExecutorsPlan},
-    world::Event,
+    world::{Event, Origin},
 };
+use bytes::Bytes;
 use quorate_core::{
     agent::{Agent, AgentConfig, AgentInput},
     types::{AttemptId, CallKey, ExecutorId, RequestKey, Time},
@@ -57,6 +58,10 @@ pub struct Executor {
     pub freezes: u32,
     /// How much longer processes take to end, milliseconds, by fault.
     pub drains: Vec<(usize, u64)>,
+    /// Faults that hold its heartbeats until the end of its lease is proposed.
+    pub last_words: u32,
+    /// The heartbeats that are held.
+    pub words: Vec<(Origin, Bytes)>,
     /// It is outside of the core that is healed: it stays as it is.
     pub outside: bool,
     /// What came while the agent was paused.
@@ -92,6 +97,8 @@ impl Executor {
             pauses: 0,
             freezes: 0,
             drains: Vec::new(),
+            last_words: 0,
+            words: Vec::new(),
             outside: false,
             held: Vec::new(),
             frozen: Vec::new(),
@@ -133,9 +140,16 @@ impl Executor {
         self.held.clear();
         self.wake = u64::MAX;
         self.asked.clear();
+        self.words.clear();
         self.calls.clear();
         self.id = None;
         self.lease_until = Time(0);
+    }
+
+    /// A fault that held its heartbeats ends: those that are held are lost.
+    pub fn hold_no_words(&mut self) {
+        self.last_words = self.last_words.saturating_sub(1);
+        self.words.clear();
     }
 
     /// One line for reports.

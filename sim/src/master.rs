@@ -11,7 +11,7 @@ use quorate_core::{
     Input, Node,
     contract::{Config, MemberAddress},
     tape::TapeWriter,
-    types::{CallKey, ClusterId, NodeId, RequestKey, StorageId, Term},
+    types::{CallKey, ClusterId, Index, NodeId, RequestKey, StorageId, Term},
 };
 use quorate_proto::v1 as pb;
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,6 +90,10 @@ pub struct Master {
     pub copies: BTreeMap<usize, Image>,
     /// Its directory went back in time: it may be refused its vote.
     pub rolled: bool,
+    /// The end of its log before its last step.
+    pub ended_at: Index,
+    /// The run that was told that its directory went back in time; 0 = none.
+    pub caught: u64,
     /// The highest term that it forgot: a vote in it, or below, may be given twice, and counts for nothing.
     pub forgot: Term,
     /// Its directory is damaged, and it cannot start: what the checksum said.
@@ -132,6 +136,8 @@ impl Master {
             full: 0,
             unreadable: 0,
             copies: BTreeMap::new(),
+            ended_at: Index(0),
+            caught: 0,
             rolled: false,
             forgot: Term(0),
             broken: None,

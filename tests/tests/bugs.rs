@@ -2,6 +2,7 @@
 
 use quorate_tests::binary;
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Command,
@@ -29,8 +30,15 @@ fn keys() -> Vec<String> {
 /// Of these texts, those that a program holds.
 fn held<'a>(program: &Path, texts: &[&'a str]) -> Vec<&'a str> {
     let bytes = fs::read(program).expect("a program can be read");
-    let holds = |text: &&&str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
-    texts.iter().filter(holds).copied().collect()
+    // Programs are large, and texts are many: mostly, the first two bytes fit none.
+    let start = |bytes: &[u8]| usize::from(bytes[0]) << 8 | usize::from(bytes[1]);
+    let mut starts = vec![false; 1 << 16];
+    texts.iter().for_each(|text| starts[start(text.as_bytes())] = true);
+    let mut found = BTreeSet::new();
+    for at in (0..bytes.len() - 1).filter(|&at| starts[start(&bytes[at..])]) {
+        found.extend(texts.iter().filter(|text| bytes[at..].starts_with(text.as_bytes())));
+    }
+    texts.iter().filter(|text| found.contains(**text)).copied().collect()
 }
 
 /// The simulator as `cargo sim` builds it, with or without bugs that can be planted.

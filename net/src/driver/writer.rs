@@ -5,6 +5,7 @@ use crate::{limits::WRITE_BATCH, rt::mpsc};
 use bytes::Bytes;
 use quorate_core::{
     Input,
+    bug::{self, Bug},
     contract::{LogPosition, Snapshot, Write},
     state::State,
     types::NodeId,
@@ -68,6 +69,9 @@ pub(crate) async fn write_all(
     let mut batch = Vec::new();
     while queue.recv_many(&mut batch, WRITE_BATCH).await > 0 {
         let Some(io) = batch.last().map(|write: &Write| write.io) else { continue };
+        if bug::planted(Bug::NetDoneEarly) {
+            lanes.control(Input::WriteDone { io }).await;
+        }
         if let Err(message) = log.write(&batch).await {
             tracing::error!(%message, "a write to the log failed");
             lanes.control(Input::WriteFailed { message }).await;

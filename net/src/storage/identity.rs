@@ -5,7 +5,10 @@ use super::{
     error::{DiskError, OpenError},
     record::Cursor,
 };
-use quorate_core::types::{ClusterId, NodeId, StorageId};
+use quorate_core::{
+    bug::{self, Bug},
+    types::{ClusterId, NodeId, StorageId},
+};
 
 /// The file's name.
 pub const FILE: &str = "identity";
@@ -62,7 +65,9 @@ impl Identity {
         remove_if_there(disk, FILE_ASIDE)?;
         disk.create(FILE_ASIDE)?;
         disk.append(FILE_ASIDE, &self.encode())?;
-        disk.sync(FILE_ASIDE)?;
+        if !bug::planted(Bug::NetIdentityUnsynced) {
+            disk.sync(FILE_ASIDE)?;
+        }
         disk.rename(FILE_ASIDE, FILE)?;
         disk.sync_dir()
     }

@@ -266,7 +266,7 @@ impl Storage {
             hard_state: self.hard_state,
             start: self.shape.start,
             end,
-            voters: self.voters.clone(),
+            voters: if bug::planted(Bug::NetVotersLost) { Voters::new() } else { self.voters.clone() },
         };
         let first = end.index.next();
         let header = SegmentHeader { identity: self.identity, sequence, first, previous };
@@ -275,7 +275,9 @@ impl Storage {
         self.disk.create(&file)?;
         self.disk.append(&file, &bytes)?;
         self.disk.sync(&file)?;
-        self.disk.sync_dir()?;
+        if !bug::planted(Bug::NetSegmentName) {
+            self.disk.sync_dir()?;
+        }
         self.end = Point { sequence, offset: bytes.len() as u64, checksum };
         let mut kept = KeptSegment { sequence, lowest: None };
         kept.note(repeat);

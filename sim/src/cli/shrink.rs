@@ -133,8 +133,9 @@ pub(super) fn failures(summary: &Summary, args: &RunArgs) -> anyhow::Result<()> 
 }
 
 fn bugs(args: &ShrinkArgs, options: Options<'_>) -> anyhow::Result<Ended> {
-    #[cfg(not(feature = "planted-bugs"))]
-    anyhow::bail!("--bugs: this build has no planted bugs; use `cargo sim`");
+    if !cfg!(feature = "planted-bugs") {
+        anyhow::bail!("--bugs: this build has no planted bugs; use `cargo sim`");
+    }
     println!(
         "{:<34} {:>6}  {:>7}  {:>10}  {:>5}  {:>6}  {:>7}  {:>5}  broken rule",
         "bug", "seed", "faults", "operations", "nodes", "sim s", "seconds", "runs"

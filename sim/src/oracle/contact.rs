@@ -6,13 +6,18 @@ use quorate_core::{
     Input,
     contract::Timing,
     raft::Role,
-    types::{NodeId, RequestKey, Term, Time, WriteId},
+    types::{Index, NodeId, RequestKey, Term, Time, WriteId},
 };
 use quorate_proto::v1::{self as pb, envelope::Body};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Heartbeats that a node may be late with what is due by time.
 const LATE_HEARTBEATS: u32 = 5;
+
+/// Heartbeats after which what was not acknowledged is sent again.
+const REPEAT_HEARTBEATS: u32 = 3;
+/// Appends without entries to one peer between two heartbeats.
+const EMPTY_APPENDS: u32 = 40;
 
 /// What one run of a node has heard.
 #[derive(Default)]
@@ -26,8 +31,16 @@ struct Place {
     leads: Option<(Term, Time)>,
     /// The newest word of a leader: its term, and when.
     led: Option<(Term, Time)>,
-    /// The newest word of each peer: its term, and when.
-    heard: BTreeMap<NodeId, (Term, Time)>,
+    /// When each peer was last heard in each term: who restarts may come back in an older one.
+    heard: BTreeMap<(NodeId, Term), Time>,
+    /// The most that each peer acknowledged in each term.
+    acknowledged: BTreeMap<(NodeId, Term), Index>,
+    /// What it took each peer to hold, when that was looked at last.
+    counted: BTreeMap<NodeId, Index>,
+    /// When each peer was sent anything of the log, or lacked nothing; and whether that was a part of a snapshot.
+    fed: BTreeMap<NodeId, (Time, bool)>,
+    /// Appends without entries to each peer, and since when they are counted.
+    idle: BTreeMap<NodeId, (Time, u32)>,
     /// Peers whose handshake it heard.
     greeted: BTreeSet<NodeId>,
     /// Writes that are not done.
@@ -99,7 +112,23 @@ impl Contact {
             });
         }
         let Some(raft) = master.node.as_ref().map(|node| node.raft()) else { return };
+        if let Body::Append(_) | Body::SnapshotChunk(_) = body {
+            place.fed.insert(NodeId(envelope.to), (now, matches!(body, Body::SnapshotChunk(_))));
+        }
         match body {
+            Body::Append(append) if append.entries.is_empty() => {
+                let (since, count) = place.idle.entry(NodeId(envelope.to)).or_insert((now, 0));
+                if now.since(*since) > timing.heartbeat {
+                    (*since, *count) = (now, 0);
+                }
+                *count += 1;
+                ledger.hold(Rule::Storm, *count <= EMPTY_APPENDS, || {
+                    format!(
+                        "node {} sends {count} appends without entries to {} in {:?}",
+                        master.id, envelope.to, timing.heartbeat
+                    )
+                });
+            }
             Body::PreVoteReply(reply) if reply.granted => {
                 let follows = raft.role() == Role::Follower && raft.leader().is_some();
                 let led = place.led.filter(|(term, _)| follows && *term == raft.term());
@@ -141,8 +170,9 @@ impl Contact {
         majority: usize,
     ) {
         let place = self.place(usize::from(master.place), master.run, now);
+        // A node forgives others what it missed itself, from a heartbeat on.
         let slow = !master.steps.is_empty() || master.busy_until > ledger.time;
-        if slow || now.since(place.stepped) > timing.heartbeat * 2 {
+        if slow || now.since(place.stepped) > timing.heartbeat * 9 / 8 {
             place.awake_since = now;
         }
         place.stepped = now;
@@ -168,10 +198,44 @@ impl Contact {
             Some((led, since)) if led == term => since,
             _ => now,
         };
+        if place.leads.is_none_or(|(led, _)| led != term) {
+            place.counted.clear();
+            place.fed.clear();
+        }
         place.leads = Some((term, since));
+        for peer in (1..2 * majority as u64).map(NodeId) {
+            let Some(counted) = raft.matched(peer) else { continue };
+            let fed = place.fed.entry(peer).or_insert((now, false));
+            let moved = place.counted.get(&peer).is_some_and(|before| *before != counted);
+            if moved || counted >= raft.last_index() || counted.next() < raft.first_index() {
+                *fed = (now, false);
+            }
+            let waits = now.since(fed.0.max(awake_since));
+            let patience = timing.heartbeat * REPEAT_HEARTBEATS + late;
+            ledger.hold(Rule::AppendRepeated, fed.1 || waits <= patience, || {
+                format!(
+                    "leader {} has sent nothing to {peer} for {waits:?}; it holds {counted}, the log ends at {}",
+                    master.id,
+                    raft.last_index()
+                )
+            });
+            if counted == Index(0) {
+                continue;
+            }
+            if place.counted.insert(peer, counted) == Some(counted) {
+                continue;
+            }
+            let said = place.acknowledged.get(&(peer, term)).copied();
+            ledger.hold(Rule::AckOwnTerm, said.is_some_and(|said| counted <= said), || {
+                format!(
+                    "leader {} takes {counted} to be on the disk of node {peer}, which said {said:?} in term {term}",
+                    master.id
+                )
+            });
+        }
         let from = since.max(awake_since);
         let mut heard: Vec<Time> =
-            place.heard.values().filter(|(of, _)| *of == term).map(|(_, at)| (*at).max(from)).collect();
+            place.heard.iter().filter(|((_, of), _)| *of == term).map(|(_, at)| (*at).max(from)).collect();
         heard.sort_unstable_by(|one, other| other.cmp(one));
         let quorum_at = if majority < 2 { now } else { heard.get(majority - 2).copied().unwrap_or(from) };
         let silent = now.since(quorum_at);
@@ -197,16 +261,24 @@ impl Place {
         let (from, term) = (NodeId(envelope.from), Term(envelope.term));
         match &envelope.body {
             Some(Body::Hello(_)) => _ = self.greeted.insert(from),
-            Some(Body::Append(_) | Body::Heartbeat(_) | Body::SnapshotChunk(_)) => {
-                if self.led.is_none_or(|(led, _)| led <= term) {
-                    self.led = Some((term, now));
-                }
+            Some(Body::Append(_) | Body::Heartbeat(_) | Body::SnapshotChunk(_))
+                if self.led.is_none_or(|(led, _)| led <= term) =>
+            {
+                self.led = Some((term, now));
             }
             Some(Body::Vote(_)) => self.vote_asked = Some((from, term)),
             _ => {}
         }
-        if self.heard.get(&from).is_none_or(|(heard, _)| *heard <= term) {
-            self.heard.insert(from, (term, now));
+        let acknowledged = match &envelope.body {
+            Some(Body::AppendReply(reply)) if reply.accepted => Some(reply.index),
+            Some(Body::HeartbeatAnswer(answer)) => Some(answer.verified_index),
+            Some(Body::SnapshotReply(reply)) if reply.installed => Some(reply.index),
+            _ => None,
+        };
+        if let Some(index) = acknowledged.map(Index) {
+            let most = self.acknowledged.entry((from, term)).or_default();
+            *most = index.max(*most);
         }
+        self.heard.insert((from, term), now);
     }
 }

@@ -4,6 +4,7 @@
 //! A new rule is a line in [`Rule`] and a call of [`Ledger::hold`].
 
 pub mod answers;
+pub mod conduct;
 pub mod contact;
 pub mod jobs;
 pub mod raft;
@@ -12,6 +13,7 @@ pub mod register;
 pub mod truth;
 
 pub use answers::Answers;
+pub use conduct::Conduct;
 pub use contact::Contact;
 pub use jobs::Jobs;
 pub use raft::Consensus;
@@ -55,6 +57,7 @@ rules! {
     CommitGrows = "G3 commit only grows and is in the log",
     CommitOwnTerm = "G3 commit by count only for the own term",
     AckCounts = "G3 a leader counts only what a follower holds",
+    AckOwnTerm = "G3 a leader counts only acknowledgements of its own term",
     CommitDurable = "G3 what is committed is durable on a quorum",
     TermGrows = "G4 terms only grow",
     TermObserved = "G4 a term is taken over or begun",
@@ -78,9 +81,13 @@ rules! {
     SameState = "G6 equal state at equal index",
     LogBounded = "G6 the log is cut from time to time",
     CompactionCovered = "G6 the log is cut only up to a durable snapshot",
+    AppendRepeated = "G7 what a follower lacks is sent until it says that it has it",
+    SnapshotOrder = "G6 the chunks of a snapshot are stored one after the other",
     ForwardedOnce = "G8 a request is forwarded at most once",
     Deposed = "L2 no confirmed answer from a deposed leader",
     OneAttemptRuns = "ES2 at most one attempt of a task runs",
+    OldEndsFirst = "ES2 an attempt starts only when the older ones of its task have ended",
+    CallCurrent = "ES3 a call leaves only for what the task is given to",
     StaleCall = "ES3 a call of an older term is refused",
     RefusalTrue = "ES2 a task moves on a refusal only if its executor refused for good",
     ResultTrue = "ES3 a task ends as its own attempt did",
@@ -94,11 +101,17 @@ rules! {
     OneCreate = "ES10 one of two creates succeeds",
     ExecutorFresh = "ES11 executor ids are never used again",
     Removing = "ES11 nothing is given to an executor that is to leave",
+    LeaseStaysLost = "ES12 a keep-alive is refused once the end of its lease is proposed",
+    LeavesIdle = "ES12 an agent leaves the cluster only when its work has ended",
     OwnLease = "ES12 an agent past its deadline gives its work up",
     GuardFed = "ES12 a guard kills only what has no lease",
     DeadlineKept = "ES12 nothing runs past its executor's deadline",
     DeathLast = "ES12 an executor is declared dead after its work has ended",
     StartedOnce = "ES13 an attempt starts at most once",
+    OlderSet = "ES13 a set that is older than one before it changes nothing",
+    OldCall = "ES13 a call starts nothing that a newer set no longer names",
+    Undesired = "ES13 what is not desired is ended",
+    StopObeyed = "EL5 what is to stop is stopped",
     SlotsKept = "ES14 an executor runs no more than it has slots for",
     Backoff = "ES17 a failed task waits its backoff",
     Tries = "ES17 a task fails for good with its last try",
@@ -185,4 +198,6 @@ pub struct Oracles {
     pub answers: Answers,
     /// What really runs.
     pub truth: Truth,
+    /// What agents do with what they are told.
+    pub conduct: Conduct,
 }

@@ -233,6 +233,17 @@ pub enum FaultKind {
         /// What is lost.
         what: MessageKind,
     },
+    /// Messages of one kind from these masters to others come late, and behind later ones.
+    LateKind {
+        /// The masters that send.
+        from: Vec<u8>,
+        /// What is late.
+        what: MessageKind,
+        /// Chance, parts in a million.
+        ppm: u64,
+        /// At most by so much, milliseconds.
+        most_ms: u64,
+    },
     /// All masters are killed at once.
     CrashAll {},
     /// A process that is killed again and again, each time shortly after it started.
@@ -368,6 +379,20 @@ pub enum FaultKind {
         ppm: u64,
         /// At most by so much, milliseconds.
         most_ms: u64,
+    },
+    /// Calls, and answers with desired sets, come late to an executor, and behind later ones; so do its answers.
+    LateOrders {
+        /// Which.
+        executor: u8,
+        /// Chance, parts in a million.
+        ppm: u64,
+        /// At most by so much, milliseconds.
+        most_ms: u64,
+    },
+    /// An executor's heartbeats are held until the end of its lease is proposed, and come just then.
+    LastWord {
+        /// Which.
+        executor: u8,
     },
     /// An agent, or its whole machine, stands still until the cluster has given it up, and then comes back.
     Zombie {

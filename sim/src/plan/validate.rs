@@ -225,7 +225,9 @@ impl Plan {
             | FaultKind::Duplicate { ppm, most_ms }
             | FaultKind::Reorder { ppm, most_ms }
             | FaultKind::RepeatReports { ppm, most_ms, .. }
-            | FaultKind::LateReports { ppm, most_ms, .. } => {
+            | FaultKind::LateReports { ppm, most_ms, .. }
+            | FaultKind::LateOrders { ppm, most_ms, .. }
+            | FaultKind::LateKind { ppm, most_ms, .. } => {
                 chance(*ppm)?;
                 delay("most_ms", *most_ms)
             }
@@ -301,6 +303,8 @@ fn names(field: &str, kind: &FaultKind, sizes: Sizes) -> Checked {
         | FaultKind::HeartbeatLoss { executor, .. }
         | FaultKind::RepeatReports { executor, .. }
         | FaultKind::LateReports { executor, .. }
+        | FaultKind::LateOrders { executor, .. }
+        | FaultKind::LastWord { executor }
         | FaultKind::Zombie { executor, .. }
         | FaultKind::AgentFlap { executor, .. }
         | FaultKind::SlowDrain { executor, .. } => {
@@ -326,7 +330,7 @@ fn names(field: &str, kind: &FaultKind, sizes: Sizes) -> Checked {
             place(at("from"), *from, sizes.masters, "master")?;
             place(at("to"), *to, sizes.masters, "master")
         }
-        FaultKind::Filter { from, .. } => some("from", from),
+        FaultKind::Filter { from, .. } | FaultKind::LateKind { from, .. } => some("from", from),
         FaultKind::PowerLossAll {}
         | FaultKind::CrashAll {}
         | FaultKind::Ring {}

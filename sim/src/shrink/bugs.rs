@@ -1,11 +1,7 @@
 //! How small plans become, for each planted bug: a table.
 
-use super::{Options, Shrunk, shrink};
-use crate::{
-    plan::{Limits, generate},
-    run::run_plan,
-};
-use quorate_core::bug::Bug;
+use super::{Options, Shrunk};
+use crate::plan::Limits;
 use std::ops::Range;
 
 /// One planted bug.
@@ -25,6 +21,9 @@ pub fn table(
     options: Options<'_>,
     mut each: impl FnMut(&Row),
 ) -> Vec<Row> {
+    use super::shrink;
+    use crate::{plan::generate, run::run_plan};
+    use quorate_core::bug::Bug;
     let before = super::planted();
     let row = |bug: &Bug| {
         quorate_core::bug::plant(Some(*bug));

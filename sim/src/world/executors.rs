@@ -4,6 +4,7 @@ use super::{Event, Origin, World, describe, processes::SIGKILL};
 use crate::{
     draw::{Purpose, draw},
     executor::{Asked, Executor, Process},
+    marks::SimMark,
     network::Endpoint,
     oracle::{Rule, answers},
     plan::MessageKind,
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use prost::Message;
 use quorate_core::{
     agent::{Agent, AgentInput, AgentOutput},
-    types::{AttemptId, CallKey, ExecutorId, Index, RequestKey, Time},
+    types::{AttemptId, CallKey, ExecutorId, Index, LeaseId, RequestKey, Time},
 };
 use quorate_proto::v1::{self as pb, client_reply::Body, client_request::Body as Ask};
 use std::time::Duration;
@@ -61,6 +62,9 @@ impl World {
             }
             return;
         }
+        if let Some(oracles) = &mut self.oracles {
+            oracles.conduct.takes((at as u8, executor.run), agent, &input);
+        }
         agent.step(executor.clock.now(self.time), input);
         self.agent_stepped(at);
     }
@@ -69,6 +73,10 @@ impl World {
         self.ledger.step += 1;
         while let Some(output) = self.executors[at].agent.as_mut().and_then(Agent::poll_output) {
             self.agent_output(at, output);
+        }
+        let executor = &self.executors[at];
+        if let (Some(oracles), Some(agent)) = (&mut self.oracles, &executor.agent) {
+            oracles.conduct.stepped(&mut self.ledger, (at as u8, executor.run), agent);
         }
         self.own_lease(at);
         self.arm_agent(at);
@@ -136,6 +144,7 @@ impl World {
                 if let Some(oracles) = &mut self.oracles {
                     let who = (place, self.executors[at].run);
                     oracles.truth.call_answered(&mut self.ledger, who, own, &reply);
+                    oracles.conduct.answers(&mut self.ledger, who, &reply);
                 }
                 let bytes = Bytes::from(reply.encode_to_vec());
                 self.mark(23, place, key.0, &bytes);
@@ -203,13 +212,49 @@ impl World {
             Some(Ask::Heartbeat(_)) => MessageKind::AgentHeartbeat,
             _ => MessageKind::Other,
         };
+        self.watch_asking(at, key, &request);
         self.executors[at].asked.insert(key, Asked { request, sent });
         let origin = Origin::Agent { executor: place, run, key };
+        self.queue.push(limit, Event::AgentTimeout { executor: place, run, key });
+        if kind == MessageKind::AgentHeartbeat && self.executors[at].last_words > 0 {
+            return self.executors[at].words.push((origin, bytes));
+        }
         let (from, to_end) = (Endpoint::Executor(place), Endpoint::Master(to));
         for time in self.network.send(self.time, from, to_end, 1, kind).into_iter().flatten() {
             self.queue.push(time, Event::Request { to, origin, bytes: bytes.clone() });
         }
-        self.queue.push(limit, Event::AgentTimeout { executor: place, run, key });
+    }
+
+    fn watch_asking(&mut self, at: usize, key: RequestKey, request: &pb::ClientRequest) {
+        let (executor, Some(oracles)) = (&self.executors[at], &mut self.oracles) else { return };
+        match &request.body {
+            Some(Ask::Heartbeat(beat)) => {
+                oracles.conduct.asks((at as u8, executor.run), key, beat.executor);
+            }
+            Some(Ask::DeregisterExecutor(_)) => {
+                let own = |process: &&Process| process.run == executor.run;
+                let left = executor.processes.values().find(own);
+                self.ledger.hold(Rule::LeavesIdle, left.is_none(), || {
+                    format!("machine {at} leaves the cluster, and runs {:?}", left.map(|left| &left.attempt))
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// The end of an executor's lease is proposed: heartbeats that were held reach that very leader just then.
+    pub(super) fn last_words(&mut self, place: u8, lease: LeaseId) {
+        let Some(node) = &self.masters[usize::from(place)].node else { return };
+        let lost = |id: Option<ExecutorId>| {
+            id.and_then(|id| node.state().executor(id)).is_some_and(|executor| executor.lease == lease.0)
+        };
+        let executor =
+            self.executors.iter_mut().find(|executor| !executor.words.is_empty() && lost(executor.id));
+        let Some(executor) = executor else { return };
+        for (origin, bytes) in core::mem::take(&mut executor.words) {
+            self.marks.hit(SimMark::LastWordHeard);
+            self.queue.push(self.time, Event::Request { to: place, origin, bytes });
+        }
     }
 
     /// An answer, or none: then the next request goes to another master.

@@ -4,7 +4,7 @@ use super::{Event, MILLISECOND, World};
 use crate::{
     marks::SimMark,
     network::{Endpoint, Scope, Trouble},
-    plan::{Around, FaultKind, Link, MessageKind, between, to_masters},
+    plan::{Around, FaultKind, Link, MessageKind, between, both_ways, to_masters},
 };
 use quorate_core::{agent::AgentInput, raft::Role, types::StorageId};
 
@@ -73,6 +73,7 @@ impl World {
             | FaultKind::AgentShutdown { .. }
             | FaultKind::MachineFreeze { .. }
             | FaultKind::SlowDrain { .. }
+            | FaultKind::LastWord { .. }
             | FaultKind::ExecutorDrift { .. }
             | FaultKind::ExecutorWallStep { .. } => self.begin_executor(fault, kind, ends),
             kind => self.cut_for(fault, kind),
@@ -187,6 +188,10 @@ impl World {
                 self.executors[usize::from(executor)].drains.push((fault, by_ms));
                 true
             }
+            FaultKind::LastWord { executor } => {
+                self.executors[usize::from(executor)].last_words += 1;
+                true
+            }
             FaultKind::ExecutorDrift { executor, ppb } => {
                 self.marks.hit(SimMark::DriftChanged);
                 self.drift_executor(usize::from(executor), Some(ppb));
@@ -254,6 +259,22 @@ impl World {
                 mark: Some(SimMark::FilterDropped),
                 ..Trouble::default()
             },
+            FaultKind::LateKind { from, what, ppm, most_ms } => Trouble {
+                scope: Scope::Some(between(from, &all)),
+                only: Some(*what),
+                reorder_ppm: *ppm,
+                reorder_us: most_ms * MICROSECONDS,
+                mark: Some(SimMark::KindLate),
+                ..Trouble::default()
+            },
+            FaultKind::LateOrders { executor, ppm, most_ms } => Trouble {
+                scope: Scope::Some(both_ways(&of(*executor))),
+                only: Some(MessageKind::Other),
+                reorder_ppm: *ppm,
+                reorder_us: most_ms * MICROSECONDS,
+                mark: Some(SimMark::OrderLate),
+                ..Trouble::default()
+            },
             FaultKind::HeartbeatLoss { executor, ppm } => {
                 Trouble { loss_ppm: *ppm, ..beats(*executor, SimMark::HeartbeatLost) }
             }
@@ -302,6 +323,7 @@ impl World {
             FaultKind::SlowDrain { executor, .. } => {
                 self.executors[usize::from(executor)].drains.retain(|(number, _)| *number != fault);
             }
+            FaultKind::LastWord { executor } => self.executors[usize::from(executor)].hold_no_words(),
             FaultKind::ExecutorDrift { executor, .. } => self.drift_executor(usize::from(executor), None),
             FaultKind::ExecutorWallStep { executor, by_ms } => {
                 self.executors[usize::from(executor)].clock.step_wall(-by_ms);

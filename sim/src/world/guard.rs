@@ -75,6 +75,15 @@ impl World {
         });
     }
 
+    /// A run that was told that its directory went back in time takes no part from then on.
+    pub(super) fn caught_is_quiet(&mut self, at: usize) {
+        let master = &self.masters[at];
+        let votes = master.node.as_ref().is_some_and(|node| node.raft().has_vote());
+        self.ledger.hold(Rule::NoVoteWiped, !votes || master.caught != master.run, || {
+            format!("node {} was told that it went back in time, and takes part", at + 1)
+        });
+    }
+
     /// A message for a master, which must not take part once it hears that it promised more than it holds.
     pub(super) fn hears(&mut self, at: usize, envelope: pb::Envelope) {
         let from = envelope.from.saturating_sub(1) as u8;
@@ -109,6 +118,7 @@ impl World {
                 format!("node {} holds {held:?}, hears that it promised {told:?}, and takes part", at + 1)
             });
             if forgot {
+                self.masters[at].caught = run;
                 self.line(Endpoint::Master(at as u8), "forgot", || format!("{told:?}, holds {held:?}"));
             }
         }

@@ -167,6 +167,7 @@ impl World {
         let master = &mut self.masters[at];
         let Some(node) = &mut master.node else { return };
         let now = master.clock.now(self.time);
+        master.ended_at = node.raft().last_index();
         if let Some(oracles) = &mut self.oracles {
             oracles.contact.takes((at, master.run), now.time, &input);
         }
@@ -257,6 +258,7 @@ impl World {
             let master = &mut self.masters[at];
             master.tape = master.node.is_some().then_some(tape);
         }
+        self.caught_is_quiet(at);
         if let Some(oracles) = &mut self.oracles {
             oracles.consensus.stepped(&mut self.ledger, &mut oracles.reference, &self.masters, at);
             let master = &self.masters[at];
@@ -285,6 +287,12 @@ impl World {
             Output::SaveSnapshot(snapshot) => self.disk_later(at, 20, DiskEvent::Saved(snapshot)),
             Output::StoreSnapshotChunk { at: position, number, data, last } => {
                 let disk = &mut self.masters[at].disk;
+                let behind =
+                    |aside: &StoredSnapshot| aside.at == position && aside.chunks.len() as u64 == number;
+                let follows = number == 0 || disk.aside.as_ref().is_some_and(behind);
+                self.ledger.hold(Rule::SnapshotOrder, follows, || {
+                    format!("node {} stores chunk {number} of {position:?} behind others", at + 1)
+                });
                 if number == 0 {
                     disk.aside = Some(StoredSnapshot { at: position, chunks: Vec::new() });
                 }
@@ -320,6 +328,7 @@ impl World {
             TraceEvent::SteppedDown { .. } => self.count("stepped down"),
             TraceEvent::SnapshotInstalled { .. } => self.count("snapshot installed"),
             TraceEvent::Compacted { .. } => self.count("log compacted"),
+            TraceEvent::LeaseMissed { lease } => self.last_words(place, *lease),
             TraceEvent::TaskMoved { .. } => self.count("task moved"),
             TraceEvent::NoVote { message } => {
                 let master = &self.masters[usize::from(place)];

@@ -2,7 +2,7 @@
 
 use super::{Event, MILLISECOND, World};
 use crate::{
-    draw::{Purpose, again, draw, within},
+    draw::{Purpose, again, chance, draw, within},
     executor::Process,
     marks::SimMark,
     network::Endpoint,
@@ -16,6 +16,8 @@ use quorate_core::{
 use quorate_proto::v1 as pb;
 
 const SIGTERM: i32 = 15;
+/// Processes that answer the request to end with exit code 0, parts in a million.
+const POLITE_PPM: u64 = 400_000;
 pub(super) const SIGKILL: i32 = 9;
 
 fn stopped(code: i32) -> ProcessEvent {
@@ -38,6 +40,14 @@ impl World {
             oracles.truth.start(&mut self.ledger, place, &attempt, slots);
             oracles.truth.deadline(&mut self.ledger, place, deadline, self.executors[at].lease_until);
         }
+        let run = self.executors[at].run;
+        let older = |process: &&Process| {
+            process.run == run && process.attempt.task == attempt.task && process.attempt < attempt
+        };
+        let older = self.executors[at].processes.values().find(older);
+        self.ledger.hold(Rule::OldEndsFirst, older.is_none(), || {
+            format!("machine {at} starts {attempt} beside {:?}", older.map(|older| &older.attempt))
+        });
         self.mark(27, place, serial, attempt.to_string().as_bytes());
         self.line(Endpoint::Executor(place), "spawn", || format!("{attempt} until {deadline:?}"));
         let job = attempt.task.job.as_str().bytes().fold(0, |hash, byte| again(hash, u64::from(byte)));
@@ -129,7 +139,10 @@ impl World {
         self.line(Endpoint::Executor(place), "down", || format!("{} {event:?}", process.attempt));
         if let Some(oracles) = &mut self.oracles {
             oracles.truth.down(serial);
-            if let ProcessEvent::Ended { end: pb::AttemptEnd::Exited, code, .. } = &event {
+            // Whatever it says after it was asked to end is no result.
+            if let (ProcessEvent::Ended { end: pb::AttemptEnd::Exited, code, .. }, false) =
+                (&event, process.asked)
+            {
                 oracles.truth.exited(&process.attempt, *code);
             }
         }
@@ -148,9 +161,12 @@ impl World {
         }
         process.asked = true;
         self.marks.hit_if(slow.is_some(), SimMark::DrainSlow);
-        let wait = within(draw(self.plan.seed, Purpose::KillTime, &[serial, 1]), 1, 100) + slow.unwrap_or(0);
-        let wait = wait * MILLISECOND;
-        let event = stopped(SIGTERM);
+        let luck = draw(self.plan.seed, Purpose::KillTime, &[serial, 1]);
+        let wait = (within(luck, 1, 100) + slow.unwrap_or(0)) * MILLISECOND;
+        let polite = chance(again(luck, 1), POLITE_PPM);
+        self.marks.hit_if(polite, SimMark::ProcessPolite);
+        let exits = ProcessEvent::Ended { end: pb::AttemptEnd::Exited, code: 0, message: String::new() };
+        let event = if polite { exits } else { stopped(SIGTERM) };
         self.queue.push(self.time + wait, Event::ProcessEnd { executor: place, serial, event });
     }
 

@@ -13,10 +13,14 @@ use crate::{
 use bytes::Bytes;
 use prost::Message;
 use quorate_core::{
-    Input,
-    types::{CallKey, ExecutorId, Term},
+    Input, codec,
+    command::Command,
+    raft::Role,
+    types::{CallKey, ExecutorId, Index, JobId, LeaseId, SessionId, TaskKey, Term},
 };
-use quorate_proto::v1::{self as pb, client_reply::Body, client_request::Body as Ask};
+use quorate_proto::v1::{
+    self as pb, client_reply::Body, client_request::Body as Ask, executor_call::Body as Call,
+};
 
 /// A call that is not answered so long has no answer.
 const CALL_TIMEOUT: u64 = 1_000 * MILLISECOND;
@@ -58,6 +62,7 @@ impl World {
         if answers::confirmed(&waiting.request) {
             self.deposed(at, waiting.quorum_term, reply);
         }
+        self.lost_leases_stay_lost(at, &waiting.request, reply);
         if let (Some(Ask::Heartbeat(beat)), Some(Body::Heartbeat(_))) = (&waiting.request.body, &reply.body) {
             self.latency.heard(ExecutorId(beat.executor), self.time);
         }
@@ -72,6 +77,58 @@ impl World {
         self.answer(at as u8, waiting.origin, Some(Bytes::from(reply.encode_to_vec())));
     }
 
+    /// A keep-alive is acknowledged: the end of its lease must not be in the leader's log, unless it came behind the
+    /// acknowledgement, in the same step.
+    fn lost_leases_stay_lost(&mut self, at: usize, request: &pb::ClientRequest, reply: &pb::ClientReply) {
+        let Some(node) = self.masters[at].node.as_ref().filter(|_| self.oracles.is_some()) else { return };
+        let state = node.state();
+        let lease = match (&request.body, &reply.body) {
+            (Some(Ask::Heartbeat(beat)), Some(Body::Heartbeat(_))) => {
+                state.executor(ExecutorId(beat.executor)).map(|executor| LeaseId(executor.lease))
+            }
+            (Some(Ask::KeepSession(ask)), Some(Body::KeepSession(_))) => {
+                state.session_lease(SessionId(ask.session))
+            }
+            _ => return,
+        };
+        let (Some(lease), raft) = (lease, node.raft()) else { return };
+        if raft.role() != Role::Leader {
+            return;
+        }
+        let ends = |index: &u64| {
+            let entry = raft.entry(Index(*index)).and_then(|entry| codec::decode(&entry.data).ok());
+            entry.is_some_and(
+                |entry| matches!(&entry.command, Command::ExpireLeases { leases } if leases.contains(&lease)),
+            )
+        };
+        let ended = (state.index().0 + 1..=self.masters[at].ended_at.0).find(ends);
+        self.ledger.hold(Rule::LeaseStaysLost, ended.is_none(), || {
+            format!(
+                "leader {} acknowledges {}, whose lease {lease} entry {ended:?} ends",
+                at + 1,
+                answers::brief(request)
+            )
+        });
+    }
+
+    /// A call must be for what its task is given to.
+    fn call_current(&mut self, at: usize, call: &pb::ExecutorCall) {
+        let Some(state) = self.masters[at].node.as_ref().map(|node| node.state()) else { return };
+        let (header, key) = match &call.body {
+            Some(Call::PreDispatch(call)) => (call.header, &call.attempt),
+            Some(Call::Confirm(call)) => (call.header, &call.attempt),
+            Some(Call::Stop(call)) => (call.header, &call.attempt),
+            None => return,
+        };
+        let (Some(header), Some(key)) = (header, key) else { return };
+        let Some(job) = JobId::parse(&key.job).filter(|_| header.index == state.index().0) else { return };
+        let task = state.task(&TaskKey { job, number: key.number });
+        let holds = task.is_some_and(|task| task.epoch == key.epoch && task.executor == header.executor);
+        self.ledger.hold(Rule::CallCurrent, holds, || {
+            format!("node {} sends {}; the task is {task:?}", at + 1, describe::call(call))
+        });
+    }
+
     /// An answer goes to whoever asked; `None`: the connection is refused or reset.
     pub(super) fn answer(&mut self, from: u8, origin: Origin, reply: Option<Bytes>) {
         self.mark(11, from, 0, reply.as_ref().map_or(&[], |reply| &reply[..]));
@@ -84,6 +141,7 @@ impl World {
 
     pub(super) fn call(&mut self, at: usize, key: CallKey, address: &str, call: &pb::ExecutorCall) {
         let place = at as u8;
+        self.call_current(at, call);
         let master = &mut self.masters[at];
         let run = master.run;
         let fresh = master.calls.insert(key);

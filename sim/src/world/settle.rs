@@ -10,7 +10,7 @@ use crate::{
     master::Master,
     network::Endpoint,
     oracle::{Rule, jobs::job_ended},
-    plan::{CorePlan, FaultKind, Operation},
+    plan::{CorePlan, FaultKind, Operation, between, both_ways},
 };
 use quorate_core::{Node, types::Index};
 use quorate_proto::v1::{self as pb, client_reply::Body, client_request::Body as Ask};
@@ -125,6 +125,23 @@ impl World {
         }
     }
 
+    /// Whoever leads outside of the core is cut off from it, however well it leads: the core must find a leader of its own.
+    fn cut_outside_leader(&mut self) {
+        let Some(leader) = self.leader().filter(|&leader| self.masters[usize::from(leader)].outside) else {
+            return;
+        };
+        let inside: Vec<u8> =
+            self.masters.iter().filter(|master| !master.outside).map(|master| master.place).collect();
+        let own = Endpoint::Master(leader);
+        if inside.iter().any(|&place| self.network.open(own, Endpoint::Master(place))) {
+            self.note("cut off", || format!("node {} leads outside of the core", leader + 1));
+            self.mark(62, leader, 0, &[]);
+            for (from, to) in both_ways(&between(&[leader], &inside)) {
+                self.network.cut(from, to);
+            }
+        }
+    }
+
     fn heal_master(&mut self, at: usize) {
         let master = &mut self.masters[at];
         master.slow.clear();
@@ -147,6 +164,8 @@ impl World {
 
     fn heal_executor(&mut self, at: usize) {
         self.executors[at].drains.clear();
+        self.executors[at].last_words = 0;
+        self.executors[at].words.clear();
         if self.executors[at].freezes > 0 {
             self.executors[at].freezes = 1;
             self.thaw(at as u8);
@@ -164,6 +183,7 @@ impl World {
             let run = self.executors[place].run;
             self.start_agent(place as u8, run);
         }
+        self.cut_outside_leader();
         let open = self.open_jobs();
         let since = self.time - self.plan.duration_ms * MILLISECOND;
         if since % CANCEL_EVERY < LOOK {

@@ -77,6 +77,20 @@ fn wall(draws: &mut Draws) -> i64 {
     draws.range(0, 20_000_000) as i64 - 10_000_000
 }
 
+/// What masters send each other.
+const KINDS: &[MessageKind] = &[
+    MessageKind::Append,
+    MessageKind::AppendReply,
+    MessageKind::Vote,
+    MessageKind::VoteReply,
+    MessageKind::Heartbeat,
+    MessageKind::HeartbeatAnswer,
+    MessageKind::Snapshot,
+    MessageKind::SnapshotReply,
+    MessageKind::Forward,
+    MessageKind::Hello,
+];
+
 /// All kinds, each on its own.
 pub(super) const ALL: &[Make] = &[
     // Processes.
@@ -138,22 +152,13 @@ pub(super) const ALL: &[Make] = &[
         Some((long(d), FaultKind::SlowLink { from, to, by_ms }))
     },
     |d, s| {
-        let what = *pick(
-            d,
-            &[
-                MessageKind::Append,
-                MessageKind::AppendReply,
-                MessageKind::Vote,
-                MessageKind::VoteReply,
-                MessageKind::Heartbeat,
-                MessageKind::HeartbeatAnswer,
-                MessageKind::Snapshot,
-                MessageKind::SnapshotReply,
-                MessageKind::Forward,
-                MessageKind::Hello,
-            ],
-        );
+        let what = *pick(d, KINDS);
         Some((long(d), FaultKind::Filter { from: s.some_masters(d, s.masters), what }))
+    },
+    |d, s| {
+        let (from, what) = (s.some_masters(d, s.masters), *pick(d, KINDS));
+        let (ppm, most_ms) = (d.range(100_000, 1_000_000), *pick(d, &[50, 500, 3_000]));
+        Some((long(d), FaultKind::LateKind { from, what, ppm, most_ms }))
     },
     |d, _| Some((long(d), FaultKind::Delay { ppm: d.range(1_000, 300_000), most_ms: d.range(10, 1_000) })),
     |d, _| Some((long(d), FaultKind::Loss { ppm: d.range(10_000, 400_000) })),
@@ -190,6 +195,11 @@ pub(super) const ALL: &[Make] = &[
         let (ppm, most_ms) = (d.range(50_000, 900_000), d.range(1, 2 * s.given_up_ms));
         Some((long(d), FaultKind::LateReports { executor: s.executor(d), ppm, most_ms }))
     },
+    |d, s| {
+        let (ppm, most_ms) = (d.range(50_000, 900_000), *pick(d, &[30, 300, 1_000, s.given_up_ms]));
+        Some((long(d), FaultKind::LateOrders { executor: s.executor(d), ppm, most_ms }))
+    },
+    |d, s| Some((s.given_up_ms + draws_more(d), FaultKind::LastWord { executor: s.executor(d) })),
     |d, s| {
         let for_ms = s.given_up_ms + draws_more(d);
         Some((for_ms, FaultKind::Zombie { executor: s.executor(d), machine: percent(d, 50) }))

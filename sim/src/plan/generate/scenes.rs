@@ -6,7 +6,8 @@ use super::{
     percent, pick,
 };
 use crate::plan::{
-    ClientPlan, DiskPlan, Fault, FaultKind, JobPlan, Operation, Plan, PlannedOperation, SeldomPlan, Wrong,
+    ClientPlan, DiskPlan, Fault, FaultKind, JobPlan, MessageKind, Operation, Plan, PlannedOperation,
+    SeldomPlan, Way, Wrong,
 };
 use quorate_core::{limits, random::Draws};
 
@@ -29,6 +30,8 @@ const SCENES: &[(u64, Scene)] = &[
     (20, lonely),
     (25, leaving),
     (50, short_sessions),
+    (30, transfers),
+    (30, old_calls),
 ];
 
 /// Adds its scenes to a plan of a seed, and answers the faults that belong to them, and whether there are to be no others:
@@ -319,7 +322,51 @@ fn short_sessions(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
     // What follows the opening must come in time when nothing is broken.
     let least = limits::SESSION_TTL_MS.0.max(10 * Pace::of(&plan.network, &plan.disk).round_ms);
     plan.executors.session_ms = draws.range(least, 2 * least);
-    // And in the end all is healed: a leader that stays slow outside of the core would never let one register.
-    plan.core = None;
     Vec::new()
+}
+
+/// Masters that need snapshots again and again, of which there is soon a newer one, while their chunks come late and twice.
+fn transfers(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    quick(plan);
+    plan.masters.timing_ms = [50, 250, 450, 400, 5_000];
+    plan.masters.snapshot_entries = *pick(draws, &[1, 3, 10]);
+    plan.masters.trailing_entries = 0;
+    let masters: Vec<u8> = (0..plan.masters.clocks.len() as u8).collect();
+    let most_ms = *pick(draws, &[20, 100, 400]);
+    let late = |what| FaultKind::LateKind { from: masters.clone(), what, ppm: 600_000, most_ms };
+    let whole = |kind| Fault { at_ms: 500, for_ms: plan.duration_ms, kind };
+    let mut faults = vec![
+        whole(late(MessageKind::Snapshot)),
+        whole(late(MessageKind::SnapshotReply)),
+        whole(FaultKind::Duplicate { ppm: 300_000, most_ms: 2 * most_ms }),
+    ];
+    let mut at_ms = 1_500;
+    while at_ms < plan.duration_ms {
+        let (master, for_ms) = (*pick(draws, &masters), draws.range(300, 1_500));
+        faults.push(Fault { at_ms, for_ms, kind: FaultKind::Isolate { master, way: Way::Both } });
+        at_ms += for_ms + draws.range(300, 1_500);
+    }
+    faults
+}
+
+/// Leaders that follow soon on each other, and calls that come after those of the next one.
+fn old_calls(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    quick(plan);
+    plan.masters.timing_ms = [50, 250, 450, 400, 5_000];
+    plan.executors.lease_ms[0] = plan.executors.lease_ms[0].max(6_000);
+    least_grace(&mut plan.executors);
+    plan.executors.heartbeat_ms = 100;
+    plan.executors.slots = plan.executors.slots.max(8);
+    (plan.network.call_ppm, plan.network.call_late_ms) = (600_000, 2_500);
+    let (mut faults, mut at_ms, mut number) = (Vec::new(), 1_500, 0);
+    while at_ms < plan.duration_ms {
+        number += 1;
+        let job = JobPlan { tasks: 6, ..job(format!("old-{number}"), [200, draws.range(300, 3_000)]) };
+        client(draws, plan).operations.push(planned(at_ms, Operation::Submit { job }));
+        let for_ms = draws.range(600, 1_200);
+        let cut = FaultKind::IsolateLeader { one_way: false, deaf: false };
+        faults.push(Fault { at_ms: at_ms + draws.range(50, 500), for_ms, kind: cut });
+        at_ms += draws.range(700, 2_000);
+    }
+    faults
 }

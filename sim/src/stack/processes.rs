@@ -164,12 +164,8 @@ impl World {
         self.tell_executor(at, "up", || attempt.to_string());
         // Epochs are given in order of the log.
         let created = self.commits.reference.jobs.created(attempt.task.job.as_str(), Index(attempt.epoch.0));
-        let seen = Seen {
-            serial,
-            machine: at as u8,
-            executor: self.executors[at].id,
-            slots: self.plan.executors.slots,
-        };
+        let (executor, slots) = (self.executors[at].id, self.plan.executors.slots);
+        let seen = Seen { serial, machine: at as u8, executor, slots };
         self.truth.up(&mut self.ledger, seen, &attempt, created);
         self.tell_agent(serial, ProcessEvent::Started);
     }

@@ -25,7 +25,7 @@ const SCENES: &[(u64, Scene)] = &[
     (15, wide),
     (60, made_ids),
     (70, again),
-    (20, overtaken),
+    (35, overtaken),
     (100, late_calls),
     (20, lonely),
     (25, leaving),

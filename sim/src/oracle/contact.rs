@@ -91,6 +91,11 @@ impl Contact {
         self.place(usize::from(master.place), master.run, now).writes.push_back((io, now));
     }
 
+    /// A node reads a part of a snapshot for a peer: it sends nothing else before it has it.
+    pub fn reads(&mut self, master: &Master, now: Time, peer: NodeId) {
+        self.place(usize::from(master.place), master.run, now).fed.insert(peer, (now, true));
+    }
+
     /// A node sends a message.
     pub fn sends(
         &mut self,
@@ -207,7 +212,10 @@ impl Contact {
             let Some(counted) = raft.matched(peer) else { continue };
             let fed = place.fed.entry(peer).or_insert((now, false));
             let moved = place.counted.get(&peer).is_some_and(|before| *before != counted);
-            if moved || counted >= raft.last_index() || counted.next() < raft.first_index() {
+            if moved {
+                fed.0 = now;
+            }
+            if counted >= raft.last_index() || counted.next() < raft.first_index() {
                 *fed = (now, false);
             }
             let waits = now.since(fed.0.max(awake_since));

@@ -302,6 +302,10 @@ impl World {
                 self.disk_later(at, 10, DiskEvent::ChunkStored(position, number, last));
             }
             Output::ReadSnapshotChunk { peer, at: position, number } => {
+                let master = &self.masters[at];
+                if let Some(oracles) = &mut self.oracles {
+                    oracles.contact.reads(master, master.clock.local(self.time), peer);
+                }
                 self.disk_later(at, 5, DiskEvent::ChunkRead(peer, position, number));
             }
             Output::LoadSnapshot { at: position } => self.disk_later(at, 20, DiskEvent::Loaded(position)),

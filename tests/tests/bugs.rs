@@ -34,9 +34,9 @@ fn held<'a>(program: &Path, texts: &[&'a str]) -> Vec<&'a str> {
     let start = |bytes: &[u8]| usize::from(bytes[0]) << 8 | usize::from(bytes[1]);
     let mut starts = vec![false; 1 << 16];
     texts.iter().for_each(|text| starts[start(text.as_bytes())] = true);
-    let mut found = BTreeSet::new();
+    let mut found: BTreeSet<&str> = BTreeSet::new();
     for at in (0..bytes.len() - 1).filter(|&at| starts[start(&bytes[at..])]) {
-        found.extend(texts.iter().filter(|text| bytes[at..].starts_with(text.as_bytes())));
+        found.extend(texts.iter().filter(|text| bytes[at..].starts_with(text.as_bytes())).copied());
     }
     texts.iter().filter(|text| found.contains(**text)).copied().collect()
 }

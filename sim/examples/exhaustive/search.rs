@@ -1,6 +1,9 @@
 //! The command: which scope is searched, and what is said of it.
 
-use crate::{model::Cluster, scope::SCOPES};
+use crate::{
+    model::Cluster,
+    scope::{self, SCOPES},
+};
 use clap::Parser;
 use stateright::{Checker, Expectation, HasDiscoveries, Model, Path};
 use std::{num::NonZeroUsize, process::ExitCode, time::Instant};

@@ -161,7 +161,7 @@ impl Judge<'_> {
                 let item = got.item.as_ref().map(|item| (&item.value, item.mod_revision));
                 self.saw(got.revision, &ask.key, item);
             }
-            (Some(Ask::List(ask)), Ok(Body::List(list))) => self.listed(ask, list),
+            (Some(Ask::List(ask)), Ok(Body::List(list))) => self.listed(&ask, list),
             (Some(Ask::SubmitJob(_) | Ask::CancelJob(_)), Ok(Body::Job(status))) => self.job(status, true),
             (Some(Ask::GetJob(_)), Ok(Body::Job(status))) => self.job(status, false),
             (Some(Ask::ListJobs(_)), Ok(Body::ListJobs(list))) => {

@@ -63,7 +63,7 @@ pub(super) struct BugArgs {
     /// Time of one core a bug, such as 30s or 2m.
     #[arg(long, default_value = "60s", value_parser = length_of_time)]
     budget: Duration,
-    /// Bugs at the same time [default: one a core].
+    /// Bugs at the same time, on the core level [default: one a core].
     #[arg(long, short)]
     jobs: Option<usize>,
     #[command(flatten)]
@@ -168,7 +168,8 @@ fn chosen(args: &BugArgs, level: Level, gate: &[gate::Entry]) -> anyhow::Result<
 }
 
 fn run_all(args: &BugArgs, level: Level, chosen: &[(Bug, Stop)]) -> Vec<Row> {
-    let jobs = threads(args.jobs);
+    // A seed of the stack has a thread of its own, and what it costs is seen only if nothing runs beside it.
+    let jobs = if level == Level::Core { threads(args.jobs) } else { 1 };
     let (next, done) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let live = std::io::stderr().is_terminal();
     std::thread::scope(|scope| {
@@ -203,7 +204,7 @@ fn run_all(args: &BugArgs, level: Level, chosen: &[(Bug, Stop)]) -> Vec<Row> {
 fn try_bug(bug: Bug, args: &BugArgs, level: Level, stop: &Stop) -> Trial {
     let limits = args.limits.limits();
     let trial = measure(args.first, stop, |seed| {
-        let begun = core_time();
+        let begun = core_time(level);
         let plan = generate(seed, &limits);
         bug::plant(Some(bug));
         let outcome = level.run(&plan, true, None);
@@ -212,7 +213,7 @@ fn try_bug(bug: Bug, args: &BugArgs, level: Level, stop: &Stop) -> Trial {
             seed,
             rule: outcome.violation.map(|violation| violation.rule),
             events: outcome.events,
-            cost: core_time().saturating_sub(begun),
+            cost: core_time(level).saturating_sub(begun),
             faults: plan.faults.iter().map(|fault| fault.kind.name()).collect(),
         }
     });
@@ -220,8 +221,9 @@ fn try_bug(bug: Bug, args: &BugArgs, level: Level, stop: &Stop) -> Trial {
     trial
 }
 
-/// What this thread has used of a core: what else the machine does changes nothing.
-fn core_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
+/// What this thread, or the program, has used of a core: what else the machine does changes nothing.
+fn core_time(level: Level) -> Duration {
+    let own = if level == Level::Core { ClockId::ThreadCPUTime } else { ClockId::ProcessCPUTime };
+    let time = clock_gettime(own);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }

@@ -212,11 +212,10 @@ impl Contact {
             let Some(counted) = raft.matched(peer) else { continue };
             let fed = place.fed.entry(peer).or_insert((now, false));
             let moved = place.counted.get(&peer).is_some_and(|before| *before != counted);
-            if moved {
-                fed.0 = now;
-            }
-            if counted >= raft.last_index() || counted.next() < raft.first_index() {
+            if counted >= raft.last_index() {
                 *fed = (now, false);
+            } else if moved || counted.next() < raft.first_index() {
+                fed.0 = now;
             }
             let waits = now.since(fed.0.max(awake_since));
             let patience = timing.heartbeat * REPEAT_HEARTBEATS + late;

@@ -85,7 +85,7 @@ impl Stage {
                 self.bring_up(usize::from(master));
             }
             FaultKind::PowerLossAll {} | FaultKind::CrashAll {} => {
-                (0..masters).for_each(|place| self.bring_up(place))
+                (0..masters).for_each(|place| self.bring_up(place));
             }
             FaultKind::Pause { master } => self.resume_master(usize::from(master)),
             FaultKind::SyncError { master, restart: true } => self.mend_disk(usize::from(master)).await,

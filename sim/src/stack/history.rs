@@ -161,7 +161,7 @@ impl Judge<'_> {
                 let item = got.item.as_ref().map(|item| (&item.value, item.mod_revision));
                 self.saw(got.revision, &ask.key, item);
             }
-            (Some(Ask::List(_)), Ok(Body::List(list))) => self.listed(list),
+            (Some(Ask::List(ask)), Ok(Body::List(list))) => self.listed(&ask, list),
             (Some(Ask::SubmitJob(_) | Ask::CancelJob(_)), Ok(Body::Job(status))) => self.job(status, true),
             (Some(Ask::GetJob(_)), Ok(Body::Job(status))) => self.job(status, false),
             (Some(Ask::ListJobs(_)), Ok(Body::ListJobs(list))) => {
@@ -222,15 +222,19 @@ impl Judge<'_> {
         });
     }
 
-    fn listed(&mut self, list: &pb::ListReply) {
+    fn listed(&mut self, ask: &pb::ListRequest, list: &pb::ListReply) {
         let Some((first, last)) = self.revision(list.revision) else { return };
         self.not_older(last);
         let said: Vec<(&Bytes, &Bytes)> = list.items.iter().map(|item| (&item.key, &item.value)).collect();
         let reference = &self.commits.reference;
-        let keys = reference.keys.keys();
-        let known: Vec<(&Bytes, &Bytes)> =
+        let keys = reference.keys.keys().filter(|key| key.starts_with(&ask.prefix) && **key > ask.after);
+        let mut known: Vec<(&Bytes, &Bytes)> =
             keys.filter_map(|key| Some((key, &reference.key_at(key, first)?.0))).collect();
-        self.ledger.hold(Rule::AnswerValue, said == known, || {
+        let ends = list.more == (known.len() > said.len());
+        if list.more {
+            known.truncate(said.len().max(1));
+        }
+        self.ledger.hold(Rule::AnswerValue, said == known && ends, || {
             format!("list is answered {said:?} as of {first}; the log says {known:?}")
         });
     }

@@ -41,6 +41,8 @@ struct Place {
     /// The highest index of a call that was taken for each attempt.
     called: BTreeMap<AttemptId, Index>,
     told: Option<Told>,
+    /// A call is for another registration.
+    other: bool,
     /// What it held before.
     held: BTreeMap<AttemptId, AttemptPhase>,
 }
@@ -92,6 +94,13 @@ impl Conduct {
             place.named.clear();
             place.called.clear();
         }
+        place.other = match input {
+            AgentInput::Call { call, .. } => header_of(call).is_some_and(|header| {
+                let called = (ExecutorId(header.executor), header.incarnation);
+                agent.executor() != Some(called.0) || agent.incarnation().is_none_or(|own| own.0 != called.1)
+            }),
+            _ => false,
+        };
         place.told = match input {
             AgentInput::Reply { key, reply } => {
                 let own = place.asked.remove(key).filter(|asked| serving == Some(*asked));
@@ -113,6 +122,9 @@ impl Conduct {
         if matches!(reply.body, None | Some(Answer::Refusal(_))) {
             return place.told = None;
         }
+        ledger.hold(Rule::CallOfOther, !place.other, || {
+            format!("machine {} takes a call that is for another registration", machine.0)
+        });
         let (id, index) = match &place.told {
             Some(Told::Begin(id, index) | Told::Stop(id, index)) => (id.clone(), *index),
             _ => return,
@@ -157,6 +169,14 @@ fn set_in(reply: Option<&pb::ClientReply>) -> Option<Told> {
     let Some(Body::Heartbeat(beat)) = &reply?.body else { return None };
     let named = beat.desired.iter().filter_map(|one| Some((attempt_id(one.attempt.as_ref())?, one.stop)));
     Some(Told::Set { index: Index(beat.index), wanted: named.collect() })
+}
+
+fn header_of(call: &pb::ExecutorCall) -> Option<pb::CallHeader> {
+    match call.body.as_ref()? {
+        Call::PreDispatch(call) => call.header,
+        Call::Confirm(call) => call.header,
+        Call::Stop(call) => call.header,
+    }
 }
 
 fn told_by(call: &pb::ExecutorCall) -> Option<Told> {

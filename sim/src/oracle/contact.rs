@@ -32,7 +32,7 @@ struct Place {
     /// The newest word of a leader: its term, and when.
     led: Option<(Term, Time)>,
     /// When each peer was last heard in each term: who restarts may come back in an older one.
-    heard: BTreeMap<(NodeId, Term), Time>,
+    heard: BTreeMap<(Term, NodeId), Time>,
     /// The most that each peer acknowledged in each term.
     acknowledged: BTreeMap<(NodeId, Term), Index>,
     /// What it took each peer to hold, when that was looked at last.
@@ -241,8 +241,11 @@ impl Contact {
             });
         }
         let from = since.max(awake_since);
-        let mut heard: Vec<Time> =
-            place.heard.iter().filter(|((_, of), _)| *of == term).map(|(_, at)| (*at).max(from)).collect();
+        let mut heard: Vec<Time> = place
+            .heard
+            .range((term, NodeId(0))..(term.next(), NodeId(0)))
+            .map(|(_, at)| (*at).max(from))
+            .collect();
         heard.sort_unstable_by(|one, other| other.cmp(one));
         let quorum_at = if majority < 2 { now } else { heard.get(majority - 2).copied().unwrap_or(from) };
         let silent = now.since(quorum_at);
@@ -286,6 +289,6 @@ impl Place {
             let most = self.acknowledged.entry((from, term)).or_default();
             *most = index.max(*most);
         }
-        self.heard.insert((from, term), now);
+        self.heard.insert((term, from), now);
     }
 }

@@ -88,6 +88,7 @@ rules! {
     OneAttemptRuns = "ES2 at most one attempt of a task runs",
     OldEndsFirst = "ES2 an attempt starts only when the older ones of its task have ended",
     CallCurrent = "ES3 a call leaves only for what the task is given to",
+    CallOfOther = "ES3 a call to another registration is refused",
     StaleCall = "ES3 a call of an older term is refused",
     RefusalTrue = "ES2 a task moves on a refusal only if its executor refused for good",
     ResultTrue = "ES3 a task ends as its own attempt did",

@@ -75,6 +75,7 @@ pub fn generate(seed: u64, limits: &Limits) -> Plan {
     let atlas = Atlas::choose(&mut Draws::new(seed, PART_ATLAS), sizes.0);
     let core = core_of::core(seed, sizes, &atlas);
     let usable = core.executors.len() as u64 * u64::from(slots);
+    let core = limits.faults.then_some(core);
     let mut plan = Plan {
         generator: GENERATOR,
         seed,
@@ -87,7 +88,7 @@ pub fn generate(seed: u64, limits: &Limits) -> Plan {
         clients,
         faults: Vec::new(),
         left_out: Vec::new(),
-        core: Some(core),
+        core,
     };
     // Scenes may ask for more than a small cluster can give, which is a fault of its own.
     let (more, alone) = if limits.faults { scenes::add(&mut plan) } else { (Vec::new(), false) };

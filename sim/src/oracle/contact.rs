@@ -16,8 +16,9 @@ const LATE_HEARTBEATS: u32 = 5;
 
 /// Heartbeats after which what was not acknowledged is sent again.
 const REPEAT_HEARTBEATS: u32 = 3;
-/// Appends without entries to one peer between two heartbeats.
-const EMPTY_APPENDS: u32 = 40;
+/// Appends without entries to one peer between two heartbeats. A clogged link that delivers all answers of seconds at once is
+/// good for hundreds.
+const EMPTY_APPENDS: u32 = 2_000;
 
 /// What one run of a node has heard.
 #[derive(Default)]

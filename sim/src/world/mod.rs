@@ -186,6 +186,10 @@ pub struct World {
     promised: BTreeMap<(u8, u8), (u64, Term, Index)>,
     excused: Option<String>,
     settling: bool,
+    /// When the newest replica of the core was last looked at while settling, and what it held.
+    looked_back: Option<(u64, Index)>,
+    /// The same one look before.
+    held_before: Option<Index>,
     finished: bool,
 }
 
@@ -232,6 +236,8 @@ impl World {
             promised: BTreeMap::new(),
             excused: None,
             settling: false,
+            looked_back: None,
+            held_before: None,
             finished: false,
             plan,
         }

@@ -18,6 +18,8 @@ use std::collections::BTreeSet;
 
 /// Between two looks.
 const LOOK: u64 = 100 * MILLISECOND;
+/// How far back replicas that still get something new are compared.
+const LOOK_BACK: u64 = 30_000 * MILLISECOND;
 /// Services are canceled from so long after the faults on.
 const CANCEL_EVERY: u64 = 1_500 * MILLISECOND;
 
@@ -191,6 +193,12 @@ impl World {
         }
         let apart = self.apart();
         let busy = self.clients.iter().any(|client| client.busy.is_some() || !client.urgent.is_empty());
+        for at in 0..self.masters.len() {
+            // One that stopped only when the faults were over, such as a slow one that was behind with a failed write.
+            if !self.masters[at].outside && self.masters[at].node.is_none() {
+                self.start_master(at as u8, self.masters[at].run);
+            }
+        }
         for at in 0..self.executors.len() {
             // One that was still leaving when the faults were over.
             if !self.executors[at].outside && self.executors[at].agent.is_none() {
@@ -284,8 +292,9 @@ impl World {
 
     /// Replicas that differ, or are behind. Nodes without a vote count only among those that agree. A leader outside of
     /// the core that has a quorum is as good as another; who cannot hear it, or not be heard by it, or needs a snapshot that
-    /// it cannot read, stays behind.
-    fn apart(&self) -> Option<String> {
+    /// it cannot read, stays behind. While something still happens, such as an executor outside of the core that comes and
+    /// goes, it is enough to hold what was there a while ago.
+    fn apart(&mut self) -> Option<String> {
         let leader = self.leader().filter(|&leader| self.masters[usize::from(leader)].outside);
         let reached = |master: &Master| {
             leader.is_none_or(|leader| {
@@ -298,6 +307,16 @@ impl World {
         let live = self.masters.iter().filter(inside).filter_map(|master| master.node.as_ref());
         let positions: BTreeSet<(Index, u128)> =
             live.map(|node| (node.state().index(), node.state().hash().0)).collect();
+        let newest = positions.last().map_or(Index(0), |(index, _)| *index);
+        if self.looked_back.is_none_or(|(since, _)| self.time >= since + LOOK_BACK) {
+            self.held_before = self.looked_back.map(|(_, index)| index);
+            self.looked_back = Some((self.time, newest));
+        }
+        let oldest = positions.first().map_or(Index(0), |(index, _)| *index);
+        let goes_on = self.looked_back.is_some_and(|(_, index)| newest > index);
+        if goes_on && self.held_before.is_some_and(|held| held > Index(0) && oldest >= held) {
+            return None;
+        }
         (positions.len() > 1 || (positions.is_empty() && leader.is_none())).then(|| format!("{positions:x?}"))
     }
 }

@@ -111,7 +111,9 @@ fn the_core_touches_no_clock_thread_file_or_hashed_map() {
         let code = code(&path);
         // Tests in the same file are at its end.
         let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-        for word in forbidden {
+        // Marks and planted bugs are counted and chosen for one thread, behind features that no shipped build has.
+        let of_simulators = ["core/src/mark.rs", "core/src/bug.rs"].iter().any(|file| path.ends_with(file));
+        for word in forbidden.into_iter().filter(|word| !(of_simulators && *word == "thread_local")) {
             let name = |letter: char| letter.is_alphanumeric() || letter == '_';
             let alone = |at: usize| {
                 let (before, after) = (&code[..at], &code[at + word.len()..]);

@@ -130,6 +130,9 @@ fn is_stale(request: &pb::ClientRequest) -> bool {
 }
 
 fn key_of(request: &pb::ClientRequest) -> Option<Bytes> {
+    if of_records(request) {
+        return None;
+    }
     match request.body.as_ref()? {
         Ask::Put(ask) => Some(ask.key.clone()),
         Ask::Get(ask) if !ask.stale => Some(ask.key.clone()),

@@ -34,6 +34,8 @@ pub const SNAPSHOTS_KEPT: usize = 2;
 pub const TAPE_RECORD_BYTES: usize = 8 * 1024 * 1024;
 /// Voters of a cluster.
 pub const VOTERS: usize = 9;
+/// Learners of a cluster.
+pub const LEARNERS: usize = 16;
 
 /// A key of the key-value space, in bytes.
 pub const KEY_BYTES: usize = 4 * 1024;

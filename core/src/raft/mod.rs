@@ -10,6 +10,7 @@ pub mod append;
 pub mod durable;
 pub mod election;
 pub mod log;
+pub mod membership;
 pub mod message;
 pub mod progress;
 pub mod quorum;

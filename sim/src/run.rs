@@ -5,6 +5,7 @@ use crate::{
     oracle::{Rule, Violation},
     plan::{Limits, Plan, generate},
     reached::{self, Hits},
+    shrink::{plant, planted},
     summary::Summary,
     tapes::Tapes,
     world::World,
@@ -181,14 +182,16 @@ impl Job {
     }
 }
 
-/// Runs all seeds; `progress` is told from time to time.
+/// Runs all seeds, with the bug that is planted in this thread; `progress` is told from time to time.
 pub fn run(job: &Job, progress: impl Fn(&Summary) + Sync) -> Summary {
     const TELL: Duration = Duration::from_millis(200);
     let start = Instant::now();
     let next = AtomicU64::new(job.seeds.start);
     let stop = AtomicBool::new(false);
     let shared = Mutex::new((Summary::default(), start));
+    let bug = planted();
     let one = || {
+        plant(bug);
         while !stop.load(Ordering::Relaxed) && job.budget.is_none_or(|budget| start.elapsed() < budget) {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= job.seeds.end {

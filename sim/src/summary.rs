@@ -10,6 +10,11 @@ use crate::{
 use quorate_core::random::mix;
 use std::{collections::BTreeMap, time::Duration};
 
+/// What does not hold when a seed is not the same twice.
+pub const DIVERGED: &str = "same seed, same run";
+/// What does not hold when a tape gives other outputs on the core.
+pub const TAPES_DIFFER: &str = "same tape, same outputs";
+
 /// A seed that failed.
 #[derive(Clone, Debug)]
 pub struct Failure {

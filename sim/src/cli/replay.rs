@@ -5,6 +5,7 @@ use crate::{
     plan::{Plan, generate},
     record::run_recorded,
     run::{Level, Outcome, Sink, keep_panics, run_taped},
+    shrink::planted_key,
     tapes::Tapes,
     timeline,
 };
@@ -129,7 +130,8 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<Ended> {
 fn draw(args: &ReplayArgs, level: Level, plan: &Plan, path: &Path) -> anyhow::Result<()> {
     anyhow::ensure!(level == Level::Core, "--timeline: only the core level records what it draws");
     let (outcome, recording) = run_recorded(plan);
-    let command = format!("cargo sim replay {}{}", args.plan.text(), args.limits.text());
+    let bug = planted_key().map_or_else(String::new, |bug| format!(" --bug {bug}"));
+    let command = format!("cargo sim replay {}{}{bug}", args.plan.text(), args.limits.text());
     let page = timeline::page(plan, &outcome, &recording, &command)?;
     std::fs::write(path, page).with_context(|| format!("--timeline: cannot write {}", path.display()))
 }

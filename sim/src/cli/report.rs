@@ -4,7 +4,8 @@ use super::LimitArgs;
 use crate::{
     oracle::Rule,
     run::Level,
-    summary::{Group, Summary},
+    shrink::planted_key,
+    summary::{DIVERGED, Group, Summary, TAPES_DIFFER},
 };
 use anyhow::Context;
 use clap::ValueEnum;
@@ -101,13 +102,23 @@ pub(super) fn json(summary: &Summary) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Each group of failures, with the command that runs its fastest seed again. To the error output.
-pub(super) fn failures(summary: &Summary, level: Level, limits: &LimitArgs) {
-    let command = match level {
+/// The command that runs a seed again.
+pub(super) fn replay(level: Level, seed: u64, limits: &LimitArgs) -> String {
+    let bug = planted_key().map_or_else(String::new, |bug| format!(" --bug {bug}"));
+    format!("{} replay {seed}{}{bug}", command(level), limits.text())
+}
+
+const fn command(level: Level) -> &'static str {
+    match level {
         Level::Core => "cargo sim",
         #[cfg(madsim)]
         Level::Stack => "cargo sim-stack",
-    };
+    }
+}
+
+/// Each group of failures, with the command that runs its fastest seed again. To the error output.
+pub(super) fn failures(summary: &Summary, level: Level, limits: &LimitArgs) {
+    let command = command(level);
     for group in summary.groups() {
         let named: Vec<String> = group.seeds.iter().take(SEEDS_NAMED).map(u64::to_string).collect();
         let more = if group.seeds.len() > SEEDS_NAMED { " ..." } else { "" };
@@ -124,15 +135,15 @@ pub(super) fn failures(summary: &Summary, level: Level, limits: &LimitArgs) {
         for machine in &group.failure.machines {
             eprintln!("    {machine}");
         }
-        eprintln!("  replay:  {command} replay {}{}", group.fastest, limits.text());
+        eprintln!("  replay:  {}", replay(level, group.fastest, limits));
     }
     for (seed, (first, second)) in &summary.diverged {
-        eprintln!("\nFAILED  same seed, same run");
+        eprintln!("\nFAILED  {DIVERGED}");
         eprintln!("  seed {seed} has hash {first:016x}, and then {second:016x}");
         eprintln!("  replay:  {command} run --seeds {seed} --check-determinism{}", limits.text());
     }
     for (seed, why) in &summary.tapes_differ {
-        eprintln!("\nFAILED  same tape, same outputs\n  seed {seed}: {why}");
+        eprintln!("\nFAILED  {TAPES_DIFFER}\n  seed {seed}: {why}");
         eprintln!("  replay:  {command} replay {seed}{} --tape DIR", limits.text());
     }
 }
@@ -170,12 +181,12 @@ pub(super) fn junit(summary: &Summary, level: Level, path: &Path) -> anyhow::Res
     if !summary.diverged.is_empty() {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
         status.set_message(format!("seeds {:?}", summary.diverged.keys().collect::<Vec<_>>()));
-        suite.add_test_case(TestCase::new("same seed, same run", status));
+        suite.add_test_case(TestCase::new(DIVERGED, status));
     }
     if !summary.tapes_differ.is_empty() {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
         status.set_message(format!("{:?}", summary.tapes_differ));
-        suite.add_test_case(TestCase::new("same tape, same outputs", status));
+        suite.add_test_case(TestCase::new(TAPES_DIFFER, status));
     }
     report.add_test_suite(suite);
     let text = report.to_string().context("the JUnit report")?;

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::{
     arguments::{length_of_time, seeds},
+    oracle::Rule,
     plan::generate,
     repro,
     run::keep_panics,
@@ -15,6 +16,7 @@ use crate::{
 };
 use clap::Args;
 use std::{
+    collections::BTreeMap,
     io::{IsTerminal, Write},
     ops::Range,
     path::PathBuf,
@@ -114,8 +116,9 @@ pub(super) fn shrink(args: &ShrinkArgs) -> anyhow::Result<Ended> {
     Ok(Ended::of(made.violation.rule))
 }
 
-/// Shrinks the fastest failing seed of each broken rule.
-pub(super) fn failures(summary: &Summary, args: &RunArgs) -> anyhow::Result<()> {
+/// Shrinks the fastest failing seed of each broken rule. Gives back where the plans are.
+pub(super) fn failures(summary: &Summary, args: &RunArgs) -> anyhow::Result<BTreeMap<Rule, PathBuf>> {
+    let mut plans = BTreeMap::new();
     let options = Options { budget: args.shrink_budget, threads: threads(args.jobs), progress: &show };
     for group in summary.groups() {
         let plan = generate(group.fastest, &args.limits.limits());
@@ -124,12 +127,15 @@ pub(super) fn failures(summary: &Summary, args: &RunArgs) -> anyhow::Result<()> 
         let _ = std::panic::take_hook();
         clear();
         match made? {
-            Some(made) => eprintln!("\nSHRUNK  {}, from seed {}\n{made}", group.rule.name(), group.fastest),
+            Some(made) => {
+                eprintln!("\nSHRUNK  {}, from seed {}\n{made}", group.rule.name(), group.fastest);
+                plans.insert(group.rule, made.directory.join(repro::PLAN));
+            }
             // What fails only without oracles, or only once, has nothing to shrink.
             None => eprintln!("\nseed {} does not fail again: nothing was shrunk", group.fastest),
         }
     }
-    Ok(())
+    Ok(plans)
 }
 
 fn bugs(args: &ShrinkArgs, options: Options<'_>) -> anyhow::Result<Ended> {

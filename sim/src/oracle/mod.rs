@@ -129,9 +129,15 @@ impl Rule {
     /// Its name for files and groups: failures with one signature are taken for one bug.
     #[must_use]
     pub fn signature(self) -> String {
-        let words = self.name().split(|letter: char| !letter.is_ascii_alphanumeric());
-        words.filter(|word| !word.is_empty()).map(str::to_lowercase).collect::<Vec<_>>().join("-")
+        signature(self.name())
     }
+}
+
+/// The name of a rule for files and groups.
+#[must_use]
+pub fn signature(rule: &str) -> String {
+    let words = rule.split(|letter: char| !letter.is_ascii_alphanumeric());
+    words.filter(|word| !word.is_empty()).map(str::to_lowercase).collect::<Vec<_>>().join("-")
 }
 
 /// A rule that did not hold.

@@ -8,7 +8,7 @@ use crate::{
     plan::Plan,
     record::run_recorded,
     run::run_plan,
-    shrink::{Options, Shrunk, operations, planted, shrink},
+    shrink::{Options, Shrunk, operations, planted_key, shrink},
     timeline,
 };
 use anyhow::Context;
@@ -103,15 +103,13 @@ fn older(path: &Path, shrunk: &Shrunk) -> Option<Plan> {
 }
 
 fn command(path: &Path) -> String {
-    #[cfg(feature = "planted-bugs")]
-    let bug = planted().map_or_else(String::new, |bug| format!(" --bug {}", bug.key()));
-    #[cfg(not(feature = "planted-bugs"))]
-    let bug = planted().map_or("", |_| "");
+    let bug = planted_key().map_or_else(String::new, |bug| format!(" --bug {bug}"));
     format!("cargo sim replay {}{bug}", quoted(&path.display().to_string()))
 }
 
 /// As a shell takes it for one word.
-fn quoted(path: &str) -> String {
+#[must_use]
+pub fn quoted(path: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+=@,".contains(letter);
     if path.chars().all(plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }

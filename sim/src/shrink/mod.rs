@@ -103,6 +103,25 @@ pub fn planted() -> Option<Bug> {
     None
 }
 
+/// Plants a bug in the runs of this thread: none without the feature `planted-bugs`.
+#[cfg(feature = "planted-bugs")]
+pub(crate) fn plant(bug: Option<Bug>) {
+    quorate_core::bug::plant(bug);
+}
+
+/// Plants a bug in the runs of this thread: none without the feature `planted-bugs`.
+#[cfg(not(feature = "planted-bugs"))]
+pub(crate) const fn plant(_: Option<Bug>) {}
+
+/// The name of the bug that is planted in the runs of this thread.
+#[must_use]
+pub fn planted_key() -> Option<&'static str> {
+    #[cfg(feature = "planted-bugs")]
+    return planted().map(Bug::key);
+    #[cfg(not(feature = "planted-bugs"))]
+    None
+}
+
 /// Makes a failing plan small. `None`: it does not fail.
 #[must_use]
 pub fn shrink(plan: &Plan, options: Options<'_>) -> Option<Shrunk> {

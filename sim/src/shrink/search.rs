@@ -1,6 +1,6 @@
 //! The best plan so far, and the search for a better one among candidates.
 
-use super::{Options, Progress, operations, planted};
+use super::{Options, Progress, operations, plant, planted};
 use crate::{
     oracle::{Rule, Violation},
     plan::Plan,
@@ -188,14 +188,6 @@ fn reseed(mut plan: Plan, number: u64) -> Plan {
     }
     plan
 }
-
-#[cfg(feature = "planted-bugs")]
-fn plant(bug: Option<quorate_core::bug::Bug>) {
-    quorate_core::bug::plant(bug);
-}
-
-#[cfg(not(feature = "planted-bugs"))]
-const fn plant(_: Option<quorate_core::bug::Bug>) {}
 
 fn fingerprint(plan: &Plan) -> u64 {
     let mut hasher = SipHasher13::new();

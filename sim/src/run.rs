@@ -83,6 +83,27 @@ impl Level {
             Self::Stack => crate::stack::run::run_plan(plan, None, false, tapes),
         }
     }
+
+    /// Runs a plan with oracles, unless it is not over after so many events. The stack level has no such bound: a plan that
+    /// was made smaller ends with its settling.
+    #[must_use]
+    pub fn run_within(self, plan: &Plan, events_max: u64) -> Option<Outcome> {
+        match self {
+            Self::Core => run_within(plan, events_max),
+            #[cfg(madsim)]
+            Self::Stack => Some(self.run(plan, true, None)),
+        }
+    }
+
+    /// The command of the build that has it.
+    #[must_use]
+    pub const fn command(self) -> &'static str {
+        match self {
+            Self::Core => "cargo sim",
+            #[cfg(madsim)]
+            Self::Stack => "cargo sim-stack",
+        }
+    }
 }
 
 thread_local! {

@@ -6,7 +6,7 @@ use quorate_core::bug::{Bug, plant};
 use quorate_sim::{
     plan::{Limits, generate},
     repro::{self, LOG, PLAN, TIMELINE},
-    run::run_plan,
+    run::{Level, run_plan},
     shrink::Options,
 };
 use std::{
@@ -22,7 +22,7 @@ fn directory(name: &str) -> PathBuf {
 }
 
 fn options() -> Options<'static> {
-    Options { budget: Duration::from_secs(600), threads: 2, progress: &|_| () }
+    Options { level: Level::Core, budget: Duration::from_secs(600), threads: 2, progress: &|_| () }
 }
 
 #[test]

@@ -68,7 +68,7 @@ enum Command {
     Tape(tape::TapeArgs),
     /// Runs seeds, and prints how long failover, jobs and moved tasks took.
     Latency(latency::LatencyArgs),
-    /// Makes a failing plan small, and writes it with its log and a timeline into a directory.
+    /// Makes a failing plan small, and writes it with its log and, on the core level, a timeline into a directory.
     Shrink(shrink::ShrinkArgs),
     /// Plants bugs one at a time, and says how soon each is noticed, by what, and under which faults.
     #[cfg(feature = "planted-bugs")]

@@ -105,20 +105,12 @@ pub(super) fn json(summary: &Summary) -> anyhow::Result<()> {
 /// The command that runs a seed again.
 pub(super) fn replay(level: Level, seed: u64, limits: &LimitArgs) -> String {
     let bug = planted_key().map_or_else(String::new, |bug| format!(" --bug {bug}"));
-    format!("{} replay {seed}{}{bug}", command(level), limits.text())
-}
-
-const fn command(level: Level) -> &'static str {
-    match level {
-        Level::Core => "cargo sim",
-        #[cfg(madsim)]
-        Level::Stack => "cargo sim-stack",
-    }
+    format!("{} replay {seed}{}{bug}", level.command(), limits.text())
 }
 
 /// Each group of failures, with the command that runs its fastest seed again. To the error output.
 pub(super) fn failures(summary: &Summary, level: Level, limits: &LimitArgs) {
-    let command = command(level);
+    let command = level.command();
     for group in summary.groups() {
         let named: Vec<String> = group.seeds.iter().take(SEEDS_NAMED).map(u64::to_string).collect();
         let more = if group.seeds.len() > SEEDS_NAMED { " ..." } else { "" };

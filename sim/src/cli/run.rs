@@ -134,8 +134,8 @@ pub(super) fn run_seeds(args: &RunArgs) -> anyhow::Result<Ended> {
     }
     report::failures(&summary, level, &args.limits);
     let mut plans = BTreeMap::new();
-    if level == Level::Core && !args.no_shrink {
-        plans = shrink::failures(&summary, args)?;
+    if !args.no_shrink {
+        plans = shrink::failures(&summary, level, args)?;
     }
     if let Some((mut keeper, commit)) = keeper {
         let replay = |seed| report::replay(level, seed, &args.limits);

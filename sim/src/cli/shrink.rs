@@ -2,6 +2,7 @@
 
 use super::{
     Ended, LimitArgs,
+    level::LevelArg,
     replay::Which,
     run::{RunArgs, threads},
 };
@@ -10,7 +11,7 @@ use crate::{
     oracle::Rule,
     plan::generate,
     repro,
-    run::keep_panics,
+    run::{Level, keep_panics},
     shrink::{Options, Progress, Row, Shrunk, table},
     summary::Summary,
 };
@@ -45,6 +46,8 @@ pub(super) struct ShrinkArgs {
     seeds: Range<u64>,
     #[command(flatten)]
     bug: BugArgs,
+    #[command(flatten)]
+    level: LevelArg,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -97,8 +100,13 @@ pub(crate) fn clear() {
 }
 
 pub(super) fn shrink(args: &ShrinkArgs) -> anyhow::Result<Ended> {
-    let options = Options { budget: args.budget, threads: threads(args.jobs), progress: &show };
+    let level = match args.level.here()? {
+        Ok(level) => level,
+        Err(ended) => return Ok(ended),
+    };
+    let options = Options { level, budget: args.budget, threads: threads(args.jobs), progress: &show };
     if args.bugs {
+        anyhow::ensure!(level == Level::Core, "--bugs: the table is of the core level; give --level core");
         return bugs(args, options);
     }
     let Some(which) = &args.plan else { anyhow::bail!("give a seed, or the file of a plan") };
@@ -117,9 +125,14 @@ pub(super) fn shrink(args: &ShrinkArgs) -> anyhow::Result<Ended> {
 }
 
 /// Shrinks the fastest failing seed of each broken rule. Gives back where the plans are.
-pub(super) fn failures(summary: &Summary, args: &RunArgs) -> anyhow::Result<BTreeMap<Rule, PathBuf>> {
+pub(super) fn failures(
+    summary: &Summary,
+    level: Level,
+    args: &RunArgs,
+) -> anyhow::Result<BTreeMap<Rule, PathBuf>> {
     let mut plans = BTreeMap::new();
-    let options = Options { budget: args.shrink_budget, threads: threads(args.jobs), progress: &show };
+    let threads = threads(args.jobs);
+    let options = Options { level, budget: args.shrink_budget, threads, progress: &show };
     for group in summary.groups() {
         let plan = generate(group.fastest, &args.limits.limits());
         keep_panics();

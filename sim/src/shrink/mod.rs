@@ -13,7 +13,7 @@ mod times;
 
 pub use bugs::{Row, table};
 
-use crate::{oracle::Violation, plan::Plan, run::run_plan};
+use crate::{oracle::Violation, plan::Plan, run::Level};
 use quorate_core::bug::Bug;
 use search::Search;
 use std::{
@@ -27,6 +27,8 @@ const OTHER_SEEDS: u64 = 4;
 /// How to shrink.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
+    /// On which level plans run.
+    pub level: Level,
     /// No candidate is begun after this time.
     pub budget: Duration,
     /// Candidates at once.
@@ -126,7 +128,7 @@ pub fn planted_key() -> Option<&'static str> {
 #[must_use]
 pub fn shrink(plan: &Plan, options: Options<'_>) -> Option<Shrunk> {
     let start = Instant::now();
-    let outcome = run_plan(plan, true, None);
+    let outcome = options.level.run(plan, true, None);
     let violation = outcome.violation.clone()?;
     let mut search = Search::new(plan.clone(), violation.clone(), outcome.events, options, start);
     let mut finished = false;
@@ -145,7 +147,7 @@ pub fn shrink(plan: &Plan, options: Options<'_>) -> Option<Shrunk> {
         times::truncate(&mut search);
     }
     let (best, runs, cut) = (search.best, search.runs, search.cut);
-    let outcome = run_plan(&best, true, None);
+    let outcome = options.level.run(&best, true, None);
     let shrunk = Shrunk {
         violation: outcome.violation.unwrap_or(violation),
         hash: outcome.hash,

@@ -4,7 +4,6 @@ use super::{Options, Progress, operations, plant, planted};
 use crate::{
     oracle::{Rule, Violation},
     plan::Plan,
-    run::run_within,
 };
 use core::hash::Hasher;
 use quorate_core::random::mix;
@@ -121,7 +120,7 @@ impl<'a> Search<'a> {
                     continue;
                 }
                 runs.fetch_add(1, Ordering::Relaxed);
-                let outcome = run_within(&plan, bound);
+                let outcome = search.options.level.run_within(&plan, bound);
                 let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
                 match outcome {
                     Some(outcome) if search.same(outcome.violation.as_ref()) => {

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     draw::{Purpose, draw},
     oracle::{Ledger, Rule, Truth},
-    plan::Plan,
+    plan::{CorePlan, Plan},
     run::Sink,
     tapes::Tapes,
 };
@@ -55,6 +55,10 @@ pub(super) struct World {
     pub(super) reality: Option<madsim::runtime::NodeHandle>,
     /// The faults are over.
     pub(super) settling: bool,
+    /// Who was mended when they were over.
+    pub(super) core: Option<CorePlan>,
+    /// The cluster did not become whole, and could not: why.
+    pub(super) excused: Option<String>,
     /// Clients that have not ended.
     pub(super) clients_busy: usize,
     /// What happened how often.
@@ -132,6 +136,8 @@ impl Stage {
             links: Links::default(),
             reality: None,
             settling: false,
+            core: None,
+            excused: None,
             clients_busy: plan.clients.len(),
             counts: BTreeMap::new(),
             tapes,

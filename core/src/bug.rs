@@ -150,6 +150,9 @@ bugs! {
     JobSlotsLeak = "job-slots-leak", "slots stay taken when a task ends", "engine 4.3.9";
     JobPlacedOnce = "job-placed-once", "only the first placement in a reign is proposed", "EL3";
     JobLostWithExecutor = "job-lost-with-executor", "the tasks of a lost executor stay with it", "EL3";
+    JobSetOverLimit = "job-set-over-limit", "a desired set brings one specification more than it may", "ES13";
+    ListEndsEarly = "state-list-ends-early", "a list of jobs that is longer than a page says that it ends there", "G5";
+    LongestKeyRefused = "state-longest-key-refused", "a read of the longest key is refused", "G5";
     JobDesiredIncomplete = "job-desired-incomplete", "the desired set leaves one attempt out", "DESIGN 2.4";
     JobDeletedRunning = "job-deleted-running", "a job that runs can be deleted", "ES9";
     JobTasksLeft = "job-tasks-left", "a deleted job leaves its tasks", "ES9, D1";

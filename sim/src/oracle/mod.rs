@@ -7,6 +7,7 @@ pub mod answers;
 pub mod conduct;
 pub mod contact;
 pub mod jobs;
+pub mod pages;
 pub mod raft;
 pub mod reference;
 pub mod register;
@@ -70,9 +71,11 @@ rules! {
     Answered = "D4 a request is answered within its time",
     RealTime = "G5 an answer is no older than what was answered before it was asked",
     AnswerValue = "G5 an answer is what the committed log says",
+    ListTrue = "G5 a list is what the records say",
     AnswerCommitted = "G5 what is answered is committed",
     AppliedOnce = "G5 a request is applied once",
     WrongRefused = "G5 a request that is not valid is refused and never applied",
+    ValidTaken = "G5 a request that is valid is not refused as invalid",
     SessionKept = "G5 a request of an open session is not refused as expired",
     SessionOver = "G5 a request of a session that is over is not applied",
     RevisionGrows = "G5 a change raises the revision",
@@ -103,6 +106,7 @@ rules! {
     ExecutorFresh = "ES11 executor ids are never used again",
     Removing = "ES11 nothing is given to an executor that is to leave",
     LeaseStaysLost = "ES12 a keep-alive is refused once the end of its lease is proposed",
+    SetBounded = "ES13 a set brings no more specifications than it may",
     LeavesIdle = "ES12 an agent leaves the cluster only when its work has ended",
     OwnLease = "ES12 an agent past its deadline gives its work up",
     GuardFed = "ES12 a guard kills only what has no lease",

@@ -15,7 +15,7 @@ pub use atlas::Atlas;
 pub use fault::{Fault, FaultKind, MessageKind, Way};
 pub use generate::{GENERATOR, Limits, generate};
 pub use links::{Around, Link, between, both_ways, others, to_masters};
-pub use operation::{Behaviour, Expectation, JobPlan, Operation, PlannedOperation, SeldomPlan, Wrong};
+pub use operation::{Behaviour, Expectation, JobPlan, Look, Operation, PlannedOperation, SeldomPlan, Wrong};
 pub use validate::PlanError;
 
 use quorate_core::contract::{LeaseTimes, Timing};

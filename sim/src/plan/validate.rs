@@ -1,7 +1,7 @@
 //! A plan that was read from a file may have been edited by hand: whatever it says, it is refused with what would be
 //! right, or it runs.
 
-use super::{ClockPlan, Fault, FaultKind, Operation, Plan};
+use super::{ClockPlan, Fault, FaultKind, Look, Operation, Plan};
 use crate::{draw::MILLION, master::Master, network::PLACES};
 use core::fmt::{self, Display};
 use quorate_core::limits;
@@ -359,6 +359,13 @@ fn operation(field: &str, operation: &Operation) -> Checked {
         Operation::PutLarge { kib, .. } => {
             range(format!("{field}.kib"), *kib, 1, limits::VALUE_BYTES as u64 / 1_024)
         }
+        Operation::Look {
+            at:
+                Look::Executors { limit }
+                | Look::Jobs { limit, .. }
+                | Look::Tasks { limit, .. }
+                | Look::Keys { limit, .. },
+        } => range(format!("{field}.limit"), u64::from(*limit), 0, limits::PAGE_ITEMS as u64),
         Operation::ListPage { limit, .. } => {
             range(format!("{field}.limit"), u64::from(*limit), 1, limits::PAGE_ITEMS as u64)
         }

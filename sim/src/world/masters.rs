@@ -385,24 +385,28 @@ impl World {
         };
         let (from, kind) = (Endpoint::Master(place), describe::kind(envelope));
         let times = self.network.send(self.time, from, Endpoint::Master(to), lane_number(lane), kind);
-        for time in times.into_iter().flatten() {
+        if let Some(time) = times[1] {
             self.queue.push(time, Event::Envelope { to, from: place, bytes: bytes.clone() });
+        }
+        if let Some(time) = times[0] {
+            self.queue.push(time, Event::Envelope { to, from: place, bytes });
         }
     }
 
-    pub(super) fn envelope_arrives(&mut self, to: u8, from: u8, bytes: &Bytes) {
+    pub(super) fn envelope_arrives(&mut self, to: u8, from: u8, bytes: Bytes) {
         let at = usize::from(to);
         if self.masters[at].node.is_none() || !self.network.open(Endpoint::Master(from), Endpoint::Master(to))
         {
             return;
         }
-        let envelope = match pb::Envelope::decode(bytes.clone()) {
+        let envelope = match pb::Envelope::decode(bytes) {
             Ok(envelope) => envelope,
             Err(error) => {
                 return self.ledger.fail(Rule::Contract, format!("an envelope does not decode: {error}"));
             }
         };
-        self.mark(6, to, u64::from(from), bytes);
+        // Its bytes are in the chain since they were sent.
+        self.mark(6, to, u64::from(from), &[]);
         self.line(Endpoint::Master(to), "receive", || {
             format!("<- {} {}", from + 1, describe::envelope(&envelope))
         });

@@ -348,7 +348,7 @@ impl World {
             return;
         }
         match event {
-            Event::Envelope { to, from, bytes } => self.envelope_arrives(to, from, &bytes),
+            Event::Envelope { to, from, bytes } => self.envelope_arrives(to, from, bytes),
             Event::Link { at, peer, up } => self.link_changes(at, peer, up),
             Event::Request { to, origin, bytes } => self.request_arrives(to, origin, &bytes),
             Event::RequestGone { to, origin } => self.request_gone(to, origin),
@@ -395,9 +395,11 @@ impl World {
 
     /// Adds a step to the run's hash.
     fn mark(&mut self, kind: u8, place: u8, number: u64, bytes: &[u8]) {
-        self.chain.write_u64(self.time);
-        self.chain.write_u64(u64::from(kind) << 8 | u64::from(place));
-        self.chain.write_u64(number);
+        let mut head = [0; 24];
+        head[..8].copy_from_slice(&self.time.to_le_bytes());
+        head[8..16].copy_from_slice(&number.to_le_bytes());
+        head[16..].copy_from_slice(&[kind, place, 0, 0, 0, 0, 0, 0]);
+        self.chain.write(&head);
         self.chain.write(bytes);
     }
 

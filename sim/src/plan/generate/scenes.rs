@@ -6,7 +6,7 @@ use super::{
     percent, pick,
 };
 use crate::plan::{
-    ClientPlan, DiskPlan, Fault, FaultKind, JobPlan, MessageKind, Operation, Plan, PlannedOperation,
+    ClientPlan, DiskPlan, Fault, FaultKind, JobPlan, Look, MessageKind, Operation, Plan, PlannedOperation,
     SeldomPlan, Way, Wrong,
 };
 use quorate_core::{limits, random::Draws};
@@ -18,6 +18,8 @@ type Scene = fn(&mut Draws, &mut Plan) -> Vec<Fault>;
 const SCENES: &[(u64, Scene)] = &[
     (60, wrong),
     (60, pages),
+    (150, looks),
+    (20, edges),
     (15, large),
     (8, crowd),
     (8, flood),
@@ -99,6 +101,56 @@ fn pages(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
             let key = format!("/_frame/jobs/job-{}", draws.range(0, 12));
             operations.push(planned(at_ms, Operation::Get { key, stale: false }));
         }
+    }
+    Vec::new()
+}
+
+/// Executors, jobs, tasks and keys are looked at, in short pages and in long ones.
+fn looks(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    for _ in 0..draws.range(1, 4) {
+        let at_ms = sometime(draws, plan);
+        let limit = *pick(draws, &[0, 1, 1, 2, 3, limits::PAGE_ITEMS as u32]);
+        let at = match draws.range(0, 4) {
+            0 => Look::Executor { which: draws.range(0, 4) as u8 },
+            1 => Look::Executors { limit },
+            2 => Look::Jobs { state: draws.range(0, 5) as i32, kind: draws.range(0, 2) as i32, limit },
+            3 => {
+                let jobs: Vec<String> = job_ids(plan);
+                let id = if jobs.is_empty() { "none".to_owned() } else { pick(draws, &jobs).clone() };
+                Look::Tasks { id, from: draws.range(0, 3) as u32, limit }
+            }
+            _ => Look::Keys { prefix: (*pick(draws, &["", "k", "k1"])).to_owned(), limit },
+        };
+        let count = draws.range(1, 4);
+        let operations = &mut client(draws, plan).operations;
+        for _ in 0..count {
+            operations.push(planned(at_ms, Operation::Look { at: at.clone() }));
+        }
+    }
+    Vec::new()
+}
+
+fn job_ids(plan: &Plan) -> Vec<String> {
+    let operations = plan.clients.iter().flat_map(|client| &client.operations);
+    let id = |planned: &PlannedOperation| match &planned.operation {
+        Operation::Submit { job } if !job.id.is_empty() => Some(job.id.clone()),
+        _ => None,
+    };
+    operations.filter_map(id).collect()
+}
+
+/// What is just within its limits: the longest key, and the longest page.
+fn edges(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    let mut at_ms = sometime(draws, plan);
+    let key = "e".repeat(limits::KEY_BYTES);
+    let get = || Operation::Get { key: key.clone(), stale: false };
+    let page = Operation::ListPage { prefix: "e".to_owned(), limit: limits::PAGE_ITEMS as u32 };
+    let operations = &mut client(draws, plan).operations;
+    for operation in
+        [Operation::Put { key: key.clone() }, get(), page, Operation::Delete { key: key.clone() }, get()]
+    {
+        operations.push(planned(at_ms, operation));
+        at_ms += 1;
     }
     Vec::new()
 }

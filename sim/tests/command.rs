@@ -7,9 +7,11 @@ use std::{fs, process::Stdio};
 
 /// A command whose output goes into a pipe that nobody reads any more: its exit code, and what it says about errors.
 fn unread(scratch: &Scratch, arguments: &[&str]) -> (Option<i32>, String) {
-    let (reader, writer) = std::io::pipe().unwrap();
+    let (reader, writer) = std::io::pipe().expect("a pipe can be made");
     drop(reader);
-    let output = command(scratch).args(arguments).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    let mut command = command(scratch);
+    let output = command.args(arguments).stdout(writer).stderr(Stdio::piped()).output();
+    let output = output.expect("the simulator can be started");
     (output.status.code(), error(&output))
 }
 
@@ -67,7 +69,7 @@ mod planted {
         let plan = plan.display().to_string();
         let output = sim(scratch, &[&["replay", "--quiet", &plan], bug].concat());
         let printed = out(&output);
-        let hash = printed.lines().find_map(|line| line.strip_prefix("hash ")).unwrap();
+        let hash = printed.lines().find_map(|line| line.strip_prefix("hash ")).expect("a hash is printed");
         (output.status.code(), hash[..16].to_owned(), error(&output))
     }
 
@@ -75,7 +77,8 @@ mod planted {
         let mut events: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         for line in text.lines() {
             let value: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-            events.entry(value["event"].as_str().unwrap().to_owned()).or_default().push(value);
+            let event = value["event"].as_str().expect("each line names its event").to_owned();
+            events.entry(event).or_default().push(value);
         }
         events
     }

@@ -37,11 +37,12 @@ fn folder() -> PathBuf {
 }
 
 fn index() -> Vec<Known> {
-    serde_json::from_str(&fs::read_to_string(folder().join("index.json")).unwrap()).unwrap()
+    let text = fs::read_to_string(folder().join("index.json")).expect("there is an index");
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("index.json: {error}"))
 }
 
 fn plan(known: &Known) -> Plan {
-    let text = fs::read_to_string(folder().join(&known.plan)).unwrap();
+    let text = fs::read_to_string(folder().join(&known.plan)).unwrap_or_default();
     Plan::read(&text).unwrap_or_else(|error| panic!("{}: {error}", known.plan))
 }
 

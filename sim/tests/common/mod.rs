@@ -16,7 +16,7 @@ impl Scratch {
     pub(crate) fn new(name: &str) -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_nanos());
         let path = std::env::temp_dir().join(format!("quorate-{name}-{}-{now}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
+        fs::create_dir_all(&path).expect("a directory can be made");
         Self(path)
     }
 
@@ -51,7 +51,7 @@ pub(crate) fn command(scratch: &Scratch) -> Command {
 
 /// Runs the simulator's command.
 pub(crate) fn sim(scratch: &Scratch, arguments: &[&str]) -> Output {
-    command(scratch).args(arguments).output().unwrap()
+    command(scratch).args(arguments).output().expect("the simulator can be started")
 }
 
 /// What it printed.

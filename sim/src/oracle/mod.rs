@@ -6,6 +6,7 @@
 pub mod answers;
 pub mod conduct;
 pub mod contact;
+mod flow;
 pub mod jobs;
 pub mod pages;
 pub mod raft;
@@ -85,6 +86,9 @@ rules! {
     LogBounded = "G6 the log is cut from time to time",
     CompactionCovered = "G6 the log is cut only up to a durable snapshot",
     AppendRepeated = "G7 what a follower lacks is sent until it says that it has it",
+    SentOnce = "G7 what is on its way is not sent again before its time",
+    SnapshotAhead = "G6 a snapshot is stored only ahead of what is committed",
+    HashTells = "G6 a change of the state changes its hash",
     SnapshotOrder = "G6 the chunks of a snapshot are stored one after the other",
     ForwardedOnce = "G8 a request is forwarded at most once",
     Deposed = "L2 no confirmed answer from a deposed leader",

@@ -108,6 +108,8 @@ rules! {
     DeleteTerminal = "ES9 only ended jobs are deleted",
     OneCreate = "ES10 one of two creates succeeds",
     ExecutorFresh = "ES11 executor ids are never used again",
+    Replaced = "ES11 a registration ends the one that it says has ended, and no other",
+    GivenBack = "ES16 a task that one executor gave back twice waits",
     Removing = "ES11 nothing is given to an executor that is to leave",
     LeaseStaysLost = "ES12 a keep-alive is refused once the end of its lease is proposed",
     SetBounded = "ES13 a set brings no more specifications than it may",

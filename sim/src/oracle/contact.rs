@@ -51,6 +51,8 @@ struct Place {
     asked: BTreeMap<RequestKey, Time>,
     /// What it sends of its log.
     flow: Flow,
+    /// The leader that speaks in this step, and its term.
+    speaks: Option<(NodeId, Term)>,
     /// The vote that it is being asked for in this step.
     vote_asked: Option<(NodeId, Term)>,
 }
@@ -76,7 +78,7 @@ impl Contact {
     /// A node takes an input.
     pub fn takes(&mut self, (place, run): (usize, u64), now: Time, input: &Input) {
         let place = self.place(place, run, now);
-        place.vote_asked = None;
+        (place.vote_asked, place.speaks) = (None, None);
         match input {
             Input::Peer(envelope) => {
                 place.flow.hears(envelope, now);
@@ -192,6 +194,19 @@ impl Contact {
         }
         place.stepped = now;
         let Some(raft) = master.node.as_ref().map(|node| node.raft()) else { return };
+        if let Some((leader, term)) = place.speaks
+            && term == raft.term()
+            && raft.has_vote()
+        {
+            let knows = raft.role() == Role::Leader || raft.leader() == Some(leader);
+            ledger.hold(Rule::LeaderKnown, knows, || {
+                format!(
+                    "node {} hears leader {leader} of term {term}, and knows {:?}",
+                    master.id,
+                    raft.leader()
+                )
+            });
+        }
         let late = timing.heartbeat * LATE_HEARTBEATS;
         let awake_since = place.awake_since;
         place.asked.retain(|key, _| master.requests.contains_key(key) || master.left.contains(key));
@@ -285,6 +300,7 @@ impl Place {
                 if self.led.is_none_or(|(led, _)| led <= term) =>
             {
                 self.led = Some((term, now));
+                self.speaks = Some((from, term));
             }
             Some(Body::Vote(_)) => self.vote_asked = Some((from, term)),
             _ => {}

@@ -90,6 +90,7 @@ rules! {
     SnapshotAhead = "G6 a snapshot is stored only ahead of what is committed",
     HashTells = "G6 a change of the state changes its hash",
     SnapshotOrder = "G6 the chunks of a snapshot are stored one after the other",
+    LeaderKnown = "G8 who hears its leader knows it",
     ForwardedOnce = "G8 a request is forwarded at most once",
     Deposed = "L2 no confirmed answer from a deposed leader",
     OneAttemptRuns = "ES2 at most one attempt of a task runs",

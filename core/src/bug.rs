@@ -150,6 +150,11 @@ bugs! {
     JobSlotsLeak = "job-slots-leak", "slots stay taken when a task ends", "engine 4.3.9";
     JobPlacedOnce = "job-placed-once", "only the first placement in a reign is proposed", "EL3";
     JobLostWithExecutor = "job-lost-with-executor", "the tasks of a lost executor stay with it", "EL3";
+    AppendAgainEarly = "raft-append-again-early", "whatever is on its way is sent again with each heartbeat", "G7";
+    LeaderNotKept = "raft-leader-not-kept", "a follower does not keep who leads it", "G8";
+    JobRemoveForgotten = "job-remove-forgotten", "an executor that is to leave is not marked", "ES11";
+    JobFormerStays = "job-former-stays", "a registration leaves the one that has ended as it is", "ES11";
+    StateHashKept = "state-hash-kept", "the hash of every state is the same", "G6";
     JobSetOverLimit = "job-set-over-limit", "a desired set brings one specification more than it may", "ES13";
     ListEndsEarly = "state-list-ends-early", "a list of jobs that is longer than a page says that it ends there", "G5";
     LongestKeyRefused = "state-longest-key-refused", "a read of the longest key is refused", "G5";

@@ -195,7 +195,7 @@ impl Raft {
         }
         let changed = self.leader != leader || self.role != Role::Follower;
         self.role = Role::Follower;
-        self.leader = leader;
+        self.leader = leader.filter(|_| !bug::planted(Bug::LeaderNotKept));
         self.votes.clear();
         if changed && leader.is_some() {
             self.trace(TraceEvent::Following { term, leader });

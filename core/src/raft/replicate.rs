@@ -41,7 +41,9 @@ impl Raft {
                 }
                 Mode::Replicate if bug::planted(Bug::AppendNotRepeated) => {}
                 Mode::Replicate => {
-                    if progress.is_waiting() && now.since(progress.moved_at) > heartbeat * 3 {
+                    let late =
+                        now.since(progress.moved_at) > heartbeat * 3 || bug::planted(Bug::AppendAgainEarly);
+                    if progress.is_waiting() && late {
                         mark::hit(Mark::AppendsLost);
                         progress.probe(progress.matched.next());
                     }

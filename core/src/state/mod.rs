@@ -236,6 +236,9 @@ impl State {
             self.records.frame().revision().0,
         ];
         let mut all = Sum::default();
+        if bug::planted(Bug::StateHashKept) {
+            return StateHash(all.0);
+        }
         all.add(digest(Kind::Header, &numbers, &[]));
         for sum in sums {
             all.add(sum.0);

@@ -1,6 +1,9 @@
 //! Who heard whom and when, by each node's own clock: what a node owes to what it has heard, and for how long it may wait.
 
-use super::{Ledger, Rule};
+use super::{
+    Ledger, Rule,
+    flow::{Flow, REPEAT_HEARTBEATS},
+};
 use crate::master::Master;
 use quorate_core::{
     Input,
@@ -14,8 +17,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// Heartbeats that a node may be late with what is due by time.
 const LATE_HEARTBEATS: u32 = 5;
 
-/// Heartbeats after which what was not acknowledged is sent again.
-const REPEAT_HEARTBEATS: u32 = 3;
 /// Appends without entries to one peer between two heartbeats. A clogged link that delivers all answers of seconds at once is
 /// good for hundreds.
 const EMPTY_APPENDS: u32 = 2_000;
@@ -48,6 +49,10 @@ struct Place {
     writes: VecDeque<(WriteId, Time)>,
     /// When each request came that is not answered.
     asked: BTreeMap<RequestKey, Time>,
+    /// What it sends of its log.
+    flow: Flow,
+    /// The leader that speaks in this step, and its term.
+    speaks: Option<(NodeId, Term)>,
     /// The vote that it is being asked for in this step.
     vote_asked: Option<(NodeId, Term)>,
 }
@@ -73,9 +78,12 @@ impl Contact {
     /// A node takes an input.
     pub fn takes(&mut self, (place, run): (usize, u64), now: Time, input: &Input) {
         let place = self.place(place, run, now);
-        place.vote_asked = None;
+        (place.vote_asked, place.speaks) = (None, None);
         match input {
-            Input::Peer(envelope) => place.peer(envelope, now),
+            Input::Peer(envelope) => {
+                place.flow.hears(envelope, now);
+                place.peer(envelope, now);
+            }
             Input::PeerLost(_) => place.led = None,
             Input::WriteDone { io } => {
                 while place.writes.front().is_some_and(|(issued, _)| issued <= io) {
@@ -94,7 +102,9 @@ impl Contact {
 
     /// A node reads a part of a snapshot for a peer: it sends nothing else before it has it.
     pub fn reads(&mut self, master: &Master, now: Time, peer: NodeId) {
-        self.place(usize::from(master.place), master.run, now).fed.insert(peer, (now, true));
+        let place = self.place(usize::from(master.place), master.run, now);
+        place.fed.insert(peer, (now, true));
+        place.flow.snapshot(peer);
     }
 
     /// A node sends a message.
@@ -117,6 +127,7 @@ impl Contact {
                 )
             });
         }
+        place.flow.sends(ledger, master.id, now, envelope, timing);
         let Some(raft) = master.node.as_ref().map(|node| node.raft()) else { return };
         if let Body::Append(_) | Body::SnapshotChunk(_) = body {
             place.fed.insert(NodeId(envelope.to), (now, matches!(body, Body::SnapshotChunk(_))));
@@ -183,6 +194,19 @@ impl Contact {
         }
         place.stepped = now;
         let Some(raft) = master.node.as_ref().map(|node| node.raft()) else { return };
+        if let Some((leader, term)) = place.speaks
+            && term == raft.term()
+            && raft.has_vote()
+        {
+            let knows = raft.role() == Role::Leader || raft.leader() == Some(leader);
+            ledger.hold(Rule::LeaderKnown, knows, || {
+                format!(
+                    "node {} hears leader {leader} of term {term}, and knows {:?}",
+                    master.id,
+                    raft.leader()
+                )
+            });
+        }
         let late = timing.heartbeat * LATE_HEARTBEATS;
         let awake_since = place.awake_since;
         place.asked.retain(|key, _| master.requests.contains_key(key) || master.left.contains(key));
@@ -276,6 +300,7 @@ impl Place {
                 if self.led.is_none_or(|(led, _)| led <= term) =>
             {
                 self.led = Some((term, now));
+                self.speaks = Some((from, term));
             }
             Some(Body::Vote(_)) => self.vote_asked = Some((from, term)),
             _ => {}

@@ -6,6 +6,7 @@
 pub mod answers;
 pub mod conduct;
 pub mod contact;
+mod flow;
 pub mod jobs;
 pub mod pages;
 pub mod raft;
@@ -85,7 +86,11 @@ rules! {
     LogBounded = "G6 the log is cut from time to time",
     CompactionCovered = "G6 the log is cut only up to a durable snapshot",
     AppendRepeated = "G7 what a follower lacks is sent until it says that it has it",
+    SentOnce = "G7 what is on its way is not sent again before its time",
+    SnapshotAhead = "G6 a snapshot is stored only ahead of what is committed",
+    HashTells = "G6 a change of the state changes its hash",
     SnapshotOrder = "G6 the chunks of a snapshot are stored one after the other",
+    LeaderKnown = "G8 who hears its leader knows it",
     ForwardedOnce = "G8 a request is forwarded at most once",
     Deposed = "L2 no confirmed answer from a deposed leader",
     OneAttemptRuns = "ES2 at most one attempt of a task runs",
@@ -104,6 +109,8 @@ rules! {
     DeleteTerminal = "ES9 only ended jobs are deleted",
     OneCreate = "ES10 one of two creates succeeds",
     ExecutorFresh = "ES11 executor ids are never used again",
+    Replaced = "ES11 a registration ends the one that it says has ended, and no other",
+    GivenBack = "ES16 a task that one executor gave back twice waits",
     Removing = "ES11 nothing is given to an executor that is to leave",
     LeaseStaysLost = "ES12 a keep-alive is refused once the end of its lease is proposed",
     SetBounded = "ES13 a set brings no more specifications than it may",

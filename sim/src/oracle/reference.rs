@@ -276,6 +276,10 @@ impl Reference {
             });
             self.revision = self.revision.max(after);
             self.keys.entry(key.clone()).or_default().push((index, change));
+            let [.., one, other] = self.hashes[..] else { return };
+            ledger.hold(Rule::HashTells, one != other, || {
+                format!("entry {index}, {:?}, leaves the state's hash at {one:x?}", proposal.command)
+            });
         }
     }
 

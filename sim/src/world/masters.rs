@@ -16,7 +16,7 @@ use quorate_core::{
     raft::Role,
     tape::{StartRef, TapeWriter},
     trace::TraceEvent,
-    types::{NodeId, Term},
+    types::{Index, NodeId, Term},
 };
 use quorate_proto::v1::{self as pb, client_reply::Body, envelope::Body as Peer};
 
@@ -286,6 +286,10 @@ impl World {
             Output::Write(write) => self.write(at, write),
             Output::SaveSnapshot(snapshot) => self.disk_later(at, 20, DiskEvent::Saved(snapshot)),
             Output::StoreSnapshotChunk { at: position, number, data, last } => {
+                let commit = self.masters[at].node.as_ref().map_or(Index(0), |node| node.raft().commit());
+                self.ledger.hold(Rule::SnapshotAhead, position.index > commit, || {
+                    format!("node {} stores a snapshot of {position:?}; {commit} is committed", at + 1)
+                });
                 let disk = &mut self.masters[at].disk;
                 let behind =
                     |aside: &StoredSnapshot| aside.at == position && aside.chunks.len() as u64 == number;

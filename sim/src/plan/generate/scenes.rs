@@ -141,16 +141,15 @@ fn job_ids(plan: &Plan) -> Vec<String> {
 
 /// What is just within its limits: the longest key, and the longest page.
 fn edges(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
-    let mut at_ms = sometime(draws, plan);
+    let at_ms = sometime(draws, plan);
     let key = "e".repeat(limits::KEY_BYTES);
     let get = || Operation::Get { key: key.clone(), stale: false };
     let page = Operation::ListPage { prefix: "e".to_owned(), limit: limits::PAGE_ITEMS as u32 };
     let operations = &mut client(draws, plan).operations;
-    for operation in
-        [Operation::Put { key: key.clone() }, get(), page, Operation::Delete { key: key.clone() }, get()]
-    {
-        operations.push(planned(at_ms, operation));
-        at_ms += 1;
+    let put = Operation::Put { key: key.clone() };
+    let delete = Operation::Delete { key: key.clone() };
+    for (later, operation) in (0..).zip([put, get(), page, delete, get()]) {
+        operations.push(planned(at_ms + later, operation));
     }
     Vec::new()
 }

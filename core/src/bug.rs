@@ -101,6 +101,7 @@ bugs! {
     NodeOwnClock = "node-own-clock", "apply looks at its own wall clock", "G6, DESIGN 2.3";
     NodeReadBehind = "node-read-behind", "a confirmed read does not wait for its index", "G5";
     NodeRequestForgotten = "node-request-forgotten", "a request that nobody answers in time is not failed", "D4";
+    ErrandNotPutOff = "node-errand-not-put-off", "a leader's errand that was not taken is due again at once, without a pause", "storm";
     NodeSnapshotOnce = "node-snapshot-once", "the state is written aside once, and never again", "G6";
     NodeOtherEntry = "node-other-entry", "who waits for a lost entry gets the answer of the one in its place", "G5";
     NodeForwardsAgain = "node-forwards-again", "a forwarded request is forwarded again", "G8, R22";

@@ -113,6 +113,8 @@ marks! {
     IdentityDenied = "identity: a peer denies a node its part",
     IdentityDeaf = "identity: a node that is not confirmed yet passes over a message",
     ClientLeft = "node: a client leaves while its request waits",
+    ErrandNotTaken = "node: too much is uncommitted for an errand of the leader, which is put off",
+    ProposalNotTaken = "node: too much is uncommitted for a client's proposal",
     RequestTooLarge = "node: a request is over its size",
     ReadAlarmed = "node: a stale read is refused by a node that takes no part",
     ForwardedTwice = "node: a forwarded request meets a node that does not lead",

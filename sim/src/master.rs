@@ -162,6 +162,7 @@ impl Master {
             executor_lease: plan.executors.lease(),
             snapshot_entries: plan.masters.snapshot_entries,
             trailing_entries: plan.masters.trailing_entries,
+            flow: plan.masters.flow(usize::from(self.place)),
         }
     }
 

@@ -66,6 +66,7 @@ impl Node {
             id: config.node,
             voters: members,
             timing: config.timing,
+            flow: config.flow,
             seed,
             hard_state: recovered.hard_state,
             start: recovered.start,

@@ -307,7 +307,10 @@ impl Node {
 
     pub(super) fn propose_errand(&mut self, errand: Errand, command: Command) {
         let Ok(index) = self.propose(None, command.clone()) else {
-            if let Some(lead) = &mut self.lead {
+            mark::hit(Mark::ErrandNotTaken);
+            if let Some(lead) = &mut self.lead
+                && !bug::planted(Bug::ErrandNotPutOff)
+            {
                 lead.not_taken(self.now.time);
             }
             return;
@@ -497,6 +500,7 @@ impl Node {
         match error {
             ProposeError::NotLeader => self.unavailable("this node does not lead"),
             ProposeError::Full => {
+                mark::hit(Mark::ProposalNotTaken);
                 refusal(pb::RefusalCode::Exhausted, "too much waits to be committed; try again later")
             }
         }

@@ -6,7 +6,7 @@ use crate::{
     contract::{Entry, LogPosition},
     mark::{self, Mark},
     trace::{StepDown, TraceEvent},
-    types::{NodeId, Term, Time},
+    types::{Index, NodeId, Term, Time},
 };
 use bytes::Bytes;
 use core::time::Duration;
@@ -131,7 +131,7 @@ impl Raft {
         }
         self.hard_state.vote = Some(self.id);
         if !bug::planted(Bug::VerifiedOutlivesTerm) {
-            self.verified = crate::types::Index(0);
+            self.verified = Index(0);
         }
         self.receiving = None;
         self.role = Role::Candidate;
@@ -156,13 +156,15 @@ impl Raft {
         self.role = Role::Leader;
         self.leader = Some(self.id);
         let next = self.log.last().index.next();
+        let inherited = (self.hard_state.commit.0 + 1..next.0).filter_map(|at| self.log.entry(Index(at)));
+        let uncommitted_bytes = inherited.map(|entry| entry.data.len()).sum();
         let progress = self.peers().into_iter().map(|peer| (peer, Progress::new(next, self.now))).collect();
         self.leading = Some(Leading {
             progress,
             first_of_term: next,
             reads: Reads::default(),
             heartbeat_at: self.now,
-            uncommitted_bytes: 0,
+            uncommitted_bytes,
         });
         // Until an entry of the own term is committed, a leader does not know what is (section 8).
         if !bug::planted(Bug::NoFirstEntry) {
@@ -188,7 +190,7 @@ impl Raft {
             self.hard_state.term = term;
             self.hard_state.vote = None;
             if !bug::planted(Bug::VerifiedOutlivesTerm) {
-                self.verified = crate::types::Index(0);
+                self.verified = Index(0);
             }
             self.receiving = None;
             self.leader_heard_at = None;

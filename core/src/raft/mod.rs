@@ -23,9 +23,8 @@ mod tests;
 
 use crate::{
     bug::{self, Bug},
-    contract::{Entry, HardState, LogPosition, Timing},
+    contract::{Entry, Flow, HardState, LogPosition, Timing},
     fingerprint::Fingerprint,
-    limits,
     mark::{self, Mark},
     random::Draws,
     state::StateHash,
@@ -122,6 +121,7 @@ pub(crate) struct Leading {
     pub(crate) first_of_term: Index,
     pub(crate) reads: Reads,
     pub(crate) heartbeat_at: Time,
+    /// Of all entries that are not committed, those of earlier terms among them.
     pub(crate) uncommitted_bytes: usize,
 }
 
@@ -131,6 +131,7 @@ pub struct Raft {
     id: NodeId,
     voters: BTreeSet<NodeId>,
     timing: Timing,
+    flow: Flow,
     draws: Draws,
     hard_state: HardState,
     log: Log,
@@ -166,6 +167,8 @@ pub struct RaftStart {
     pub voters: BTreeSet<NodeId>,
     /// Periods.
     pub timing: Timing,
+    /// How much is on its way at a time.
+    pub flow: Flow,
     /// For its draws.
     pub seed: u64,
     /// What was durable.
@@ -193,6 +196,7 @@ impl Raft {
             id: start.id,
             voters: start.voters,
             timing: start.timing,
+            flow: start.flow,
             draws: Draws::new(start.seed, start.id.0),
             durability: Durability::new(hard_state, log.last().index),
             hard_state,
@@ -344,7 +348,8 @@ impl Raft {
     pub fn propose(&mut self, data: Bytes) -> Result<Index, ProposeError> {
         let term = self.hard_state.term;
         let Some(leading) = &mut self.leading else { return Err(ProposeError::NotLeader) };
-        if leading.uncommitted_bytes.saturating_add(data.len()) > limits::UNCOMMITTED_BYTES {
+        let bytes = leading.uncommitted_bytes;
+        if bytes > 0 && bytes.saturating_add(data.len()) > self.flow.uncommitted_bytes {
             return Err(ProposeError::Full);
         }
         leading.uncommitted_bytes += data.len();

@@ -9,7 +9,6 @@ use super::{
 use crate::{
     bug::{self, Bug},
     contract::{Entry, LogPosition},
-    limits,
     mark::{self, Mark},
     trace::StepDown,
     types::{Index, NodeId},
@@ -93,16 +92,17 @@ impl Raft {
 
     fn replicate_to(&mut self, peer: NodeId) {
         let (now, last, commit) = (self.now, self.log.last().index, self.hard_state.commit);
+        let flow = self.flow;
         loop {
             let Some(leading) = &mut self.leading else { return };
             let Some(progress) = leading.progress.get_mut(&peer) else { return };
             mark::hit_if(
-                progress.mode == Mode::Replicate && progress.next <= last && !progress.has_room(),
+                progress.mode == Mode::Replicate && progress.next <= last && !progress.has_room(&flow),
                 Mark::InflightFull,
             );
             let probing = match progress.mode {
                 Mode::Probe { waiting: false } => true,
-                Mode::Replicate if progress.next <= last && progress.has_room() => false,
+                Mode::Replicate if progress.next <= last && progress.has_room(&flow) => false,
                 Mode::Probe { waiting: true } | Mode::Replicate | Mode::Snapshot { .. } => return,
             };
             let before = Index(progress.next.0 - 1);
@@ -112,9 +112,9 @@ impl Raft {
             };
             // A follower that does not answer is probed with empty hands.
             let silent = now.since(progress.active_at) > self.timing.heartbeat * 3;
-            let count = if probing && silent { 0 } else { limits::APPEND_ENTRIES };
+            let count = if probing && silent { 0 } else { flow.append_entries };
             mark::hit_if(probing && silent && progress.next <= last, Mark::ProbeEmpty);
-            let entries = self.log.slice(progress.next, count, limits::APPEND_BYTES);
+            let entries = self.log.slice(progress.next, count, flow.append_bytes);
             mark::hit_if(
                 count > 0 && entries.last().is_some_and(|entry| entry.index < last),
                 Mark::AppendSplit,

@@ -182,6 +182,7 @@ fn calm_plan(
             timing_ms: [50, 250, 450, 400, 5_000],
             snapshot_entries: 100_000,
             trailing_entries: 1_000,
+            flow: Vec::new(),
         },
         executors: ExecutorsPlan {
             clocks: clocks(executors),

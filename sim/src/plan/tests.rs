@@ -135,6 +135,16 @@ fn a_plan_that_was_edited_by_hand_is_refused_with_field_value_and_what_is_right(
         assert!(error.contains(says), "{error:?} does not say {says:?}");
     }
     let mut plan = with(FaultKind::Ring {});
+    plan.masters.flow = vec![FlowPlan { append_entries: 0, ..FlowPlan::default() }];
+    let error = plan.validate().unwrap_err().to_string();
+    assert!(
+        error.starts_with("masters.flow[0] is flow.append_entries is 0: it must be 1 to 1024"),
+        "{error}"
+    );
+    plan.masters.flow = vec![FlowPlan::default(); 1 + plan.masters.clocks.len()];
+    let error = plan.validate().unwrap_err().to_string();
+    assert!(error.contains("number of masters.flow is"), "{error}");
+    plan.masters.flow.clear();
     plan.masters.timing_ms[1] = 1;
     let error = plan.validate().unwrap_err().to_string();
     assert!(error.contains("timing.election_min is 1ms"), "{error}");
@@ -150,7 +160,7 @@ fn a_plan_of_the_first_generator_is_read_as_it_was() {
     let plan = Plan::read(include_str!("../../tests/plans/generator-1.json")).unwrap();
     assert_eq!((plan.generator, plan.core.clone()), (1, None));
     let text = serde_json::to_string_pretty(&plan).unwrap();
-    for later in ["core", "deaf", "seldom", "session_ms", "call_ppm", "call_late_ms", "hoards"] {
+    for later in ["core", "deaf", "seldom", "session_ms", "call_ppm", "call_late_ms", "hoards", "flow"] {
         assert!(!text.contains(later), "{later}");
     }
 }

@@ -162,6 +162,14 @@ impl Plan {
         range("executors.drift_ppm", self.executors.drift_ppm.into(), 0, MILLION / 10)?;
         self.clocks("masters", &self.masters.clocks)?;
         self.clocks("executors", &self.executors.clocks)?;
+        if self.masters.flow.len() > self.masters.clocks.len() {
+            let right = format!("at most {}, one a master", self.masters.clocks.len());
+            return Err(wrong("number of masters.flow", self.masters.flow.len(), right));
+        }
+        for (number, flow) in self.masters.flow.iter().enumerate() {
+            let field = format!("masters.flow[{number}]");
+            flow.flow().validate().map_err(|error| wrong(field, error, "within what others take"))?;
+        }
         // What the core refuses is refused here, with its own words.
         let config = Master::new(0, &self.masters).config(self);
         config

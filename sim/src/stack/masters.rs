@@ -213,6 +213,7 @@ impl Stage {
             executor_lease: world.plan.executors.lease(),
             snapshot_entries: world.plan.masters.snapshot_entries,
             trailing_entries: world.plan.masters.trailing_entries,
+            flow: world.plan.masters.flow(place),
         };
         world.tell_master(place, "start", || format!("run {number}"));
         Run { config, disk, seed, number, options: StorageOptions { segment_bytes } }

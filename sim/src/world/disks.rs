@@ -95,7 +95,8 @@ impl World {
                 }
             }
             DiskEvent::Saved(snapshot) => {
-                let chunks = snapshot.state.encode().collect();
+                let chunk_bytes = self.plan.masters.flow(at).snapshot_chunk_bytes;
+                let chunks = snapshot.state.encode_in(chunk_bytes).collect();
                 master.disk.store(StoredSnapshot { at: snapshot.at, chunks });
                 Input::SnapshotSaved { at: snapshot.at }
             }

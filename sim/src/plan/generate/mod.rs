@@ -41,6 +41,7 @@ const PART_TIMING: u64 = 8;
 const PART_ATLAS: u64 = 9;
 const PART_CORE: u64 = 10;
 const PART_SCENES: u64 = 11;
+const PART_FLOW: u64 = 12;
 
 /// Time in which a cluster settles, without the work that is left, milliseconds.
 const SETTLE_MS: u64 = 120_000;

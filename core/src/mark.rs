@@ -85,6 +85,8 @@ marks! {
     ChunkFollows = "raft: a snapshot comes in more than one chunk",
     SnapshotLoadedLate = "raft: a snapshot is loaded that nobody wants any more",
     SnapshotDamaged = "raft: a snapshot that came is not whole",
+    SnapshotOvertakenLoading = "raft: entries overtake a snapshot while it is loaded",
+    SnapshotUnreadable = "raft: the newest snapshot cannot be read, and another is written",
     SnapshotKeepsLog = "raft: a snapshot is installed and the log behind it stays",
     SnapshotDropsLog = "raft: a snapshot is installed and the log begins anew behind it",
     SnapshotAnswerOld = "raft: an answer speaks of another snapshot than the one on its way",

@@ -304,7 +304,9 @@ impl World {
             Output::ReadSnapshotChunk { peer, at: position, number } => {
                 let master = &self.masters[at];
                 if let Some(oracles) = &mut self.oracles {
-                    oracles.contact.reads(master, master.clock.local(self.time), peer);
+                    let (now, timing) = (master.clock.local(self.time), self.plan.masters.timing());
+                    let chunk = (peer, position, number);
+                    oracles.contact.reads(&mut self.ledger, master, now, chunk, &timing);
                 }
                 self.disk_later(at, 5, DiskEvent::ChunkRead(peer, position, number));
             }

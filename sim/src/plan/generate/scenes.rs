@@ -32,6 +32,7 @@ const SCENES: &[(u64, Scene)] = &[
     (50, short_sessions),
     (30, transfers),
     (30, old_calls),
+    (40, overtaken_loads),
 ];
 
 /// Adds its scenes to a plan of a seed, and answers the faults that belong to them, and whether there are to be no others:
@@ -345,6 +346,40 @@ fn transfers(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
         let (master, for_ms) = (*pick(draws, &masters), draws.range(300, 1_500));
         faults.push(Fault { at_ms, for_ms, kind: FaultKind::Isolate { master, way: Way::Both } });
         at_ms += for_ms + draws.range(300, 1_500);
+    }
+    faults
+}
+
+/// Followers whose disks are slow, and links that are slow for a moment: what was sent on them before a snapshot comes while
+/// that is loaded, and is not on the disk when that is done.
+fn overtaken_loads(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    // No leader falls because of one slow link.
+    plan.masters.timing_ms = [50, 1_000, 2_000, 3_000, 5_000];
+    plan.masters.snapshot_entries = *pick(draws, &[1, 2, 4]);
+    plan.masters.trailing_entries = 0;
+    plan.masters.flow.clear();
+    (plan.network.latency_min_us, plan.network.latency_max_us) = (100, 500);
+    let sync_max_us = *pick(draws, &[20_000, 40_000, 60_000, 80_000]);
+    plan.disk = DiskPlan { sync_min_us: 2_000, sync_max_us };
+    for (place, client) in plan.clients.iter_mut().enumerate() {
+        let every_ms = draws.range(30, 90);
+        for at_ms in (1_000..plan.duration_ms).step_by(every_ms as usize) {
+            let key = format!("load-{}", (place as u64 + at_ms) % 5);
+            client.operations.push(planned(at_ms, Operation::Put { key }));
+        }
+    }
+    let masters = plan.masters.clocks.len() as u8;
+    let (mut faults, mut at_ms) = (Vec::new(), 1_500);
+    while at_ms < plan.duration_ms && masters > 1 {
+        let to = draws.range(0, u64::from(masters) - 1) as u8;
+        // A leader takes them for lost after three to four heartbeats, and its snapshot is not much older than that.
+        let (by_ms, for_ms) = (draws.range(80, 300), draws.range(120, 250));
+        for from in (0..masters).filter(|from| *from != to) {
+            faults.push(Fault { at_ms, for_ms, kind: FaultKind::SlowLink { from, to, by_ms } });
+        }
+        let slow = FaultKind::SlowDisk { master: to, sync_ms: draws.range(200, 800) };
+        faults.push(Fault { at_ms, for_ms: for_ms + by_ms + 300, kind: slow });
+        at_ms += for_ms + by_ms + draws.range(300, 1_000);
     }
     faults
 }

@@ -203,7 +203,7 @@ fn calm_plan(
             call_ppm: 0,
             call_late_ms: 0,
         },
-        disk: DiskPlan { sync_min_us: 1_000, sync_max_us: 1_000 },
+        disk: DiskPlan { sync_min_us: 1_000, sync_max_us: 1_000, load_us: 0 },
         clients: operations.into_iter().map(client).collect(),
         faults: Vec::new(),
         left_out: Vec::new(),

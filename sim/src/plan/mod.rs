@@ -226,6 +226,9 @@ pub struct DiskPlan {
     pub sync_min_us: u64,
     /// Most, microseconds.
     pub sync_max_us: u64,
+    /// What it takes in addition to load a snapshot that came, microseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub load_us: u64,
 }
 
 /// One client: its operations, one after the other.

@@ -125,7 +125,10 @@ fn a_plan_that_was_edited_by_hand_is_refused_with_field_value_and_what_is_right(
             "operations[0].job.seldom.message_bytes is 1000000: it must be 0 to 65536",
         ),
         (
-            Plan { disk: DiskPlan { sync_min_us: 9, sync_max_us: 3 }, ..with(FaultKind::Ring {}) },
+            Plan {
+                disk: DiskPlan { sync_min_us: 9, sync_max_us: 3, load_us: 0 },
+                ..with(FaultKind::Ring {})
+            },
             "disk.sync_min_us is 9: it must be 0 to 3",
         ),
     ];
@@ -160,7 +163,9 @@ fn a_plan_of_the_first_generator_is_read_as_it_was() {
     let plan = Plan::read(include_str!("../../tests/plans/generator-1.json")).unwrap();
     assert_eq!((plan.generator, plan.core.clone()), (1, None));
     let text = serde_json::to_string_pretty(&plan).unwrap();
-    for later in ["core", "deaf", "seldom", "session_ms", "call_ppm", "call_late_ms", "hoards", "flow"] {
+    for later in
+        ["core", "deaf", "seldom", "session_ms", "call_ppm", "call_late_ms", "hoards", "flow", "load_us"]
+    {
         assert!(!text.contains(later), "{later}");
     }
 }

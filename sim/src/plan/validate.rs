@@ -208,6 +208,7 @@ impl Plan {
         }
         range("network.call_late_ms", network.call_late_ms, 0, DELAY_MOST_MS)?;
         range("disk.sync_max_us", disk.sync_max_us, 0, most)?;
+        range("disk.load_us", disk.load_us, 0, most)?;
         range("disk.sync_min_us", disk.sync_min_us, 0, disk.sync_max_us)
     }
 

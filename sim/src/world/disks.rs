@@ -48,7 +48,9 @@ impl World {
 
     pub(super) fn disk_later(&mut self, at: usize, times: u64, done: DiskEvent) {
         let (place, run) = (at as u8, self.masters[at].run);
-        let wait = times * self.plan.disk.sync_max_us * MICROSECOND / 10;
+        let disk = &self.plan.disk;
+        let more = if matches!(done, DiskEvent::Loaded(_)) { disk.load_us } else { 0 };
+        let wait = times * disk.sync_max_us * MICROSECOND / 10 + more * MICROSECOND;
         self.queue.push(self.time + wait.max(MICROSECOND), Event::Disk { master: place, run, done });
     }
 

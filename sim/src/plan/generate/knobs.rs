@@ -61,7 +61,7 @@ pub(super) fn disk(seed: u64) -> DiskPlan {
             (20_000, 200_000),
         ],
     );
-    DiskPlan { sync_min_us, sync_max_us }
+    DiskPlan { sync_min_us, sync_max_us, load_us: 0 }
 }
 
 /// Heartbeat, election, stall, request.

@@ -172,6 +172,14 @@ pub enum Input {
         /// The decoded state.
         state: Option<Box<State>>,
     },
+    /// From now on a [fault point](crate::point) fires one in so many times; 0 = never.
+    #[cfg(feature = "fault-points")]
+    FaultPoint {
+        /// Which.
+        point: crate::point::Point,
+        /// One in how many times.
+        one_in: u32,
+    },
     /// How a call to an executor ended. `None`: no answer; the executor may or may not have carried it out.
     CallDone {
         /// As in the output.

@@ -83,6 +83,7 @@ pub mod lead;
 pub mod limits;
 pub mod mark;
 pub mod node;
+pub mod point;
 pub mod raft;
 pub mod random;
 pub mod state;

@@ -10,6 +10,7 @@ use crate::{
     lead::Errand,
     limits,
     mark::{self, Mark},
+    point::Point,
     raft::{ProposeError, Role},
     random,
     types::{ExecutorId, Incarnation, Index, LeaseId, NodeId, RequestKey, SessionId, Term, Time},
@@ -163,6 +164,9 @@ impl Node {
             return Ok(());
         }
         let command = Command::from_request(&request, &self.config.executor_lease)?;
+        if self.raft.points.fires(Point::RequestRefused) {
+            return Err(self.unavailable("this node takes no request at the moment"));
+        }
         if self.waiting.count() >= limits::PENDING_REQUESTS {
             let message = format!("{} requests wait here already; try again later", limits::PENDING_REQUESTS);
             return Err(refusal(pb::RefusalCode::Exhausted, message));

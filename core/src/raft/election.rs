@@ -5,6 +5,7 @@ use crate::{
     bug::{self, Bug},
     contract::{Entry, LogPosition},
     mark::{self, Mark},
+    point::Point,
     trace::{StepDown, TraceEvent},
     types::{Index, NodeId, Term, Time},
 };
@@ -52,6 +53,7 @@ impl Raft {
             && !heard
             && next_term > self.hard_state.term
             && (last >= self.log.last() || bug::planted(Bug::NoUpToDateCheck));
+        let granted = granted && !self.points.fires(Point::PreVoteRefused);
         mark::hit_if(heard && self.role != Role::Leader, Mark::PreVoteRefusedHeard);
         mark::hit_if(self.role == Role::Leader, Mark::PreVoteRefusedLeader);
         mark::hit_if(!heard && last < self.log.last(), Mark::PreVoteRefusedLog);
@@ -77,11 +79,13 @@ impl Raft {
         // A candidate and a leader have voted for themselves.
         let granted =
             self.has_vote && free && (last >= self.log.last() || bug::planted(Bug::NoUpToDateCheck));
-        if !granted {
+        // A vote that was given is given again.
+        let first = granted && self.hard_state.vote.is_none();
+        if !granted || (first && self.points.fires(Point::VoteRefused)) {
             mark::hit_if(!free && self.role == Role::Follower, Mark::VoteRefusedTaken);
             mark::hit_if(self.role == Role::Candidate, Mark::VoteRefusedRival);
             mark::hit_if(free && last < self.log.last(), Mark::VoteRefusedLog);
-            self.send(from, Message::VoteReply { granted });
+            self.send(from, Message::VoteReply { granted: false });
             return;
         }
         mark::hit_if(self.hard_state.vote == Some(from), Mark::VoteRepeated);
@@ -226,7 +230,9 @@ impl Raft {
 
     pub(crate) fn reset_election_timer(&mut self) {
         self.election_at = if self.has_vote {
-            self.now + self.draw(self.timing.election_min, self.timing.election_max)
+            let early = self.points.fires(Point::ElectionEarly);
+            let most = if early { self.timing.election_min } else { self.timing.election_max };
+            self.now + self.draw(self.timing.election_min, most)
         } else {
             Time::FAR
         };

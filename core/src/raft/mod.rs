@@ -26,6 +26,7 @@ use crate::{
     contract::{Entry, Flow, HardState, LogPosition, Timing},
     fingerprint::Fingerprint,
     mark::{self, Mark},
+    point::{Point, Points},
     random::Draws,
     state::StateHash,
     trace::{StepDown, TraceEvent},
@@ -154,6 +155,7 @@ pub struct Raft {
     /// The state's hash at the newest agreed index, for heartbeats.
     checkpoint: Option<(Index, StateHash)>,
     effects: VecDeque<Effect>,
+    pub(crate) points: Points,
     /// The clock at the step under way.
     now: Time,
 }
@@ -197,6 +199,7 @@ impl Raft {
             voters: start.voters,
             timing: start.timing,
             flow: start.flow,
+            points: Points::new(start.seed),
             draws: Draws::new(start.seed, start.id.0),
             durability: Durability::new(hard_state, log.last().index),
             hard_state,
@@ -349,7 +352,8 @@ impl Raft {
         let term = self.hard_state.term;
         let Some(leading) = &mut self.leading else { return Err(ProposeError::NotLeader) };
         let bytes = leading.uncommitted_bytes;
-        if bytes > 0 && bytes.saturating_add(data.len()) > self.flow.uncommitted_bytes {
+        let full = bytes > 0 && bytes.saturating_add(data.len()) > self.flow.uncommitted_bytes;
+        if full || self.points.fires(Point::ProposalRefused) {
             return Err(ProposeError::Full);
         }
         leading.uncommitted_bytes += data.len();
@@ -380,6 +384,7 @@ impl Raft {
         print.add((&self.votes, self.snapshot, &self.receiving, self.checkpoint));
         print.add_time(self.election_at).add_time(self.leader_heard_at.unwrap_or(Time::FAR));
         self.durability.fingerprint(print);
+        self.points.fingerprint(print);
         if let Some(leading) = &self.leading {
             print.add((leading.first_of_term, &leading.reads)).add_time(leading.heartbeat_at);
             for (peer, progress) in &leading.progress {

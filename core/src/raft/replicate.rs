@@ -10,6 +10,7 @@ use crate::{
     bug::{self, Bug},
     contract::{Entry, LogPosition},
     mark::{self, Mark},
+    point::Point,
     trace::StepDown,
     types::{Index, NodeId},
 };
@@ -28,6 +29,10 @@ impl Raft {
             self.become_follower(self.hard_state.term, None, StepDown::NoQuorum);
             return;
         }
+        if self.points.fires(Point::LeaderStepsDown) {
+            self.become_follower(self.hard_state.term, None, StepDown::NoQuorum);
+            return;
+        }
         let (now, heartbeat) = (self.now, self.timing.heartbeat);
         let Some(leading) = &mut self.leading else { return };
         leading.heartbeat_at = now + heartbeat;
@@ -40,15 +45,18 @@ impl Raft {
                 }
                 Mode::Replicate if bug::planted(Bug::AppendNotRepeated) => {}
                 Mode::Replicate => {
-                    if progress.is_waiting() && now.since(progress.moved_at) > heartbeat * 3 {
-                        mark::hit(Mark::AppendsLost);
+                    let lost = progress.is_waiting() && now.since(progress.moved_at) > heartbeat * 3;
+                    mark::hit_if(lost, Mark::AppendsLost);
+                    if lost || self.points.fires(Point::ProgressForgotten) {
                         progress.probe(progress.matched.next());
                     }
                 }
                 Mode::Snapshot { .. } => {}
             }
         }
-        self.send_heartbeats();
+        if !self.points.fires(Point::HeartbeatSkipped) {
+            self.send_heartbeats();
+        }
         self.resume_snapshots();
         self.replicate();
         self.advance_commit();
@@ -114,6 +122,8 @@ impl Raft {
             let silent = now.since(progress.active_at) > self.timing.heartbeat * 3;
             let count = if probing && silent { 0 } else { flow.append_entries };
             mark::hit_if(probing && silent && progress.next <= last, Mark::ProbeEmpty);
+            let several = count > 1 && progress.next < last;
+            let count = if several && self.points.fires(Point::AppendOne) { 1 } else { count };
             let entries = self.log.slice(progress.next, count, flow.append_bytes);
             mark::hit_if(
                 count > 0 && entries.last().is_some_and(|entry| entry.index < last),
@@ -127,6 +137,7 @@ impl Raft {
                 progress.sent(now, sent, bytes);
             }
             let previous = LogPosition { term, index: before };
+            let commit = if self.points.fires(Point::AppendNoCommit) { Index(0) } else { commit };
             self.send(peer, Message::Append { previous, entries, commit });
         }
     }

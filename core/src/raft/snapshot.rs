@@ -5,6 +5,7 @@ use crate::{
     bug::{self, Bug},
     contract::LogPosition,
     mark::{self, Mark},
+    point::Point,
     trace::TraceEvent,
     types::{Index, NodeId},
 };
@@ -89,7 +90,7 @@ impl Raft {
         }
         mark::hit(Mark::ChunkFollows);
         receiving.busy = false;
-        receiving.next += 1;
+        receiving.next = if self.points.fires(Point::SnapshotAnew) { 0 } else { number + 1 };
         let (from, next) = (receiving.from, receiving.next);
         self.send(from, Message::SnapshotReply { index: at.index, next, installed: false });
     }

@@ -540,3 +540,25 @@ fn appends_are_as_small_and_as_few_as_the_node_is_told() {
     let sent = bench.hear(2, 2, Message::Appended { index: Index(2) });
     assert_eq!(appends(&sent), [[Index(4)]]);
 }
+
+#[test]
+fn a_log_that_is_not_durable_yet_is_cut_when_it_is() {
+    let mut bench = Bench::new(3, 1, &[]);
+    bench.hear(2, 2, append_of(2, 3, 3));
+    assert_eq!(bench.raft.commit(), Index(3));
+    bench.raft.compact(place(2, 2));
+    assert_eq!(
+        bench.raft.first_index(),
+        Index(1),
+        "a crash could lose what a snapshot is not known to cover"
+    );
+    bench.sync();
+    assert_eq!(bench.raft.first_index(), Index(3));
+    assert_eq!(bench.writes.last().unwrap().start, Some(place(2, 2)));
+}
+
+/// All entries of a term up to the last, and the commit index.
+fn append_of(term: u64, last: u64, commit: u64) -> Message {
+    let places: Vec<(u64, u64)> = (1..=last).map(|index| (term, index)).collect();
+    Message::Append { previous: LogPosition::default(), entries: entries(&places), commit: Index(commit) }
+}

@@ -135,6 +135,8 @@ fn all_kinds(snapshot: &Snapshot) -> Vec<Input> {
             number: 0,
             chunk: Some((Bytes::from_static(b"ab"), true)),
         },
+        #[cfg(feature = "fault-points")]
+        Input::FaultPoint { point: crate::point::Point::ApplyOne, one_in: 3 },
         Input::SnapshotLoaded { at, state: None },
         Input::SnapshotLoaded { at, state },
         Input::CallDone { key: CallKey(3), reply: None },

@@ -101,6 +101,18 @@ fn a_plan_that_was_edited_by_hand_is_refused_with_field_value_and_what_is_right(
         (with(FaultKind::Flap { side: vec![0], period_ms: 0 }), "faults[0].period_ms is 0: it must be 1 to"),
         (with(FaultKind::Loss { ppm: 2_000_000 }), "faults[0].ppm is 2000000: it must be 0 to 1000000"),
         (with(FaultKind::AgentCrash { executor: 77 }), "faults[0].executor is 77"),
+        (
+            with(FaultKind::Point { master: 0, point: "no-such".to_owned(), one_in: 3 }),
+            "faults[0].point is \"no-such\": it must be one of append-one, ",
+        ),
+        (
+            with(FaultKind::Point { master: 0, point: "append-one".to_owned(), one_in: 0 }),
+            "faults[0].one_in is 0: it must be 1 to 1000000",
+        ),
+        (
+            with(FaultKind::Point { master: 99, point: "append-one".to_owned(), one_in: 2 }),
+            "faults[0].master is 99",
+        ),
         (with(FaultKind::ClientStall { client: 77 }), "faults[0].client is 77"),
         (
             with(FaultKind::MasterDrift { master: 0, ppb: 900_000_000 }),

@@ -4,7 +4,7 @@
 use super::{ClockPlan, Fault, FaultKind, Operation, Plan};
 use crate::{draw::MILLION, master::Master, network::PLACES};
 use core::fmt::{self, Display};
-use quorate_core::limits;
+use quorate_core::{limits, point::Point};
 
 /// Longest phase, and latest time of anything, milliseconds.
 const TIME_MOST_MS: u64 = 3_600_000;
@@ -261,6 +261,17 @@ impl Plan {
                 range(at("times"), u64::from(*times), 1, RESTARTS)?;
                 range(at("up_ms"), *up_ms, 1, TIME_MOST_MS)
             }
+            FaultKind::Point { point, one_in, .. } => {
+                if Point::named(point).is_none() {
+                    let names: Vec<&str> = Point::ALL.iter().map(|point| point.key()).collect();
+                    return Err(wrong(
+                        at("point"),
+                        format!("{point:?}"),
+                        format!("one of {}", names.join(", ")),
+                    ));
+                }
+                range(at("one_in"), u64::from(*one_in), 1, MILLION)
+            }
             FaultKind::SlowProcessor { step_us, .. } => {
                 range(at("step_us"), *step_us, 1, DELAY_MOST_MS * 1_000)
             }
@@ -295,6 +306,7 @@ fn names(field: &str, kind: &FaultKind, sizes: Sizes) -> Checked {
         | FaultKind::FullDisk { master }
         | FaultKind::StallDisk { master }
         | FaultKind::WallResync { master, .. }
+        | FaultKind::Point { master, .. }
         | FaultKind::MasterDrift { master, .. } => place(at("master"), *master, sizes.masters, "master"),
         FaultKind::CutExecutorFrom { executor, masters } => {
             some("masters", masters)?;

@@ -192,6 +192,7 @@ impl FaultKind {
                 | Self::MachineFreeze { .. }
                 | Self::CutClients { .. }
                 | Self::CutClientOneWay { .. }
+                | Self::Point { .. }
         )
     }
 }

@@ -101,6 +101,7 @@ bugs! {
     NodeOwnClock = "node-own-clock", "apply looks at its own wall clock", "G6, DESIGN 2.3";
     NodeReadBehind = "node-read-behind", "a confirmed read does not wait for its index", "G5";
     NodeRequestForgotten = "node-request-forgotten", "a request that nobody answers in time is not failed", "D4";
+    ErrandNotPutOff = "node-errand-not-put-off", "a leader's errand that was not taken is due again at once, without a pause", "storm";
     NodeSnapshotOnce = "node-snapshot-once", "the state is written aside once, and never again", "G6";
     NodeOtherEntry = "node-other-entry", "who waits for a lost entry gets the answer of the one in its place", "G5";
     NodeForwardsAgain = "node-forwards-again", "a forwarded request is forwarded again", "G8, R22";
@@ -114,6 +115,8 @@ bugs! {
     SnapshotCompactsEarly = "snapshot-compacts-early", "the log is cut before the snapshot is on the disk", "G6";
     SnapshotCompactsPast = "snapshot-compacts-past", "the log is cut behind the snapshot", "G6";
     SnapshotNotResumed = "snapshot-not-resumed", "a lost chunk is not sent again", "G7, R14";
+    SnapshotAckUnsynced = "snapshot-ack-unsynced", "a snapshot that was overtaken while it was loaded is acknowledged before the entries are on the disk", "G3";
+    SnapshotAskedAtOnce = "snapshot-asked-at-once", "a snapshot that cannot be read is asked for again without a pause", "storm";
     IdentityWipedJoins = "identity-wiped-joins", "a directory that was emptied votes again", "G1, DESIGN 2.4";
     IdentityEarlyStart = "identity-early-start", "a new cluster begins before all members have answered", "G1, DESIGN 2.4";
     IdentityNoGreeting = "identity-no-greeting", "a node that comes up takes part at once", "DESIGN 2.4";

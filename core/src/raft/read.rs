@@ -9,6 +9,7 @@ use crate::{
     bug::{self, Bug},
     limits,
     mark::{self, Mark},
+    point::Point,
     types::Index,
 };
 use std::collections::VecDeque;
@@ -74,7 +75,8 @@ impl Raft {
         mark::hit_if(reads.given > reads.sent, Mark::ReadShares);
         mark::hit_if(reads.confirmed < reads.sent, Mark::ReadWaitsForRound);
         // Reads between two rounds share the next one.
-        if reads.given == reads.sent && !reused {
+        let shared = reads.given > reads.sent;
+        if (!shared && !reused) || (shared && self.points.fires(Point::ReadAlone)) {
             reads.given += 1;
         }
         reads.waiting.push_back(Waiting { position: reads.given, token, index });

@@ -5,9 +5,11 @@ use super::{
     flow::{Flow, REPEAT_HEARTBEATS},
 };
 use crate::master::Master;
+use core::time::Duration;
 use quorate_core::{
     Input,
-    contract::Timing,
+    contract::{LogPosition, Timing},
+    point::Point,
     raft::Role,
     types::{Index, NodeId, RequestKey, Term, Time, WriteId},
 };
@@ -20,6 +22,10 @@ const LATE_HEARTBEATS: u32 = 5;
 /// Appends without entries to one peer between two heartbeats. A clogged link that delivers all answers of seconds at once is
 /// good for hundreds.
 const EMPTY_APPENDS: u32 = 2_000;
+/// Reads of one chunk for one peer that nothing calls for.
+const CHUNK_READS: u64 = 4;
+/// Shortest time after which a chunk whose answer was lost may be read again.
+const CHUNK_PAUSE: Duration = Duration::from_millis(500);
 
 /// What one run of a node has heard.
 #[derive(Default)]
@@ -45,6 +51,8 @@ struct Place {
     idle: BTreeMap<NodeId, (Time, u32)>,
     /// Peers whose handshake it heard.
     greeted: BTreeSet<NodeId>,
+    /// The chunk that was last read for each peer.
+    chunks: BTreeMap<NodeId, Chunk>,
     /// Writes that are not done.
     writes: VecDeque<(WriteId, Time)>,
     /// When each request came that is not answered.
@@ -55,6 +63,17 @@ struct Place {
     speaks: Option<(NodeId, Term)>,
     /// The vote that it is being asked for in this step.
     vote_asked: Option<(NodeId, Term)>,
+}
+
+/// How often one chunk was read in a reign, and how often that was called for.
+struct Chunk {
+    term: Term,
+    at: LogPosition,
+    number: u64,
+    since: Time,
+    reads: u64,
+    /// What its peer said about snapshots and appends meanwhile.
+    answers: u64,
 }
 
 /// The rules' memory.
@@ -101,10 +120,35 @@ impl Contact {
     }
 
     /// A node reads a part of a snapshot for a peer: it sends nothing else before it has it.
-    pub fn reads(&mut self, master: &Master, now: Time, peer: NodeId) {
+    pub fn reads(
+        &mut self,
+        ledger: &mut Ledger,
+        master: &Master,
+        now: Time,
+        (peer, at, number): (NodeId, LogPosition, u64),
+        timing: &Timing,
+    ) {
         let place = self.place(usize::from(master.place), master.run, now);
         place.fed.insert(peer, (now, true));
         place.flow.snapshot(peer);
+        let Some(term) = master.node.as_ref().map(|node| node.raft().term()) else { return };
+        let new = Chunk { term, at, number, since: now, reads: 0, answers: 0 };
+        let chunk = place.chunks.entry(peer).or_insert_with(|| Chunk { ..new });
+        if (chunk.term, chunk.at, chunk.number) != (term, at, number) {
+            *chunk = new;
+        }
+        chunk.reads += 1;
+        let pause = timing.election_max.max(CHUNK_PAUSE);
+        let pauses = (now.since(chunk.since).as_nanos() / pause.as_nanos().max(1)) as u64;
+        let most = CHUNK_READS + chunk.answers + pauses;
+        ledger.hold(Rule::ChunkPaused, chunk.reads <= most, || {
+            format!(
+                "leader {} reads chunk {number} of {at:?} for {peer} {} times in {:?}; {most} are called for",
+                master.id,
+                chunk.reads,
+                now.since(chunk.since)
+            )
+        });
     }
 
     /// A node sends a message.
@@ -126,6 +170,9 @@ impl Contact {
                     master.id, envelope.to, place.greeted
                 )
             });
+        }
+        if master.fires(Point::ProgressForgotten) > 0 {
+            place.flow.forget();
         }
         place.flow.sends(ledger, master.id, now, envelope, timing);
         let Some(raft) = master.node.as_ref().map(|node| node.raft()) else { return };
@@ -303,6 +350,11 @@ impl Place {
                 self.speaks = Some((from, term));
             }
             Some(Body::Vote(_)) => self.vote_asked = Some((from, term)),
+            Some(Body::AppendReply(_) | Body::SnapshotReply(_)) => {
+                if let Some(chunk) = self.chunks.get_mut(&from) {
+                    chunk.answers += 1;
+                }
+            }
             _ => {}
         }
         let acknowledged = match &envelope.body {

@@ -82,6 +82,11 @@ impl Flow {
         }
     }
 
+    /// It is not known any more what is on its way to anybody: a fault makes the leader forget it.
+    pub(super) fn forget(&mut self) {
+        self.peers.values_mut().for_each(Sent::begin_anew);
+    }
+
     /// The peer is to get a snapshot: what it lacks is gone from the log.
     pub(super) fn snapshot(&mut self, peer: NodeId) {
         if let Some(sent) = self.peers.get_mut(&peer) {

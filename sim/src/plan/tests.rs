@@ -101,6 +101,18 @@ fn a_plan_that_was_edited_by_hand_is_refused_with_field_value_and_what_is_right(
         (with(FaultKind::Flap { side: vec![0], period_ms: 0 }), "faults[0].period_ms is 0: it must be 1 to"),
         (with(FaultKind::Loss { ppm: 2_000_000 }), "faults[0].ppm is 2000000: it must be 0 to 1000000"),
         (with(FaultKind::AgentCrash { executor: 77 }), "faults[0].executor is 77"),
+        (
+            with(FaultKind::Point { master: 0, point: "no-such".to_owned(), one_in: 3 }),
+            "faults[0].point is \"no-such\": it must be one of append-one, ",
+        ),
+        (
+            with(FaultKind::Point { master: 0, point: "append-one".to_owned(), one_in: 0 }),
+            "faults[0].one_in is 0: it must be 1 to 1000000",
+        ),
+        (
+            with(FaultKind::Point { master: 99, point: "append-one".to_owned(), one_in: 2 }),
+            "faults[0].master is 99",
+        ),
         (with(FaultKind::ClientStall { client: 77 }), "faults[0].client is 77"),
         (
             with(FaultKind::MasterDrift { master: 0, ppb: 900_000_000 }),
@@ -125,7 +137,10 @@ fn a_plan_that_was_edited_by_hand_is_refused_with_field_value_and_what_is_right(
             "operations[0].job.seldom.message_bytes is 1000000: it must be 0 to 65536",
         ),
         (
-            Plan { disk: DiskPlan { sync_min_us: 9, sync_max_us: 3 }, ..with(FaultKind::Ring {}) },
+            Plan {
+                disk: DiskPlan { sync_min_us: 9, sync_max_us: 3, load_us: 0 },
+                ..with(FaultKind::Ring {})
+            },
             "disk.sync_min_us is 9: it must be 0 to 3",
         ),
     ];
@@ -135,6 +150,16 @@ fn a_plan_that_was_edited_by_hand_is_refused_with_field_value_and_what_is_right(
         assert!(error.contains(says), "{error:?} does not say {says:?}");
     }
     let mut plan = with(FaultKind::Ring {});
+    plan.masters.flow = vec![FlowPlan { append_entries: 0, ..FlowPlan::default() }];
+    let error = plan.validate().unwrap_err().to_string();
+    assert!(
+        error.starts_with("masters.flow[0] is flow.append_entries is 0: it must be 1 to 1024"),
+        "{error}"
+    );
+    plan.masters.flow = vec![FlowPlan::default(); 1 + plan.masters.clocks.len()];
+    let error = plan.validate().unwrap_err().to_string();
+    assert!(error.contains("number of masters.flow is"), "{error}");
+    plan.masters.flow.clear();
     plan.masters.timing_ms[1] = 1;
     let error = plan.validate().unwrap_err().to_string();
     assert!(error.contains("timing.election_min is 1ms"), "{error}");
@@ -150,7 +175,9 @@ fn a_plan_of_the_first_generator_is_read_as_it_was() {
     let plan = Plan::read(include_str!("../../tests/plans/generator-1.json")).unwrap();
     assert_eq!((plan.generator, plan.core.clone()), (1, None));
     let text = serde_json::to_string_pretty(&plan).unwrap();
-    for later in ["core", "deaf", "seldom", "session_ms", "call_ppm", "call_late_ms", "hoards"] {
+    for later in
+        ["core", "deaf", "seldom", "session_ms", "call_ppm", "call_late_ms", "hoards", "flow", "load_us"]
+    {
         assert!(!text.contains(later), "{later}");
     }
 }

@@ -4,7 +4,7 @@
 use super::{ClockPlan, Fault, FaultKind, Look, Operation, Plan};
 use crate::{draw::MILLION, master::Master, network::PLACES};
 use core::fmt::{self, Display};
-use quorate_core::limits;
+use quorate_core::{limits, point::Point};
 
 /// Longest phase, and latest time of anything, milliseconds.
 const TIME_MOST_MS: u64 = 3_600_000;
@@ -162,6 +162,14 @@ impl Plan {
         range("executors.drift_ppm", self.executors.drift_ppm.into(), 0, MILLION / 10)?;
         self.clocks("masters", &self.masters.clocks)?;
         self.clocks("executors", &self.executors.clocks)?;
+        if self.masters.flow.len() > self.masters.clocks.len() {
+            let right = format!("at most {}, one a master", self.masters.clocks.len());
+            return Err(wrong("number of masters.flow", self.masters.flow.len(), right));
+        }
+        for (number, flow) in self.masters.flow.iter().enumerate() {
+            let field = format!("masters.flow[{number}]");
+            flow.flow().validate().map_err(|error| wrong(field, error, "within what others take"))?;
+        }
         // What the core refuses is refused here, with its own words.
         let config = Master::new(0, &self.masters).config(self);
         config
@@ -200,6 +208,7 @@ impl Plan {
         }
         range("network.call_late_ms", network.call_late_ms, 0, DELAY_MOST_MS)?;
         range("disk.sync_max_us", disk.sync_max_us, 0, most)?;
+        range("disk.load_us", disk.load_us, 0, most)?;
         range("disk.sync_min_us", disk.sync_min_us, 0, disk.sync_max_us)
     }
 
@@ -252,6 +261,17 @@ impl Plan {
                 range(at("times"), u64::from(*times), 1, RESTARTS)?;
                 range(at("up_ms"), *up_ms, 1, TIME_MOST_MS)
             }
+            FaultKind::Point { point, one_in, .. } => {
+                if Point::named(point).is_none() {
+                    let names: Vec<&str> = Point::ALL.iter().map(|point| point.key()).collect();
+                    return Err(wrong(
+                        at("point"),
+                        format!("{point:?}"),
+                        format!("one of {}", names.join(", ")),
+                    ));
+                }
+                range(at("one_in"), u64::from(*one_in), 1, MILLION)
+            }
             FaultKind::SlowProcessor { step_us, .. } => {
                 range(at("step_us"), *step_us, 1, DELAY_MOST_MS * 1_000)
             }
@@ -286,6 +306,7 @@ fn names(field: &str, kind: &FaultKind, sizes: Sizes) -> Checked {
         | FaultKind::FullDisk { master }
         | FaultKind::StallDisk { master }
         | FaultKind::WallResync { master, .. }
+        | FaultKind::Point { master, .. }
         | FaultKind::MasterDrift { master, .. } => place(at("master"), *master, sizes.masters, "master"),
         FaultKind::CutExecutorFrom { executor, masters } => {
             some("masters", masters)?;

@@ -3,7 +3,7 @@
 //! that the violation does not need.
 
 use super::{reduce::reduce, search::Search};
-use crate::plan::{Fault, FaultKind, Operation, Plan, places::names};
+use crate::plan::{Fault, FaultKind, FlowPlan, Operation, Plan, places::names};
 use core::ops::Range;
 use serde_json::Value;
 use std::time::Duration;
@@ -14,6 +14,7 @@ fn benign(plan: &Plan) -> Plan {
     calm.masters.timing_ms = [50, 250, 450, 400, 5_000];
     calm.masters.snapshot_entries = 100_000;
     calm.masters.trailing_entries = 1_000;
+    calm.masters.flow.fill(FlowPlan::default());
     for clock in calm.masters.clocks.iter_mut().chain(&mut calm.executors.clocks) {
         (clock.offset_ms, clock.drift_ppb, clock.wall_error_ms) = (1_000, 0, 0);
     }
@@ -78,7 +79,12 @@ fn calmer(plan: &Plan, range: Range<usize>) -> Option<Plan> {
     for (path, value) in differences(plan).get(range)? {
         *written.pointer_mut(path)? = value.clone();
     }
-    serde_json::from_value(written).ok()
+    let mut plan: Plan = serde_json::from_value(written).ok()?;
+    // Who is not listed has the default too.
+    if plan.masters.flow.iter().all(|flow| *flow == FlowPlan::default()) {
+        plan.masters.flow.clear();
+    }
+    Some(plan)
 }
 
 /// Network, disks, clocks, knobs, and how jobs behave.

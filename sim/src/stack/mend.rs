@@ -103,6 +103,10 @@ impl Stage {
         if gone || stopped {
             self.take_down(place, gone).await;
         }
+        let points = core::mem::take(&mut self.world().masters[place].points);
+        for (point, _) in points.into_values() {
+            self.switch_point(place, point).await;
+        }
         self.bring_up(place);
     }
 

@@ -13,6 +13,7 @@ use prost::Message;
 use quorate_core::{
     Input, Node, Output,
     contract::{Lane, StopReason},
+    point::Point,
     raft::Role,
     tape::{StartRef, TapeWriter},
     trace::TraceEvent,
@@ -61,11 +62,20 @@ impl World {
         self.mark(1, place, run, &[]);
         self.line(Endpoint::Master(place), "start", || format!("run {run}"));
         self.stepped(at);
+        for (_, point, _) in self.masters[at].points.clone() {
+            self.switch_point(at, point);
+        }
         for peer in (0..self.masters.len() as u8).filter(|&peer| peer != place) {
             if self.masters[usize::from(peer)].node.is_some() {
                 self.connect(place, peer);
             }
         }
+    }
+
+    /// Tells a node how often one of its fault points is to fire.
+    pub(super) fn switch_point(&mut self, at: usize, point: Point) {
+        let one_in = self.masters[at].fires(point);
+        self.step_master(at, Input::FaultPoint { point, one_in });
     }
 
     /// Both ends hear that they are connected, if they are.
@@ -308,7 +318,9 @@ impl World {
             Output::ReadSnapshotChunk { peer, at: position, number } => {
                 let master = &self.masters[at];
                 if let Some(oracles) = &mut self.oracles {
-                    oracles.contact.reads(master, master.clock.local(self.time), peer);
+                    let (now, timing) = (master.clock.local(self.time), self.plan.masters.timing());
+                    let chunk = (peer, position, number);
+                    oracles.contact.reads(&mut self.ledger, master, now, chunk, &timing);
                 }
                 self.disk_later(at, 5, DiskEvent::ChunkRead(peer, position, number));
             }

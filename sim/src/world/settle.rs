@@ -160,6 +160,9 @@ impl World {
             self.masters[at].pauses = 0;
             self.resume_master(at);
         }
+        for (_, point, _) in core::mem::take(&mut self.masters[at].points) {
+            self.switch_point(at, point);
+        }
         let run = self.masters[at].run;
         self.start_master(at as u8, run);
     }

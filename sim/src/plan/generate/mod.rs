@@ -5,6 +5,7 @@ mod core_of;
 mod faults;
 mod kinds;
 mod knobs;
+mod points;
 mod scenes;
 
 use super::{Atlas, ClientPlan, Operation, Plan};
@@ -41,6 +42,8 @@ const PART_TIMING: u64 = 8;
 const PART_ATLAS: u64 = 9;
 const PART_CORE: u64 = 10;
 const PART_SCENES: u64 = 11;
+const PART_FLOW: u64 = 12;
+const PART_POINTS: u64 = 13;
 
 /// Time in which a cluster settles, without the work that is left, milliseconds.
 const SETTLE_MS: u64 = 120_000;
@@ -96,6 +99,9 @@ pub fn generate(seed: u64, limits: &Limits) -> Plan {
     if limits.faults {
         if !alone {
             (plan.faults, plan.left_out) = faults::faults(&plan, &atlas);
+        }
+        if !alone {
+            plan.faults.extend(points::points(&plan));
         }
         plan.faults.extend(more);
         plan.faults.sort_by_key(|fault| fault.at_ms);

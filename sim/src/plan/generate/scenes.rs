@@ -34,6 +34,7 @@ const SCENES: &[(u64, Scene)] = &[
     (50, short_sessions),
     (30, transfers),
     (30, old_calls),
+    (30, overtaken_loads),
 ];
 
 /// Adds its scenes to a plan of a seed, and answers the faults that belong to them, and whether there are to be no others:
@@ -190,7 +191,7 @@ fn crowd(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
 /// A network and disks that keep nobody waiting.
 fn quick(plan: &mut Plan) {
     (plan.network.latency_min_us, plan.network.latency_max_us) = (100, 500);
-    plan.disk = DiskPlan { sync_min_us: 50, sync_max_us: 400 };
+    plan.disk = DiskPlan { sync_min_us: 50, sync_max_us: 400, load_us: 0 };
 }
 
 /// Many changes one behind the other, and a master that has to carry all of them out again.
@@ -396,6 +397,40 @@ fn transfers(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
         let (master, for_ms) = (*pick(draws, &masters), draws.range(300, 1_500));
         faults.push(Fault { at_ms, for_ms, kind: FaultKind::Isolate { master, way: Way::Both } });
         at_ms += for_ms + draws.range(300, 1_500);
+    }
+    faults
+}
+
+/// Followers whose disks are slow, and links that are slow for a moment, in which much is written: what was sent on them
+/// comes while a snapshot, which came later and sooner, is loaded, and is not on the disk when that is done.
+fn overtaken_loads(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    /// A leader takes appends for lost after three to four of its heartbeats; then a snapshot needs about so long.
+    const SENT_MS: u64 = 300;
+    // No leader falls because of one slow link.
+    plan.masters.timing_ms = [50, 1_000, 2_000, 3_000, 5_000];
+    plan.masters.snapshot_entries = draws.range(2, 8);
+    plan.masters.trailing_entries = 0;
+    plan.masters.flow.clear();
+    (plan.network.latency_min_us, plan.network.latency_max_us) = (100, 500);
+    let load_ms = *pick(draws, &[200, 300, 500]);
+    plan.disk = DiskPlan { sync_min_us: 500, sync_max_us: 5_000, load_us: load_ms * 1_000 };
+    let masters = plan.masters.clocks.len() as u64;
+    let (mut faults, mut at_ms) = (Vec::new(), 2_000);
+    while at_ms < plan.duration_ms && masters > 1 {
+        let to = draws.range(0, masters - 1) as u8;
+        let (by_ms, for_ms) = (draws.range(SENT_MS - 100, SENT_MS + load_ms), draws.range(60, 140));
+        for from in (0..masters as u8).filter(|from| *from != to) {
+            faults.push(Fault { at_ms, for_ms, kind: FaultKind::SlowLink { from, to, by_ms } });
+        }
+        let slow = FaultKind::SlowDisk { master: to, sync_ms: draws.range(400, 1_000) };
+        faults.push(Fault { at_ms, for_ms: for_ms + by_ms + 300, kind: slow });
+        for client in &mut plan.clients {
+            for number in 0..draws.range(4, 12) {
+                let key = format!("load-{}", number % 3);
+                client.operations.push(planned(at_ms + number, Operation::Put { key }));
+            }
+        }
+        at_ms += for_ms + by_ms + draws.range(1_000, 2_000);
     }
     faults
 }

@@ -106,6 +106,7 @@ mod tests {
             "refused",
             "knob",
             "settle",
+            "point",
         ];
         let mut texts = BTreeSet::new();
         for text in all() {

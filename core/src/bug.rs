@@ -158,6 +158,7 @@ bugs! {
     JobRemoveForgotten = "job-remove-forgotten", "an executor that is to leave is not marked", "ES11";
     JobFormerStays = "job-former-stays", "a registration leaves the one that has ended as it is", "ES11";
     StateHashKept = "state-hash-kept", "the hash of every state is the same", "G6";
+    SnapshotNextIgnored = "snapshot-next-ignored", "a leader that went back in a snapshot does not follow what its follower wants", "G6, EL";
     JobSetOverLimit = "job-set-over-limit", "a desired set brings one specification more than it may", "ES13";
     ListEndsEarly = "state-list-ends-early", "a list of jobs that is longer than a page says that it ends there", "G5";
     LongestKeyRefused = "state-longest-key-refused", "a read of the longest key is refused", "G5";

@@ -145,8 +145,13 @@ impl Raft {
             progress.acknowledged(now, index);
             self.advance_commit();
             self.replicate();
-        } else if next == *number + 1 || next == 0 {
-            mark::hit_if(next == 0 && *number > 0, Mark::SnapshotAgain);
+        } else if next == *number + 1
+            || next == 0
+            || (next != *number && !bug::planted(Bug::SnapshotNextIgnored))
+        {
+            // An old answer may have led away from what the follower wants: only its word brings the two together again.
+            mark::hit_if(next < *number, Mark::SnapshotAgain);
+            mark::hit_if(next > *number + 1, Mark::SnapshotCatchesUp);
             *number = next;
             *since = now;
             let (at, number) = (*at, *number);

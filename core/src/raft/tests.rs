@@ -409,6 +409,29 @@ fn a_snapshot_that_cannot_be_read_is_written_anew_and_not_read_without_a_pause()
 }
 
 #[test]
+fn an_old_answer_does_not_keep_a_leader_and_its_follower_at_different_chunks() {
+    let mut bench = Bench::new(3, 1, &[(1, 1)]);
+    bench.elect();
+    bench.propose("x");
+    bench.sync();
+    bench.hear(2, 2, Message::Appended { index: Index(3) });
+    let at = place(2, 3);
+    bench.raft.snapshot_saved(at);
+    bench.raft.compact(at);
+    bench.hear(3, 2, Message::AppendRefused { previous: Index(0), hint: place(0, 0) });
+    bench.hear(3, 2, Message::AppendRefused { previous: Index(1), hint: place(0, 0) });
+    bench.deadline();
+    bench.hear(3, 2, Message::AppendRefused { previous: Index(3), hint: place(0, 0) });
+    // It has two chunks; an answer from before comes late; then what it wants; at last it has lost all but the first.
+    for next in [1, 2, 0, 2, 1] {
+        bench.effects.clear();
+        bench.hear(3, 2, Message::SnapshotReply { index: at.index, next, installed: false });
+        let asked = Effect::ReadSnapshotChunk { peer: id(3), at, number: next };
+        assert!(bench.effects.contains(&asked), "{next}: {:?}", bench.effects);
+    }
+}
+
+#[test]
 fn a_heartbeat_is_answered_without_what_rests_on_a_term_in_memory() {
     let mut bench = Bench::new(3, 1, &[(1, 1)]);
     let append = Message::Append { previous: place(1, 1), entries: Vec::new(), commit: Index(0) };

@@ -57,11 +57,14 @@ impl Sent {
 #[derive(Default)]
 pub(super) struct Flow {
     peers: BTreeMap<NodeId, Sent>,
+    /// The chunk that each peer wanted last, of which snapshot, in which term.
+    wanted: BTreeMap<NodeId, (Term, Index, u64)>,
 }
 
 impl Flow {
     /// A peer's message, as the node takes it.
     pub(super) fn hears(&mut self, envelope: &pb::Envelope, now: Time) {
+        self.hears_of_snapshot(envelope);
         let Some(sent) = self.peers.get_mut(&NodeId(envelope.from)) else { return };
         if sent.term != Term(envelope.term) {
             return;
@@ -80,6 +83,42 @@ impl Flow {
             Some(Body::AppendReply(_) | Body::SnapshotReply(_)) => sent.begin_anew(),
             _ => {}
         }
+    }
+
+    fn hears_of_snapshot(&mut self, envelope: &pb::Envelope) {
+        let (from, term) = (NodeId(envelope.from), Term(envelope.term));
+        match &envelope.body {
+            Some(Body::SnapshotReply(reply)) if !reply.installed => {
+                self.wanted.insert(from, (term, Index(reply.index), reply.next_number));
+            }
+            // Whatever it acknowledges, the next transfer may be another one, from its begin.
+            Some(Body::SnapshotReply(_) | Body::AppendReply(_) | Body::HeartbeatAnswer(_)) => {
+                if !matches!(&envelope.body, Some(Body::HeartbeatAnswer(answer))
+                    if self.wanted.get(&from).is_some_and(|(_, at, _)| answer.verified_index < at.0))
+                {
+                    self.wanted.remove(&from);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A leader sends a part of a snapshot.
+    fn sends_chunk(
+        &self,
+        ledger: &mut Ledger,
+        from: NodeId,
+        to: NodeId,
+        term: Term,
+        chunk: &pb::SnapshotChunk,
+    ) {
+        let wanted = self.wanted.get(&to).filter(|(of, at, _)| (*of, at.0) == (term, chunk.index));
+        ledger.hold(Rule::ChunkWanted, wanted.is_none_or(|(.., number)| *number == chunk.number), || {
+            format!(
+                "leader {from} of term {term} sends {to} chunk {} of snapshot {}; {to} wants {wanted:?}",
+                chunk.number, chunk.index
+            )
+        });
     }
 
     /// It is not known any more what is on its way to anybody: a fault makes the leader forget it.
@@ -104,6 +143,9 @@ impl Flow {
         timing: &Timing,
     ) {
         let (to, term) = (NodeId(envelope.to), Term(envelope.term));
+        if let Some(Body::SnapshotChunk(chunk)) = &envelope.body {
+            self.sends_chunk(ledger, from, to, term, chunk);
+        }
         let Some(Body::Append(append)) = &envelope.body else { return };
         let sent = self.peers.entry(to).or_insert_with(|| Sent::new(term, now));
         if sent.term != term {
@@ -201,6 +243,21 @@ mod tests {
         let mut moved = World::new();
         moved.sends(70, &append(6, 7)).hears(200, &accepted(6)).sends(221, &append(7, 7));
         assert!(!moved.is_clean());
+    }
+
+    #[test]
+    fn a_chunk_is_the_one_that_was_wanted_last() {
+        let reply = |next_number| {
+            let reply = pb::SnapshotReply { index: 9, next_number, installed: false };
+            envelope(2, 1, Body::SnapshotReply(reply))
+        };
+        let chunk = |number| {
+            let chunk = pb::SnapshotChunk { index: 9, number, ..pb::SnapshotChunk::default() };
+            envelope(1, 2, Body::SnapshotChunk(chunk))
+        };
+        assert!(World::new().sends(70, &chunk(0)).hears(80, &reply(1)).sends(90, &chunk(1)).is_clean());
+        assert!(!World::new().hears(80, &reply(0)).hears(85, &reply(3)).sends(90, &chunk(0)).is_clean());
+        assert!(World::new().hears(80, &reply(3)).hears(85, &verified(9)).sends(90, &chunk(0)).is_clean());
     }
 
     #[test]

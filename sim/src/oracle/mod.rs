@@ -129,6 +129,7 @@ rules! {
     Tries = "ES17 a task fails for good with its last try",
     Tables = "D1 rebuild(records) == tables",
     Liveness = "EL every accepted job ends and all replicas agree once faults stop",
+    ChunkWanted = "R14 what is sent of a snapshot is what its follower wants",
     ChunkPaused = "R14 a chunk of a snapshot is read again for an answer, or after a pause",
     Storm = "no message storm",
     DiskContract = "contract: writes follow on each other",

@@ -392,11 +392,18 @@ fn transfers(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
         whole(late(MessageKind::SnapshotReply)),
         whole(FaultKind::Duplicate { ppm: 300_000, most_ms: 2 * most_ms }),
     ];
+    let crashes = *pick(draws, &[0, 30, 90]);
     let mut at_ms = 1_500;
     while at_ms < plan.duration_ms {
         let (master, for_ms) = (*pick(draws, &masters), draws.range(300, 1_500));
         faults.push(Fault { at_ms, for_ms, kind: FaultKind::Isolate { master, way: Way::Both } });
-        at_ms += for_ms + draws.range(300, 1_500);
+        at_ms += for_ms;
+        // It begins anew in the middle of what it is sent, and answers what is still on its way.
+        if percent(draws, crashes) {
+            let (after, for_ms) = (draws.range(20, 300), draws.range(10, 60));
+            faults.push(Fault { at_ms: at_ms + after, for_ms, kind: FaultKind::Crash { master } });
+        }
+        at_ms += draws.range(300, 1_500);
     }
     faults
 }

@@ -176,16 +176,11 @@ impl Answers {
                 let behind = |key: &&Bytes| {
                     key.starts_with(&ask.prefix) && (ask.after.is_empty() || **key > ask.after)
                 };
-                let mut known: Vec<_> = reference.keys.keys().filter(behind).filter_map(at).collect();
-                // A page may end before its limit, where its bytes end; the first item is always on it.
-                let whole = known.len();
-                if list.more {
-                    known.truncate(said.len().max(1));
-                }
-                let limit = if ask.limit == 0 { limits::PAGE_ITEMS_DEFAULT } else { ask.limit as usize };
-                let ends = list.more == (whole > said.len()) && said.len() <= limit;
-                ledger.hold(Rule::AnswerValue, *said == known && ends, || {
-                    format!("{}; the log says {whole} keys, {known:?}", told())
+                let all: Vec<_> = reference.keys.keys().filter(behind).filter_map(at).collect();
+                let whole = all.len();
+                let (known, more) = pages::page(all, ask.limit);
+                ledger.hold(Rule::AnswerValue, *said == known && list.more == more, || {
+                    format!("{}; the log says {known:?} of {whole} keys", told())
                 });
             }
             (Some(Ask::GetJob(_)), Some(Body::Job(status))) => self.job(ledger, reference, status, index),

@@ -39,6 +39,8 @@ struct Place {
     leads: Option<(Term, Time)>,
     /// The newest word of a leader: its term, and when.
     led: Option<(Term, Time)>,
+    /// Whose word that was.
+    led_by: Option<NodeId>,
     /// When each peer was last heard in each term: who restarts may come back in an older one.
     heard: BTreeMap<(Term, NodeId), Time>,
     /// The most that each peer acknowledged in each term.
@@ -103,7 +105,7 @@ impl Contact {
                 place.flow.hears(envelope, now);
                 place.peer(envelope, now);
             }
-            Input::PeerLost(_) => place.led = None,
+            Input::PeerLost(peer) if place.led_by == Some(*peer) => place.led = None,
             Input::WriteDone { io } => {
                 while place.writes.front().is_some_and(|(issued, _)| issued <= io) {
                     place.writes.pop_front();
@@ -346,7 +348,7 @@ impl Place {
             Some(Body::Append(_) | Body::Heartbeat(_) | Body::SnapshotChunk(_))
                 if self.led.is_none_or(|(led, _)| led <= term) =>
             {
-                self.led = Some((term, now));
+                (self.led, self.led_by) = (Some((term, now)), Some(from));
                 self.speaks = Some((from, term));
             }
             Some(Body::Vote(_)) => self.vote_asked = Some((from, term)),

@@ -225,10 +225,10 @@ impl Jobs {
         }
         Self::tries(ledger, state, index, key, (&old, new));
         let given_back = |task: &pb::Task| task.last_end() == AttemptEnd::Stopped;
-        if old.executor != 0 && to == TaskState::Pending && given_back(new) {
-            let twice = given_back(&old) && old.last_executor == old.executor;
-            let wait = if twice { REFUSED_WAIT_MS } else { 0 };
-            ledger.hold(Rule::GivenBack, new.not_before_ms >= state.time().plus_ms(wait).0 || !twice, || {
+        if old.executor != 0 && to == TaskState::Pending {
+            let twice = given_back(new) && given_back(&old) && old.last_executor == old.executor;
+            let waits = new.not_before_ms >= state.time().plus_ms(REFUSED_WAIT_MS).0;
+            ledger.hold(Rule::GivenBack, waits || !twice, || {
                 format!("{}; it waits until {}, at {}", told(), new.not_before_ms, state.time())
             });
         }

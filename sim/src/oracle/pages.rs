@@ -2,6 +2,7 @@
 
 use super::{Ledger, Rule, answers::brief};
 use bytes::Bytes;
+use core::fmt::Debug;
 use pb::{JobState, JobType, TaskState, client_reply::Body, client_request::Body as Ask};
 use prost::Message;
 use quorate_core::{
@@ -36,7 +37,7 @@ fn records<T: Message + Default>(state: &State, prefix: &'static [u8]) -> Vec<T>
 }
 
 /// The first page of these, and whether there are more.
-fn page<T: Message>(all: Vec<T>, limit: u32) -> (Vec<T>, bool) {
+pub(super) fn page<T: Message>(all: Vec<T>, limit: u32) -> (Vec<T>, bool) {
     let most = if limit == 0 { PAGE_ITEMS_DEFAULT } else { limit as usize };
     let count = all.len();
     let (mut items, mut bytes) = (Vec::new(), 0);
@@ -156,10 +157,12 @@ pub(super) fn check(
     request: &pb::ClientRequest,
     reply: &pb::ClientReply,
 ) {
+    let told =
+        |holds: bool, known: &dyn Debug| (holds, if holds { String::new() } else { format!("{known:?}") });
     let (holds, known) = match (&request.body, &reply.body) {
         (Some(Ask::ListExecutors(ask)), Some(Body::ListExecutors(said))) => {
             let known = Known::of(state).executors(ask);
-            (*said == known, format!("{known:?}"))
+            told(*said == known, &known)
         }
         (Some(Ask::GetExecutor(ask)), Some(said)) => {
             let known = Known::of(state);
@@ -170,15 +173,15 @@ pub(super) fn check(
                 Body::Refusal(refusal) => refusal.code() == pb::RefusalCode::NotFound && found.is_none(),
                 _ => false,
             };
-            (holds, format!("{found:?}"))
+            told(holds, &found)
         }
         (Some(Ask::GetJob(ask)), Some(Body::Job(said))) => {
             let known = Known::of(state).job_with_tasks(ask);
-            (Some(said) == known.as_ref(), format!("{known:?}"))
+            told(Some(said) == known.as_ref(), &known)
         }
         (Some(Ask::ListJobs(ask)), Some(Body::ListJobs(said))) => {
             let known = Known::of(state);
-            (known.jobs_are(ask, said), format!("{:?}", known.jobs_behind(ask, &ask.after)))
+            told(known.jobs_are(ask, said), &known.jobs)
         }
         _ => return,
     };

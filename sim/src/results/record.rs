@@ -205,7 +205,7 @@ pub(super) mod tests {
             at: Moment(at),
             commit: commit.to_owned(),
             dirty: false,
-            generator: 3,
+            generator: 4,
             level: "core".to_owned(),
             bug: None,
         }

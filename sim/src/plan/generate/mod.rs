@@ -12,7 +12,7 @@ use super::{Atlas, ClientPlan, Operation, Plan};
 use quorate_core::random::Draws;
 
 /// Grows with every change of what a seed means.
-pub const GENERATOR: u32 = 3;
+pub const GENERATOR: u32 = 4;
 
 /// What generated plans stay within.
 #[derive(Clone, Copy, Debug)]

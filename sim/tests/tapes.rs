@@ -90,3 +90,29 @@ fn the_tape_of_a_healthy_run_differs_under_a_bug_and_the_first_input_is_shown() 
     assert!(matches!(first.input, Some(Input::Peer(_))) && first.step > 0, "{first:?}");
     assert_ne!(first.expected, first.found);
 }
+
+/// A node that panicked ends its tape with an open input, and panics in it once more: the search goes on, and the seed fails
+/// with its panic alone. Where the recorded node did not panic, a panic is a difference.
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn a_seed_that_panics_ends_no_search_that_checks_tapes() {
+    use quorate_core::bug::{Bug, plant};
+    use quorate_sim::oracle::Rule;
+    plant(Some(Bug::CommitPastLog));
+    let job = Job { check_tapes: true, ..Job::new(0..20, 2) };
+    let summary = run(&job, |_| ());
+    let panicked = summary.failures.values().filter(|failure| failure.violation.rule == Rule::Panic);
+    assert!(panicked.count() > 0, "{:?}", summary.failures);
+    assert_eq!((summary.seeds, &summary.tapes_differ), (20, &Default::default()));
+
+    plant(None);
+    let tapes = Tapes::default();
+    let healthy = (0..20).find_map(|seed| {
+        let _ = run_taped(&generate(seed, &limits()), true, None, Some(tapes.clone()));
+        plant(Some(Bug::CommitPastLog));
+        let checked = tapes.check();
+        plant(None);
+        checked.err().filter(|why| why.contains("a panic in input"))
+    });
+    assert!(healthy.is_some(), "no tape of a healthy run panics under the bug");
+}

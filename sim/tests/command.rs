@@ -131,6 +131,19 @@ mod planted {
     }
 
     #[test]
+    fn what_was_found_is_kept_also_where_no_plan_can_be_written() {
+        let scratch = Scratch::new("no-repro");
+        fs::write(scratch.file("taken"), "no directory").unwrap();
+        let run = ["run", "--bug", BUG, "--seeds", "0..12", "--jobs", "1", "--shrink-budget", "1s"];
+        let files = ["--repro", "taken", "--junit", "seeds.xml", "--keep", "kept.jsonl"];
+        let run = sim(&scratch, &[&run[..], &files[..]].concat());
+        assert_eq!(run.status.code(), Some(1), "{}", error(&run));
+        assert!(error(&run).contains("error: cannot make taken/"), "{}", error(&run));
+        assert!(fs::read_to_string(scratch.file("seeds.xml")).unwrap().contains("<failure"));
+        assert!(fs::read_to_string(scratch.file("kept.jsonl")).unwrap().contains(r#""record":"failure""#));
+    }
+
+    #[test]
     fn a_stall_has_its_own_exit_code() {
         let scratch = Scratch::new("stall");
         let run = ["run", "--bug", "raft-no-such-bug", "--seeds", "0"];

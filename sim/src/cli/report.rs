@@ -10,7 +10,7 @@ use crate::{
 use anyhow::Context;
 use clap::ValueEnum;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
-use std::path::Path;
+use std::{fs::OpenOptions, path::Path};
 
 /// How a command prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -154,6 +154,12 @@ pub(super) fn all_reached(summary: &Summary) -> bool {
     false
 }
 
+/// Makes the file of a JUnit report, or leaves the one that is there: a wrong path is seen before a long search.
+pub(super) fn open_junit(path: &Path) -> anyhow::Result<()> {
+    let file = OpenOptions::new().create(true).write(true).truncate(false).open(path);
+    file.map(|_| ()).with_context(|| format!("--junit: cannot write {}", path.display()))
+}
+
 /// A JUnit report: one test case a rule, and one for determinism.
 pub(super) fn junit(summary: &Summary, level: Level, path: &Path) -> anyhow::Result<()> {
     let mut report = Report::new("quorate-sim");
@@ -182,5 +188,5 @@ pub(super) fn junit(summary: &Summary, level: Level, path: &Path) -> anyhow::Res
     }
     report.add_test_suite(suite);
     let text = report.to_string().context("the JUnit report")?;
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    std::fs::write(path, text).with_context(|| format!("--junit: cannot write {}", path.display()))
 }

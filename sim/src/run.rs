@@ -218,10 +218,9 @@ pub fn run(job: &Job, progress: impl Fn(&Summary) + Sync) -> Summary {
     let one = || {
         plant(bug);
         while !stop.load(Ordering::Relaxed) && job.budget.is_none_or(|budget| start.elapsed() < budget) {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= job.seeds.end {
-                return;
-            }
+            // Never past the end, which may be the last number that there is.
+            let more = |seed| (seed < job.seeds.end).then(|| seed + 1);
+            let Ok(seed) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) else { return };
             let plan = generate(seed, &job.limits);
             let tapes = job.check_tapes.then(Tapes::default);
             let outcome = job.level.run(&plan, job.oracles, tapes.clone());

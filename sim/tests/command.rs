@@ -86,7 +86,7 @@ mod planted {
     #[test]
     fn a_failing_seed_leaves_all_that_is_needed_to_see_it_again() {
         let scratch = Scratch::new("command");
-        let run = ["run", "--bug", BUG, "--seeds", "0..12", "--jobs", "1", "--output", "json"];
+        let run = ["run", "--bug", BUG, "--seeds", "0..12", "--jobs", "1", "--output", "json", "--all-marks"];
         let run = sim(&scratch, &[&run[..], &["--junit", "seeds.xml", "--keep", "kept.jsonl"]].concat());
         assert_eq!(run.status.code(), Some(1), "{}", error(&run));
 
@@ -94,6 +94,12 @@ mod planted {
         let summary = &events["summary"][0];
         assert_eq!((events["summary"].len(), &summary["seeds"]), (1, &12.into()));
         assert_eq!(summary["failed"], events["failure"].len());
+        let marks = &events["marks"][0];
+        let missed = marks["missed"].as_array().unwrap().len();
+        assert!(
+            missed > 0 && marks["marks"] == marks["reached"].as_u64().unwrap() + missed as u64,
+            "{marks}"
+        );
         let groups = summary["groups"].as_array().unwrap();
         assert!(!groups.is_empty());
         let junit =

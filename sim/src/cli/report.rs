@@ -141,17 +141,26 @@ pub(super) fn failures(summary: &Summary, level: Level, limits: &LimitArgs) {
 }
 
 /// Whether every mark was reached. Those that were not are listed, to the error output.
-pub(super) fn all_reached(summary: &Summary) -> bool {
+pub(super) fn all_reached(summary: &Summary, format: Format) -> bool {
     let (reached, marks) = summary.marks.reached();
-    if reached == marks {
-        println!("all {marks} marks were reached");
-        return true;
+    let rarest = summary.marks.rarest();
+    let missed: Vec<_> = rarest.iter().take(marks - reached).map(|(mark, _)| mark).collect();
+    match format {
+        Format::Json => {
+            let line =
+                serde_json::json!({ "event": "marks", "marks": marks, "reached": reached, "missed": missed });
+            println!("{line}");
+        }
+        Format::Text if missed.is_empty() => println!("all {marks} marks were reached"),
+        Format::Text => {}
     }
-    eprintln!("\nFAILED  {} of {marks} marks were reached by no seed:", marks - reached);
-    for (mark, _) in summary.marks.rarest().iter().take(marks - reached) {
-        eprintln!("  {mark}");
+    if !missed.is_empty() {
+        eprintln!("\nFAILED  {} of {marks} marks were reached by no seed:", missed.len());
+        for mark in &missed {
+            eprintln!("  {mark}");
+        }
     }
-    false
+    missed.is_empty()
 }
 
 /// Makes the file of a JUnit report, or leaves the one that is there: a wrong path is seen before a long search.

@@ -5,7 +5,7 @@ use crate::{
     oracle::Rule,
     run::Level,
     shrink::planted_key,
-    summary::{DIVERGED, Group, Summary, TAPES_DIFFER},
+    summary::{DIVERGED, EXCUSED, Group, Summary, TAPES_DIFFER},
 };
 use anyhow::Context;
 use clap::ValueEnum;
@@ -78,6 +78,10 @@ pub(super) fn json(summary: &Summary) -> anyhow::Result<()> {
         let line = serde_json::json!({ "event": "tape differs", "seed": seed, "message": why });
         println!("{}", serde_json::to_string(&line)?);
     }
+    for (seed, why) in &summary.excused {
+        let line = serde_json::json!({ "event": "excused", "seed": seed, "message": why });
+        println!("{}", serde_json::to_string(&line)?);
+    }
     let group = |group: &Group<'_>| {
         serde_json::json!({
             "signature": group.rule.signature(),
@@ -138,6 +142,10 @@ pub(super) fn failures(summary: &Summary, level: Level, limits: &LimitArgs) {
         eprintln!("\nFAILED  {TAPES_DIFFER}\n  seed {seed}: {why}");
         eprintln!("  replay:  {command} replay {seed}{} --tape DIR", limits.text());
     }
+    for (seed, why) in &summary.excused {
+        eprintln!("\nFAILED  {EXCUSED}\n  seed {seed} did not become whole, and could not: {why}");
+        eprintln!("  replay:  {}", replay(level, *seed, limits));
+    }
 }
 
 /// Whether every mark was reached. Those that were not are listed, to the error output.
@@ -194,6 +202,11 @@ pub(super) fn junit(summary: &Summary, level: Level, path: &Path) -> anyhow::Res
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
         status.set_message(format!("{:?}", summary.tapes_differ));
         suite.add_test_case(TestCase::new(TAPES_DIFFER, status));
+    }
+    if !summary.excused.is_empty() {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+        status.set_message(format!("{:?}", summary.excused));
+        suite.add_test_case(TestCase::new(EXCUSED, status));
     }
     report.add_test_suite(suite);
     let text = report.to_string().context("the JUnit report")?;

@@ -10,7 +10,7 @@ use crate::{
     plan::GENERATOR,
     run::Job,
     shrink::planted_key,
-    summary::{DIVERGED, Summary, TAPES_DIFFER},
+    summary::{DIVERGED, EXCUSED, Summary, TAPES_DIFFER},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -54,6 +54,7 @@ impl Searched<'_> {
         let all: BTreeSet<u64> = (summary.failures.keys())
             .chain(summary.diverged.keys())
             .chain(summary.tapes_differ.keys())
+            .chain(summary.excused.keys())
             .copied()
             .collect();
         let missing = summary.marks.rarest().into_iter().take_while(|(_, reached)| reached.hits == 0);
@@ -90,7 +91,7 @@ impl Searched<'_> {
         })
     }
 
-    /// Seeds that broke no rule, and were not the same twice.
+    /// Seeds that broke no rule, and failed in another way.
     fn other(&self, name: &str, seeds: usize, first: Option<(u64, String)>) -> Option<Failing> {
         let (seed, message) = first?;
         Some(Failing {
@@ -118,10 +119,13 @@ pub fn records(searched: &Searched<'_>) -> Vec<Record> {
     });
     let tapes = summary.tapes_differ.iter().next();
     let tapes = tapes.map(|(seed, why)| (*seed, format!("seed {seed}: {why}")));
+    let excused = summary.excused.iter().next();
+    let excused = excused.map(|(seed, why)| (*seed, format!("seed {seed}: {why}")));
     let failures: Vec<Failing> = searched
         .groups()
         .chain(searched.other(DIVERGED, summary.diverged.len(), diverged))
         .chain(searched.other(TAPES_DIFFER, summary.tapes_differ.len(), tapes))
+        .chain(searched.other(EXCUSED, summary.excused.len(), excused))
         .collect();
     let search = Record::Search(searched.search(&failures));
     std::iter::once(search).chain(failures.into_iter().map(Record::Failure)).collect()

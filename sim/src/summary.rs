@@ -12,8 +12,12 @@ use std::{collections::BTreeMap, time::Duration};
 
 /// What does not hold when a seed is not the same twice.
 pub const DIVERGED: &str = "same seed, same run";
+/// The option of `run` that looks for it.
+pub const CHECK_DETERMINISM: &str = "--check-determinism";
 /// What does not hold when a tape gives other outputs on the core.
 pub const TAPES_DIFFER: &str = "same tape, same outputs";
+/// The option of `run` that looks for it.
+pub const CHECK_TAPES: &str = "--check-tapes";
 /// What does not hold when the plan of a seed leaves a cluster that nothing could make whole.
 pub const EXCUSED: &str = "a generated plan can be survived";
 

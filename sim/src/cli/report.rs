@@ -5,7 +5,7 @@ use crate::{
     oracle::Rule,
     run::Level,
     shrink::planted_key,
-    summary::{DIVERGED, EXCUSED, Group, Summary, TAPES_DIFFER},
+    summary::{CHECK_DETERMINISM, CHECK_TAPES, DIVERGED, EXCUSED, Group, Summary, TAPES_DIFFER},
 };
 use anyhow::Context;
 use clap::ValueEnum;
@@ -112,9 +112,14 @@ pub(super) fn replay(level: Level, seed: u64, limits: &LimitArgs) -> String {
     format!("{} replay {seed}{}{bug}", level.command(), limits.text())
 }
 
+/// The command that runs a seed again with a check that `replay` does not make, such as `--check-tapes`.
+pub(super) fn check_again(level: Level, seed: u64, check: &str, limits: &LimitArgs) -> String {
+    let bug = planted_key().map_or_else(String::new, |bug| format!(" --bug {bug}"));
+    format!("{} run --seeds {seed} {check}{}{bug}", level.command(), limits.text())
+}
+
 /// Each group of failures, with the command that runs its fastest seed again. To the error output.
 pub(super) fn failures(summary: &Summary, level: Level, limits: &LimitArgs) {
-    let command = level.command();
     for group in summary.groups() {
         let named: Vec<String> = group.seeds.iter().take(SEEDS_NAMED).map(u64::to_string).collect();
         let more = if group.seeds.len() > SEEDS_NAMED { " ..." } else { "" };
@@ -136,11 +141,11 @@ pub(super) fn failures(summary: &Summary, level: Level, limits: &LimitArgs) {
     for (seed, (first, second)) in &summary.diverged {
         eprintln!("\nFAILED  {DIVERGED}");
         eprintln!("  seed {seed} has hash {first:016x}, and then {second:016x}");
-        eprintln!("  replay:  {command} run --seeds {seed} --check-determinism{}", limits.text());
+        eprintln!("  replay:  {}", check_again(level, *seed, CHECK_DETERMINISM, limits));
     }
     for (seed, why) in &summary.tapes_differ {
         eprintln!("\nFAILED  {TAPES_DIFFER}\n  seed {seed}: {why}");
-        eprintln!("  replay:  {command} replay {seed}{} --tape DIR", limits.text());
+        eprintln!("  replay:  {}", check_again(level, *seed, CHECK_TAPES, limits));
     }
     for (seed, why) in &summary.excused {
         eprintln!("\nFAILED  {EXCUSED}\n  seed {seed} did not become whole, and could not: {why}");

@@ -141,9 +141,10 @@ pub(super) fn run_seeds(args: &RunArgs) -> anyhow::Result<Ended> {
     let plans = if args.no_shrink { BTreeMap::new() } else { shrink::failures(&summary, level, args) };
     let kept = keeper.map_or(Ok(()), |(mut keeper, commit)| {
         let replay = |seed| report::replay(level, seed, &args.limits);
-        let at = Moment::now();
+        let check_again = |seed, check: &str| report::check_again(level, seed, check, &args.limits);
         let (job, summary, commit, plans) = (&job, &summary, &commit, &plans);
-        keeper.append(&records(&Searched { job, summary, commit, at, plans, replay: &replay }))
+        let (at, replay, check_again) = (Moment::now(), &replay, &check_again);
+        keeper.append(&records(&Searched { job, summary, commit, at, plans, replay, check_again }))
     });
     let gaps = args.all_marks && !report::all_reached(&summary, args.output);
     let ended = match Ended::of_all(&summary) {

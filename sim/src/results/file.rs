@@ -36,14 +36,15 @@ impl Keeper {
         written.with_context(|| format!("cannot keep results in {}", self.path.display()))
     }
 
-    // The lock is for another search that appends to the file, whose line is not torn but not yet whole.
+    // The lock is for another search that appends to the file, whose line is not torn but not yet whole. Not every file
+    // system has locks, and results are worth more than the order of two writers.
     fn put(&mut self, lines: &[u8]) -> std::io::Result<()> {
-        self.file.lock()?;
+        let locked = self.file.lock().is_ok();
         let mut bytes = self.mend()?;
         bytes.extend_from_slice(lines);
         self.file.write_all(&bytes)?;
         self.file.sync_all()?;
-        self.file.unlock()
+        if locked { self.file.unlock() } else { Ok(()) }
     }
 
     /// Cuts off a last line whose writer was killed: nothing could read the file. What has to come before new lines.

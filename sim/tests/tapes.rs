@@ -52,6 +52,9 @@ fn the_command_says_what_came_of_a_tape() {
     let (code, out, _) = run(&["--print", "--from", "5"]);
     assert_eq!(code, Some(0), "{out}");
     assert!(out.contains("same: ") && out.lines().next().unwrap().trim().starts_with("5 "), "{out}");
+    let (code, out, error) = run(&["--from", "5"]);
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    assert!(error.contains("--print"), "{error}");
     let (code, out, _) = run(&["-o", "json"]);
     let said: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &said["same"]), (Some(0), &serde_json::Value::Bool(true)), "{out}");

@@ -150,14 +150,18 @@ pub fn run_within(plan: &Plan, events_max: u64) -> Option<Outcome> {
     catch_unwind(run).unwrap_or_else(|panic| Some(crashed(panic)))
 }
 
-/// What came of a run that panicked.
+/// What a panic said, and where it came from if that was kept.
 #[allow(clippy::needless_pass_by_value, reason = "it is what catch_unwind gives out")]
-pub(crate) fn crashed(panic: Box<dyn Any + Send>) -> Outcome {
+pub(crate) fn panic_text(panic: Box<dyn Any + Send>) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
-    let message = take_panic().or(text).unwrap_or_else(|| "a panic without a text".to_owned());
+    take_panic().or(text).unwrap_or_else(|| "a panic without a text".to_owned())
+}
+
+/// What came of a run that panicked.
+pub(crate) fn crashed(panic: Box<dyn Any + Send>) -> Outcome {
     Outcome {
-        violation: Some(Violation { rule: Rule::Panic, message, time: 0, step: 0 }),
+        violation: Some(Violation { rule: Rule::Panic, message: panic_text(panic), time: 0, step: 0 }),
         ..Outcome::default()
     }
 }
@@ -214,10 +218,9 @@ pub fn run(job: &Job, progress: impl Fn(&Summary) + Sync) -> Summary {
     let one = || {
         plant(bug);
         while !stop.load(Ordering::Relaxed) && job.budget.is_none_or(|budget| start.elapsed() < budget) {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= job.seeds.end {
-                return;
-            }
+            // Never past the end, which may be the last number that there is.
+            let more = |seed| (seed < job.seeds.end).then(|| seed + 1);
+            let Ok(seed) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) else { return };
             let plan = generate(seed, &job.limits);
             let tapes = job.check_tapes.then(Tapes::default);
             let outcome = job.level.run(&plan, job.oracles, tapes.clone());

@@ -49,7 +49,7 @@ fn errors_that_nobody_reads_end_no_command() {
 #[test]
 fn an_output_that_is_full_is_an_error() {
     let scratch = Scratch::new("full");
-    let Ok(full) = fs::OpenOptions::new().write(true).open("/dev/full") else { return };
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("the system has /dev/full");
     let output = command(&scratch).args(["plan", "1"]).stdout(full).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(error(&output).contains("cannot write to the standard output"), "{}", error(&output));
@@ -86,7 +86,7 @@ mod planted {
     #[test]
     fn a_failing_seed_leaves_all_that_is_needed_to_see_it_again() {
         let scratch = Scratch::new("command");
-        let run = ["run", "--bug", BUG, "--seeds", "0..12", "--jobs", "1", "--output", "json"];
+        let run = ["run", "--bug", BUG, "--seeds", "0..12", "--jobs", "1", "--output", "json", "--all-marks"];
         let run = sim(&scratch, &[&run[..], &["--junit", "seeds.xml", "--keep", "kept.jsonl"]].concat());
         assert_eq!(run.status.code(), Some(1), "{}", error(&run));
 
@@ -94,6 +94,12 @@ mod planted {
         let summary = &events["summary"][0];
         assert_eq!((events["summary"].len(), &summary["seeds"]), (1, &12.into()));
         assert_eq!(summary["failed"], events["failure"].len());
+        let marks = &events["marks"][0];
+        let missed = marks["missed"].as_array().unwrap().len();
+        assert!(
+            missed > 0 && marks["marks"] == marks["reached"].as_u64().unwrap() + missed as u64,
+            "{marks}"
+        );
         let groups = summary["groups"].as_array().unwrap();
         assert!(!groups.is_empty());
         let junit =
@@ -128,6 +134,19 @@ mod planted {
         let (code, table) = (kept.status.code(), out(&kept));
         assert_eq!(code, Some(0), "{}", error(&kept));
         assert!(table.contains(BUG) && table.contains("--bug") && table.contains("plan.json"), "{table}");
+    }
+
+    #[test]
+    fn what_was_found_is_kept_also_where_no_plan_can_be_written() {
+        let scratch = Scratch::new("no-repro");
+        fs::write(scratch.file("taken"), "no directory").unwrap();
+        let run = ["run", "--bug", BUG, "--seeds", "0..12", "--jobs", "1", "--shrink-budget", "1s"];
+        let files = ["--repro", "taken", "--junit", "seeds.xml", "--keep", "kept.jsonl"];
+        let run = sim(&scratch, &[&run[..], &files[..]].concat());
+        assert_eq!(run.status.code(), Some(1), "{}", error(&run));
+        assert!(error(&run).contains("error: cannot make taken/"), "{}", error(&run));
+        assert!(fs::read_to_string(scratch.file("seeds.xml")).unwrap().contains("<failure"));
+        assert!(fs::read_to_string(scratch.file("kept.jsonl")).unwrap().contains(r#""record":"failure""#));
     }
 
     #[test]

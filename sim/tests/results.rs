@@ -69,6 +69,10 @@ fn wrong_arguments_are_refused_before_any_seed_runs() {
     let scratch = Scratch::new("arguments");
     for (arguments, why) in [
         (&["run", "--seeds", "0..9", "--keep", "/nowhere/at/all"][..], "/nowhere/at/all"),
+        (
+            &["run", "--seeds", "0..9", "--junit", "/nowhere/at/all.xml"],
+            "--junit: cannot write /nowhere/at/all.xml",
+        ),
         (&["run", "--seeds", "0..9", "--commit", "abc"], "--keep"),
         (&["run", "--seeds", "0..9", "--keep", "kept", "--commit", "a b"], "a b"),
         (&["run", "--seeds", "0..9", "--shard", "3/2"], "3/2"),

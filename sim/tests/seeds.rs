@@ -27,6 +27,14 @@ fn seeds_are_clean_and_every_oracle_looks() {
 }
 
 #[test]
+fn a_search_ends_with_the_last_seed_that_there_is() {
+    let limits = Limits { duration_min_ms: 1_000, duration_max_ms: 1_000, faults: true };
+    // More threads than seeds: one asks for the seed after the last.
+    let summary = run(&Job { limits, ..Job::new(u64::MAX - 2..u64::MAX, 4) }, |_| ());
+    assert_eq!(summary.marks.ran.iter().collect::<Vec<_>>(), [u64::MAX - 2, u64::MAX - 1]);
+}
+
+#[test]
 fn a_plan_of_the_first_generator_still_runs() {
     // Its hash is not kept here: every message of the core is in it, and the core may change.
     let plan = Plan::read(include_str!("plans/generator-1.json")).unwrap();

@@ -158,8 +158,9 @@ impl Ended {
     /// The worst of all failures: a rule that did not hold before a crash, and that before a stall.
     #[must_use]
     pub fn of_all(summary: &Summary) -> Self {
-        let ends: Vec<Self> =
-            summary.failures.values().map(|failure| Self::of(failure.violation.rule)).collect();
+        let excused = summary.excused.values().map(|_| Self::Stall);
+        let failed = summary.failures.values().map(|failure| Self::of(failure.violation.rule));
+        let ends: Vec<Self> = failed.chain(excused).collect();
         let worst = [Self::Violation, Self::Crash, Self::Stall].into_iter().find(|end| ends.contains(end));
         let diverged =
             (!summary.diverged.is_empty() || !summary.tapes_differ.is_empty()).then_some(Self::Violation);

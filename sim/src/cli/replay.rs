@@ -124,7 +124,16 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<Ended> {
         outcome.time as f64 / 1e9
     );
     print_failure(plan.seed, &outcome);
-    Ok(outcome.violation.map_or(Ended::Clean, |violation| Ended::of(violation.rule)))
+    let excused = outcome.excused.is_some();
+    if let Some(why) = outcome.excused {
+        eprintln!("  seed {} did not become whole, and could not: {why}", plan.seed);
+    }
+    Ok(match outcome.violation {
+        Some(violation) => Ended::of(violation.rule),
+        // A plan of one's own may ask for what nobody could survive; a generated one does not.
+        None if excused && matches!(args.plan, Which::Seed(_)) => Ended::Stall,
+        None => Ended::Clean,
+    })
 }
 
 fn draw(args: &ReplayArgs, level: Level, plan: &Plan, path: &Path) -> anyhow::Result<()> {

@@ -56,7 +56,7 @@ pub(super) struct ResultArgs {
     /// Failing seeds that are kept of one signature and commit: the fastest, then the oldest.
     #[arg(long, value_name = "COUNT", default_value_t = FAILURES_MAX, value_parser = count)]
     keep_failures: usize,
-    /// Searches that are kept of one commit and level: those that failed, then the oldest.
+    /// Searches that are kept of one commit and level: those that failed, then the newest.
     #[arg(long, value_name = "COUNT", default_value_t = SEARCHES_MAX, value_parser = count)]
     keep_searches: usize,
 }

@@ -125,6 +125,9 @@ pub(super) fn run_seeds(args: &RunArgs) -> anyhow::Result<Ended> {
     };
     args.bug.plant()?;
     let job = args.job(level)?;
+    if let Some(path) = &args.junit {
+        report::open_junit(path)?;
+    }
     // A file that cannot be written is told before the search; so is the commit, which may be another one after it.
     let keeper = args.keep.as_deref().map(Keeper::open).transpose()?.map(|keeper| (keeper, args.commit()));
     let summary = with_progress(&job);
@@ -133,24 +136,34 @@ pub(super) fn run_seeds(args: &RunArgs) -> anyhow::Result<Ended> {
         Format::Json => report::json(&summary)?,
     }
     report::failures(&summary, level, &args.limits);
-    let mut plans = BTreeMap::new();
-    if !args.no_shrink {
-        plans = shrink::failures(&summary, level, args)?;
-    }
-    if let Some((mut keeper, commit)) = keeper {
+    // What one of these cannot write keeps nothing from the others.
+    let report = args.junit.as_ref().map_or(Ok(()), |path| report::junit(&summary, level, path));
+    let plans = if args.no_shrink { BTreeMap::new() } else { shrink::failures(&summary, level, args) };
+    let kept = keeper.map_or(Ok(()), |(mut keeper, commit)| {
         let replay = |seed| report::replay(level, seed, &args.limits);
-        let at = Moment::now();
+        let check_again = |seed, check: &str| report::check_again(level, seed, check, &args.limits);
         let (job, summary, commit, plans) = (&job, &summary, &commit, &plans);
-        keeper.append(&records(&Searched { job, summary, commit, at, plans, replay: &replay }))?;
-    }
-    if let Some(path) = &args.junit {
-        report::junit(&summary, level, path)?;
-    }
-    let gaps = args.all_marks && !report::all_reached(&summary);
-    Ok(match Ended::of_all(&summary) {
+        let (at, replay, check_again) = (Moment::now(), &replay, &check_again);
+        keeper.append(&records(&Searched { job, summary, commit, at, plans, replay, check_again }))
+    });
+    let gaps = args.all_marks && !report::all_reached(&summary, args.output);
+    let ended = match Ended::of_all(&summary) {
         Ended::Clean if gaps => Ended::Violation,
         ended => ended,
-    })
+    };
+    ended_with(ended, [report, kept])
+}
+
+/// How a search ended that could not write all that it was asked for: what it found counts more.
+fn ended_with(ended: Ended, written: [anyhow::Result<()>; 2]) -> anyhow::Result<Ended> {
+    let mut errors = written.into_iter().filter_map(Result::err);
+    if ended == Ended::Clean {
+        return errors.next().map_or(Ok(ended), Err);
+    }
+    for error in errors {
+        eprintln!("error: {error:#}");
+    }
+    Ok(ended)
 }
 
 /// Runs a job, and tells a terminal how far it is.

@@ -124,12 +124,8 @@ pub(super) fn shrink(args: &ShrinkArgs) -> anyhow::Result<Ended> {
     Ok(Ended::of(made.violation.rule))
 }
 
-/// Shrinks the fastest failing seed of each broken rule. Gives back where the plans are.
-pub(super) fn failures(
-    summary: &Summary,
-    level: Level,
-    args: &RunArgs,
-) -> anyhow::Result<BTreeMap<Rule, PathBuf>> {
+/// Shrinks the fastest failing seed of each broken rule. Gives back where the plans are; what cannot be written is told.
+pub(super) fn failures(summary: &Summary, level: Level, args: &RunArgs) -> BTreeMap<Rule, PathBuf> {
     let mut plans = BTreeMap::new();
     let threads = threads(args.jobs);
     let options = Options { level, budget: args.shrink_budget, threads, progress: &show };
@@ -139,16 +135,17 @@ pub(super) fn failures(
         let made = repro::make(&plan, options, &args.repro);
         let _ = std::panic::take_hook();
         clear();
-        match made? {
-            Some(made) => {
+        match made {
+            Ok(Some(made)) => {
                 eprintln!("\nSHRUNK  {}, from seed {}\n{made}", group.rule.name(), group.fastest);
                 plans.insert(group.rule, made.directory.join(repro::PLAN));
             }
             // What fails only without oracles, or only once, has nothing to shrink.
-            None => eprintln!("\nseed {} does not fail again: nothing was shrunk", group.fastest),
+            Ok(None) => eprintln!("\nseed {} does not fail again: nothing was shrunk", group.fastest),
+            Err(error) => eprintln!("\nerror: {error:#}"),
         }
     }
-    Ok(plans)
+    plans
 }
 
 fn bugs(args: &ShrinkArgs, options: Options<'_>) -> anyhow::Result<Ended> {

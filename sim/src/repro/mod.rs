@@ -8,7 +8,7 @@ use crate::{
     plan::Plan,
     record::run_recorded,
     run::Level,
-    shrink::{Options, Shrunk, operations, planted_key, shrink},
+    shrink::{Options, Shrunk, events_bound, operations, planted_key, shrink},
     timeline,
 };
 use anyhow::Context;
@@ -123,10 +123,10 @@ fn name(rule: Rule, level: Level) -> String {
     }
 }
 
-/// The plan that is there, if it breaks the same rule and is smaller.
+/// The plan that is there, if it can be run, breaks the same rule in a bounded number of events, and is smaller.
 fn older(path: &Path, level: Level, shrunk: &Shrunk) -> Option<Plan> {
-    let plan: Plan = serde_json::from_str(&fs::read_to_string(path).ok()?).ok()?;
-    let outcome = level.run(&plan, true, None);
+    let plan = Plan::read(&fs::read_to_string(path).ok()?).ok()?;
+    let outcome = level.run_within(&plan, events_bound(shrunk.events))?;
     let same = outcome.violation.is_some_and(|violation| violation.rule == shrunk.violation.rule);
     let size = (plan.faults.len(), operations(&plan), outcome.events);
     (same && size < (shrunk.faults, shrunk.operations, shrunk.events)).then_some(plan)

@@ -31,21 +31,42 @@ impl Keeper {
     /// # Errors
     /// The file cannot be written.
     pub fn append(&mut self, records: &[Record]) -> anyhow::Result<()> {
-        let mut bytes = if self.torn().unwrap_or(false) { b"\n".to_vec() } else { Vec::new() };
-        bytes.extend(text(records)?.into_bytes());
-        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_all());
+        let text = text(records)?;
+        let written = self.put(text.as_bytes());
         written.with_context(|| format!("cannot keep results in {}", self.path.display()))
     }
 
-    /// Whether the last line has no end: whoever wrote it was killed.
-    fn torn(&mut self) -> std::io::Result<bool> {
-        if self.file.metadata()?.len() == 0 {
-            return Ok(false);
+    // The lock is for another search that appends to the file, whose line is not torn but not yet whole. Not every file
+    // system has locks, and results are worth more than the order of two writers.
+    fn put(&mut self, lines: &[u8]) -> std::io::Result<()> {
+        let locked = self.file.lock().is_ok();
+        let mut bytes = self.mend()?;
+        bytes.extend_from_slice(lines);
+        self.file.write_all(&bytes)?;
+        self.file.sync_all()?;
+        if locked { self.file.unlock() } else { Ok(()) }
+    }
+
+    /// Cuts off a last line whose writer was killed: nothing could read the file. What has to come before new lines.
+    fn mend(&mut self) -> std::io::Result<Vec<u8>> {
+        let mut last = [b'\n'];
+        if self.file.metadata()?.len() > 0 {
+            self.file.seek(SeekFrom::End(-1))?;
+            self.file.read_exact(&mut last)?;
         }
-        let mut last = [0];
-        self.file.seek(SeekFrom::End(-1))?;
-        self.file.read_exact(&mut last)?;
-        Ok(last != *b"\n")
+        if last == *b"\n" {
+            return Ok(Vec::new());
+        }
+        let mut all = Vec::new();
+        self.file.rewind()?;
+        self.file.read_to_end(&mut all)?;
+        let end = all.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
+        if Record::read(&all[end..]).is_ok() {
+            // Only its end is missing.
+            return Ok(b"\n".to_vec());
+        }
+        self.file.set_len(end as u64)?;
+        Ok(Vec::new())
     }
 }
 
@@ -109,10 +130,14 @@ mod tests {
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
         Keeper::open(&path).unwrap().append(std::slice::from_ref(&one)).unwrap();
-        let error = read(&path).unwrap_err().to_string();
-        assert!(error.contains(&format!("{}, line 2: ", path.display())), "{error}");
-        let lines = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(Record::read(lines.lines().last().unwrap().as_bytes()), Ok(one));
+        assert_eq!(read(&path).unwrap(), [one.clone(), one.clone()]);
+        // A line without its end is whole; a first one may be torn as well.
+        std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+        Keeper::open(&path).unwrap().append(std::slice::from_ref(&one)).unwrap();
+        assert_eq!(read(&path).unwrap(), [one.clone(), other.clone(), one.clone()]);
+        std::fs::write(&path, &bytes[..9]).unwrap();
+        Keeper::open(&path).unwrap().append(std::slice::from_ref(&one)).unwrap();
+        assert_eq!(read(&path).unwrap(), [one]);
         write(&path, std::slice::from_ref(&other)).unwrap();
         assert_eq!(read(&path).unwrap(), [other]);
         std::fs::remove_file(&path).unwrap();

@@ -10,7 +10,7 @@ use crate::{
     plan::GENERATOR,
     run::Job,
     shrink::planted_key,
-    summary::{DIVERGED, Summary, TAPES_DIFFER},
+    summary::{CHECK_DETERMINISM, CHECK_TAPES, DIVERGED, EXCUSED, Summary, TAPES_DIFFER},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,6 +31,8 @@ pub struct Searched<'a> {
     pub plans: &'a BTreeMap<Rule, PathBuf>,
     /// The command that runs one seed again.
     pub replay: &'a dyn Fn(u64) -> String,
+    /// The same with a check that it is to make: an option of `run`.
+    pub check_again: &'a dyn Fn(u64, &str) -> String,
 }
 
 impl Searched<'_> {
@@ -54,6 +56,7 @@ impl Searched<'_> {
         let all: BTreeSet<u64> = (summary.failures.keys())
             .chain(summary.diverged.keys())
             .chain(summary.tapes_differ.keys())
+            .chain(summary.excused.keys())
             .copied()
             .collect();
         let missing = summary.marks.rarest().into_iter().take_while(|(_, reached)| reached.hits == 0);
@@ -90,9 +93,16 @@ impl Searched<'_> {
         })
     }
 
-    /// Seeds that broke no rule, and were not the same twice.
-    fn other(&self, name: &str, seeds: usize, first: Option<(u64, String)>) -> Option<Failing> {
+    /// Seeds that broke no rule, and failed in another way.
+    fn other(
+        &self,
+        name: &str,
+        check: Option<&str>,
+        seeds: usize,
+        first: Option<(u64, String)>,
+    ) -> Option<Failing> {
         let (seed, message) = first?;
+        let replay = check.map_or_else(|| (self.replay)(seed), |check| (self.check_again)(seed, check));
         Some(Failing {
             origin: self.origin(),
             signature: crate::oracle::signature(name),
@@ -102,7 +112,7 @@ impl Searched<'_> {
             seconds: 0.0,
             seeds: seeds as u64,
             message: bounded(&message),
-            replay: (self.replay)(seed),
+            replay,
             plan: None,
         })
     }
@@ -118,10 +128,13 @@ pub fn records(searched: &Searched<'_>) -> Vec<Record> {
     });
     let tapes = summary.tapes_differ.iter().next();
     let tapes = tapes.map(|(seed, why)| (*seed, format!("seed {seed}: {why}")));
+    let excused = summary.excused.iter().next();
+    let excused = excused.map(|(seed, why)| (*seed, format!("seed {seed}: {why}")));
     let failures: Vec<Failing> = searched
         .groups()
-        .chain(searched.other(DIVERGED, summary.diverged.len(), diverged))
-        .chain(searched.other(TAPES_DIFFER, summary.tapes_differ.len(), tapes))
+        .chain(searched.other(DIVERGED, Some(CHECK_DETERMINISM), summary.diverged.len(), diverged))
+        .chain(searched.other(TAPES_DIFFER, Some(CHECK_TAPES), summary.tapes_differ.len(), tapes))
+        .chain(searched.other(EXCUSED, None, summary.excused.len(), excused))
         .collect();
     let search = Record::Search(searched.search(&failures));
     std::iter::once(search).chain(failures.into_iter().map(Record::Failure)).collect()
@@ -169,6 +182,7 @@ mod tests {
             at: Moment(77),
             plans: &plans,
             replay: &|seed| format!("replay {seed}"),
+            check_again: &|seed, check| format!("run {seed} {check}"),
         };
         let lines = records(&searched);
         let [Record::Search(search), Record::Failure(vote), Record::Failure(diverged)] = &lines[..] else {
@@ -184,6 +198,7 @@ mod tests {
         assert_eq!((vote.replay.as_str(), vote.message.len()), ("replay 6", MESSAGE_MAX + 3));
         assert_eq!(vote.plan.as_deref(), Some("repro/g1-one-vote-a-term/plan.json"));
         assert_eq!((diverged.seed, diverged.plan.as_ref()), (8, None));
+        assert_eq!(diverged.replay, "run 8 --check-determinism");
         for line in &lines {
             assert_eq!(Record::read(&serde_json::to_vec(line).unwrap()).as_ref(), Ok(line));
         }

@@ -17,7 +17,7 @@ pub const SEARCHES_MAX: usize = 256;
 pub struct Bounds {
     /// Of one signature: the fastest failing seeds, then the oldest.
     pub failures: usize,
-    /// Of one level: those with failures, then the oldest.
+    /// Of one level: those with failures, then the newest.
     pub searches: usize,
 }
 
@@ -101,12 +101,12 @@ fn failures(lines: BTreeMap<String, Record>, most: usize) -> impl Iterator<Item 
     lines.into_iter().take(most)
 }
 
-/// Those with failures, then the oldest.
+/// Those with failures, then the newest.
 fn searches(lines: BTreeMap<String, Record>, most: usize) -> impl Iterator<Item = (String, Record)> {
     let mut lines: Vec<_> = lines.into_iter().collect();
     lines.sort_by_key(|(_, record)| {
         let failed = matches!(record, Record::Search(search) if search.failed > 0);
-        (Reverse(failed), record.origin().at)
+        (Reverse(failed), Reverse(record.origin().at))
     });
     lines.into_iter().take(most)
 }
@@ -151,17 +151,19 @@ mod tests {
     }
 
     #[test]
-    fn searches_that_failed_are_kept_then_the_oldest() {
+    fn searches_that_failed_are_kept_then_the_newest() {
         let bounds = Bounds { failures: 1, searches: 2 };
         let lines = [
-            search(1, "abc", &[]),
+            search(1, "abc", &[("g1", 4)]),
             search(2, "abc", &[]),
-            search(3, "abc", &[("g1", 4)]),
+            search(3, "abc", &[]),
             search(4, "def", &[]),
         ];
-        let merged = merge(lines.into_iter().map(Record::Search), bounds);
-        assert_eq!(kept(&merged), [(1, 0), (3, 4), (4, 0)]);
+        let merged = merge(lines.clone().into_iter().map(Record::Search), bounds);
+        assert_eq!(kept(&merged), [(1, 4), (3, 0), (4, 0)]);
         assert_eq!(merged.over, 1);
+        let again = merge(merged.records.iter().cloned().chain(lines.map(Record::Search)), bounds);
+        assert_eq!(again.records, merged.records, "merging once more changes it");
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub use bugs::{Row, table};
 use crate::{oracle::Violation, plan::Plan, run::Level};
 use quorate_core::bug::Bug;
 use search::Search;
+pub(crate) use search::events_bound;
 use std::{
     fmt,
     time::{Duration, Instant},

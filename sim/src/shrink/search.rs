@@ -21,6 +21,12 @@ use std::{
 const EVENTS_TIMES: u64 = 2;
 /// And so many more.
 const EVENTS_MORE: u64 = 10_000;
+
+/// Most events of a plan that is to take the place of one that fails after so many.
+pub(crate) const fn events_bound(events: u64) -> u64 {
+    events.saturating_mul(EVENTS_TIMES).saturating_add(EVENTS_MORE)
+}
+
 /// Progress is told at most so often.
 const TELL: Duration = Duration::from_millis(100);
 
@@ -100,7 +106,7 @@ impl<'a> Search<'a> {
         let runs = AtomicU64::new(0);
         let found: Mutex<(Option<Found>, Vec<u64>)> = Mutex::new((None, Vec::new()));
         let bug = planted();
-        let bound = EVENTS_TIMES * self.events + EVENTS_MORE;
+        let bound = events_bound(self.events);
         let search = &*self;
         let work = || {
             plant(bug);

@@ -25,6 +25,15 @@ fn every_plan_is_valid_and_within_the_promised_drift() {
 }
 
 #[test]
+fn plans_of_the_longest_duration_are_valid() {
+    let limits = Limits { duration_min_ms: 3_600_000, duration_max_ms: 3_600_000, faults: true };
+    for seed in 0..60 {
+        let plan = generate(seed, &limits);
+        plan.validate().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    }
+}
+
+#[test]
 fn plans_are_swarms_with_each_kind_in_some_and_out_of_others() {
     let mut with = std::collections::BTreeMap::<&str, usize>::new();
     let all = 1_000;

@@ -27,7 +27,7 @@ fn every_plan_is_valid_and_within_the_promised_drift() {
 #[test]
 fn plans_of_the_longest_duration_are_valid() {
     let limits = Limits { duration_min_ms: 3_600_000, duration_max_ms: 3_600_000, faults: true };
-    for seed in 0..60 {
+    for seed in 0..24 {
         let plan = generate(seed, &limits);
         plan.validate().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
     }

@@ -190,7 +190,7 @@ impl Client {
             }
             Operation::Submit { job } => self.submit(job.id.clone(), job),
             Operation::SubmitAhead { entries, job } => {
-                self.submit(format!("job-{}", self.index + entries), job)
+                self.submit(format!("job-{}", self.index.saturating_add(*entries)), job)
             }
             Operation::PutLarge { key, kib } => {
                 let mut value = self.value().to_vec();

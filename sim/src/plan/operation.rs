@@ -278,7 +278,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 /// First wait after a failure, milliseconds.
-const BACKOFF_INITIAL_MS: u64 = 50;
+pub(super) const BACKOFF_INITIAL_MS: u64 = 50;
 /// Longest wait after a failure, milliseconds.
 const BACKOFF_MAX_MS: u64 = 800;
 

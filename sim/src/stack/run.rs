@@ -3,7 +3,7 @@
 use super::{
     clients::Person,
     settle::inspector,
-    stage::{MILLISECOND, SECOND, Stage, World},
+    stage::{MILLISECOND, SECOND, Stage, Stormed, World},
 };
 use crate::{
     network::Endpoint,
@@ -49,7 +49,8 @@ pub fn run_plan(plan: &Plan, log: Option<Sink>, verbose: bool, tapes: Option<Tap
                 }
             });
             reached::clear();
-            let panicked = catch_unwind(run).is_err();
+            // A storm is a violation already.
+            let panicked = catch_unwind(run).is_err_and(|what| !what.is::<Stormed>());
             let text = panicked.then(|| take_panic().unwrap_or_else(|| "a panic without a text".to_owned()));
             (text, reached::take())
         });

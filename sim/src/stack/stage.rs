@@ -21,6 +21,12 @@ use std::{
 
 pub(super) const MILLISECOND: u64 = 1_000_000;
 pub(super) const SECOND: u64 = 1_000 * MILLISECOND;
+/// More events in one millisecond of simulated time are a storm, and would keep a run for ever. Each turn of a task takes the
+/// runtime 50 to 100 ns, so that no more than 20,000 turns fit; what is usual is below 200 events.
+const EVENTS_PER_MILLISECOND: u64 = 2_000;
+
+/// What a storm unwinds with: the tasks that make it let no other end the run.
+pub(super) struct Stormed;
 
 /// One run. Cloning it costs nothing.
 #[derive(Clone)]
@@ -67,6 +73,8 @@ pub(super) struct World {
     pub(super) tapes: Option<Tapes>,
     /// Events so far.
     pub(super) events: u64,
+    /// The last millisecond with an event, and how many it has.
+    storm: (u64, u64),
     hasher: SipHasher13,
     sink: Option<Sink>,
 }
@@ -93,6 +101,21 @@ impl World {
         self.hasher.write(text.as_bytes());
         if let Some(sink) = &mut self.sink {
             sink(self.ledger.time, &format!("{who:<4} {what:<10} {text}"));
+        }
+        self.calm();
+    }
+
+    /// Ends the run if its time stands still.
+    fn calm(&mut self) {
+        let millisecond = self.ledger.time / MILLISECOND;
+        let before = if self.storm.0 == millisecond { self.storm.1 } else { 0 };
+        self.storm = (millisecond, before + 1);
+        // Once: what is dropped while the run is unwound may have events too.
+        if before == EVENTS_PER_MILLISECOND {
+            self.ledger.fail(Rule::Storm, format!("over {EVENTS_PER_MILLISECOND} events in one millisecond"));
+            if !std::thread::panicking() {
+                std::panic::resume_unwind(Box::new(Stormed));
+            }
         }
     }
 
@@ -142,6 +165,7 @@ impl Stage {
             counts: BTreeMap::new(),
             tapes,
             events: 0,
+            storm: (0, 0),
             hasher: SipHasher13::new(),
             sink,
             plan,

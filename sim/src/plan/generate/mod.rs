@@ -8,7 +8,7 @@ mod knobs;
 mod points;
 mod scenes;
 
-use super::{Atlas, ClientPlan, Operation, Plan};
+use super::{Atlas, ClientPlan, Operation, Plan, validate::TIME_MOST_MS};
 use quorate_core::random::Draws;
 
 /// Grows with every change of what a seed means.
@@ -95,7 +95,7 @@ pub fn generate(seed: u64, limits: &Limits) -> Plan {
     };
     // Scenes may ask for more than a small cluster can give, which is a fault of its own.
     let (more, alone) = if limits.faults { scenes::add(&mut plan) } else { (Vec::new(), false) };
-    plan.settle_ms += work_ms(&plan.clients) / usable.max(1);
+    plan.settle_ms = (plan.settle_ms + work_ms(&plan.clients) / usable.max(1)).min(TIME_MOST_MS);
     if limits.faults {
         if !alone {
             (plan.faults, plan.left_out) = faults::faults(&plan, &atlas);

@@ -1,7 +1,7 @@
 //! Which fault points are on. Two coins: a part of the seeds has some of them, and then each fires one in so many times.
 
 use super::{PART_POINTS, percent, pick};
-use crate::plan::{Fault, FaultKind, Plan};
+use crate::plan::{Fault, FaultKind, Plan, validate::TIME_MOST_MS};
 use quorate_core::{point::Point, random::Draws};
 
 /// Seeds of a hundred that have any.
@@ -27,6 +27,7 @@ pub(super) fn points(plan: &Plan) -> Vec<Fault> {
             let at_ms = if always { 0 } else { own.range(0, plan.duration_ms) };
             let for_ms =
                 if always { plan.duration_ms + 1 } else { own.range(200, plan.duration_ms.max(200)) };
+            let for_ms = for_ms.min(TIME_MOST_MS);
             if always || percent(&mut own, 60) {
                 let kind = FaultKind::Point { master, point: point.key().to_owned(), one_in };
                 faults.push(Fault { at_ms, for_ms, kind });

@@ -92,12 +92,9 @@ impl Flow {
                 self.wanted.insert(from, (term, Index(reply.index), reply.next_number));
             }
             // Whatever it acknowledges, the next transfer may be another one, from its begin.
-            Some(Body::SnapshotReply(_) | Body::AppendReply(_) | Body::HeartbeatAnswer(_)) => {
-                if !matches!(&envelope.body, Some(Body::HeartbeatAnswer(answer))
-                    if self.wanted.get(&from).is_some_and(|(_, at, _)| answer.verified_index < at.0))
-                {
-                    self.wanted.remove(&from);
-                }
+            Some(Body::SnapshotReply(_) | Body::AppendReply(_)) => _ = self.wanted.remove(&from),
+            Some(Body::HeartbeatAnswer(answer)) => {
+                self.wanted.retain(|peer, (_, at, _)| *peer != from || answer.verified_index < at.0);
             }
             _ => {}
         }

@@ -5,10 +5,10 @@ use quorate_core::{
     command::{Command, Proposal},
     limits::REFUSED_WAIT_MS,
     state::{Applied, RecordKey, State},
-    types::{AttemptId, Epoch, ExecutorId, Index, JobId, TaskKey},
+    types::{AttemptId, Epoch, ExecutorId, Index, JobId, SessionId, TaskKey},
 };
 use quorate_proto::v1::{self as pb, AttemptEnd, JobState, TaskState};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// From when to when an executor was registered.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +44,8 @@ pub struct Jobs {
     /// Executors that have gone since this was last taken.
     pub departed: Vec<ExecutorId>,
     tasks: BTreeMap<TaskKey, pb::Task>,
+    /// Requests that were told that there is a job of that id.
+    told: BTreeSet<(SessionId, u64)>,
     /// Until when each cancel that is under way may take.
     cancels: BTreeMap<JobId, u64>,
 }
@@ -110,6 +112,17 @@ impl Jobs {
             let before = self.job_now(id.as_str());
             ledger.hold(Rule::OneCreate, before.is_none(), || {
                 format!("entry {index} creates job {id}, which is there and {before:?}")
+            });
+        }
+        if let Command::SubmitJob { id: Some(id), .. } = &proposal.command
+            && let Some(refusal) = refusal(&applied.reply)
+            && refusal.code() == pb::RefusalCode::AlreadyExists
+            // A repetition is told what the first one was told.
+            && proposal.request.is_some_and(|id| self.told.insert((id.session, id.sequence)))
+        {
+            let before = self.job_now(id.as_str());
+            ledger.hold(Rule::OneCreate, before.is_some(), || {
+                format!("entry {index} refuses to create job {id}: {refusal:?}; it is not there")
             });
         }
         if let Command::AttemptRefused { attempt, .. } = &proposal.command

@@ -104,6 +104,9 @@ pub fn generate(seed: u64, limits: &Limits) -> Plan {
             plan.faults.extend(points::points(&plan));
         }
         plan.faults.extend(more);
+        for fault in &mut plan.faults {
+            fault.at_ms = fault.at_ms.min(TIME_MOST_MS);
+        }
         plan.faults.sort_by_key(|fault| fault.at_ms);
     }
     plan

@@ -80,7 +80,13 @@ impl Flow {
                 }
             }
             Some(Body::AppendReply(reply)) if Index(reply.index) <= sent.acknowledged => {}
-            Some(Body::AppendReply(_) | Body::SnapshotReply(_)) => sent.begin_anew(),
+            Some(Body::SnapshotReply(reply)) => {
+                if reply.installed {
+                    sent.acknowledged = sent.acknowledged.max(Index(reply.index));
+                }
+                sent.begin_anew();
+            }
+            Some(Body::AppendReply(_)) => sent.begin_anew(),
             _ => {}
         }
     }

@@ -155,8 +155,18 @@ fn edges(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
     Vec::new()
 }
 
+/// Values that are large make snapshots so. In the smallest chunks, one takes longer to come than the log takes to be cut
+/// again, and a follower would run after it for ever.
+fn large_snapshots(plan: &mut Plan) {
+    const CHUNK: u64 = 64 * 1_024;
+    for flow in &mut plan.masters.flow {
+        flow.snapshot_chunk_bytes = flow.snapshot_chunk_bytes.max(CHUNK);
+    }
+}
+
 /// A few large values at about the same time.
 fn large(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    large_snapshots(plan);
     let at_ms = sometime(draws, plan);
     for _ in 0..draws.range(3, 10) {
         let key = format!("large-{}", draws.range(1, 3));
@@ -170,6 +180,7 @@ fn large(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
 /// So many clients put values of the largest size at once that appends must wait.
 fn crowd(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
     const CLIENTS: usize = 14;
+    large_snapshots(plan);
     // All of them come before the first is acknowledged.
     plan.disk.sync_min_us = plan.disk.sync_min_us.max(8_000);
     plan.disk.sync_max_us = plan.disk.sync_max_us.max(12_000);

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Scratch, command, error, out, sim};
+use common::{Scratch, command, error};
 use std::{fs, process::Stdio};
 
 /// A command whose output goes into a pipe that nobody reads any more: its exit code, and what it says about errors.
@@ -57,7 +57,10 @@ fn an_output_that_is_full_is_an_error() {
 
 #[cfg(feature = "planted-bugs")]
 mod planted {
-    use super::*;
+    use super::{
+        common::{out, sim},
+        *,
+    };
     use quick_junit::{Report, TestCaseStatus};
     use serde_json::Value;
     use std::{collections::BTreeMap, path::Path};

@@ -13,6 +13,7 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 
 /// When the core changes, the same plan has other times. It still is the plan of its bug if one of so many seeds of it
 /// breaks the rule.
+#[cfg(feature = "planted-bugs")]
 const SEEDS: u64 = 200;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -46,6 +47,7 @@ fn plan(known: &Known) -> Plan {
     Plan::read(&text).unwrap_or_else(|error| panic!("{}: {error}", known.plan))
 }
 
+#[cfg(feature = "planted-bugs")]
 fn reseeded(plan: &Plan, number: u64) -> Plan {
     Plan { seed: plan.seed.wrapping_add(number), ..plan.clone() }
 }

@@ -10,6 +10,10 @@ use quorate_core::{
 use quorate_proto::v1::{self as pb, AttemptEnd, JobState, TaskState};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Within so much of a leader's time, milliseconds, a cancel is forced whose time is over: a leader that has too much
+/// uncommitted puts it off, by a heartbeat at a time.
+const FORCED_WITHIN_MS: u64 = 3_000;
+
 /// From when to when an executor was registered.
 #[derive(Clone, Copy, Debug)]
 pub struct Registered {
@@ -146,6 +150,16 @@ impl Jobs {
         if took_effect && refusal(&applied.reply).is_none() {
             self.accepted(ledger, state, index, &proposal.command);
         }
+        self.overdue(ledger, state, index);
+    }
+
+    /// The time of the log passes only while somebody leads.
+    fn overdue(&self, ledger: &mut Ledger, state: &State, index: Index) {
+        let Some((id, due)) = self.cancels.iter().min_by_key(|(_, due)| **due) else { return };
+        let now = state.time().0;
+        ledger.hold(Rule::CancelForced, now <= due.saturating_add(FORCED_WITHIN_MS), || {
+            format!("at entry {index}, the cancel of job {id} had time until {due}; it is {now}")
+        });
     }
 
     /// What a command that was accepted must have done.

@@ -92,6 +92,8 @@ bugs! {
     LastCommitUntold = "raft-last-commit-untold", "heartbeats do not tell what is committed", "R5";
     ProbeNotRepeated = "raft-probe-not-repeated", "a lost probe is not sent again", "G7, R5";
     AppendNotRepeated = "raft-append-not-repeated", "a lost append is not sent again", "G7";
+    LogNotCutLater = "raft-log-not-cut-later", "a log that was not durable when its snapshot was saved is not cut when it is", "G6";
+    InheritedUncounted = "raft-inherited-uncounted", "a leader does not count what others left uncommitted", "G7";
     PingPong = "raft-ping-pong", "every acknowledgement is answered by another append", "storm";
     ReadUnconfirmed = "raft-read-unconfirmed", "a read is confirmed without asking anybody", "G5, R7";
     ReadOneShort = "raft-read-one-short", "one answer less than a majority confirms a read", "G5, R7";
@@ -101,6 +103,7 @@ bugs! {
     NodeOwnClock = "node-own-clock", "apply looks at its own wall clock", "G6, DESIGN 2.3";
     NodeReadBehind = "node-read-behind", "a confirmed read does not wait for its index", "G5";
     NodeRequestForgotten = "node-request-forgotten", "a request that nobody answers in time is not failed", "D4";
+    ErrandNotPutOff = "node-errand-not-put-off", "a leader's errand that was not taken is due again at once, without a pause", "storm";
     NodeSnapshotOnce = "node-snapshot-once", "the state is written aside once, and never again", "G6";
     NodeOtherEntry = "node-other-entry", "who waits for a lost entry gets the answer of the one in its place", "G5";
     NodeForwardsAgain = "node-forwards-again", "a forwarded request is forwarded again", "G8, R22";
@@ -114,6 +117,8 @@ bugs! {
     SnapshotCompactsEarly = "snapshot-compacts-early", "the log is cut before the snapshot is on the disk", "G6";
     SnapshotCompactsPast = "snapshot-compacts-past", "the log is cut behind the snapshot", "G6";
     SnapshotNotResumed = "snapshot-not-resumed", "a lost chunk is not sent again", "G7, R14";
+    SnapshotAckUnsynced = "snapshot-ack-unsynced", "a snapshot that was overtaken while it was loaded is acknowledged before the entries are on the disk", "G3";
+    SnapshotAskedAtOnce = "snapshot-asked-at-once", "a snapshot that cannot be read is asked for again without a pause", "storm";
     IdentityWipedJoins = "identity-wiped-joins", "a directory that was emptied votes again", "G1, DESIGN 2.4";
     IdentityEarlyStart = "identity-early-start", "a new cluster begins before all members have answered", "G1, DESIGN 2.4";
     IdentityNoGreeting = "identity-no-greeting", "a node that comes up takes part at once", "DESIGN 2.4";
@@ -150,11 +155,21 @@ bugs! {
     JobSlotsLeak = "job-slots-leak", "slots stay taken when a task ends", "engine 4.3.9";
     JobPlacedOnce = "job-placed-once", "only the first placement in a reign is proposed", "EL3";
     JobLostWithExecutor = "job-lost-with-executor", "the tasks of a lost executor stay with it", "EL3";
+    AppendAgainEarly = "raft-append-again-early", "whatever is on its way is sent again with each heartbeat", "G7";
+    LeaderNotKept = "raft-leader-not-kept", "a follower does not keep who leads it", "G8";
+    JobRemoveForgotten = "job-remove-forgotten", "an executor that is to leave is not marked", "ES11";
+    JobFormerStays = "job-former-stays", "a registration leaves the one that has ended as it is", "ES11";
+    StateHashKept = "state-hash-kept", "the hash of every state is the same", "G6";
+    SnapshotNextIgnored = "snapshot-next-ignored", "a leader that went back in a snapshot does not follow what its follower wants", "G6, EL";
+    JobSetOverLimit = "job-set-over-limit", "a desired set brings one specification more than it may", "ES13";
+    ListEndsEarly = "state-list-ends-early", "a list of jobs that is longer than a page says that it ends there", "G5";
+    LongestKeyRefused = "state-longest-key-refused", "a read of the longest key is refused", "G5";
     JobDesiredIncomplete = "job-desired-incomplete", "the desired set leaves one attempt out", "DESIGN 2.4";
     JobDeletedRunning = "job-deleted-running", "a job that runs can be deleted", "ES9";
     JobTasksLeft = "job-tasks-left", "a deleted job leaves its tasks", "ES9, D1";
     JobCreatedTwice = "job-created-twice", "a second job takes the id of one that is there", "ES10";
     JobExecutorIdReused = "job-executor-id-reused", "an executor gets the id of one that left", "ES11";
+    JobForcedNever = "job-forced-never", "a cancel that takes too long is not forced", "ES8";
     JobForcedEarly = "job-forced-early", "a cancel is forced before its time", "ES8";
     StateCasAlways = "state-cas-always", "a compare-and-set sets whatever is there", "G5";
     StateDeleteKeeps = "state-delete-keeps", "a delete says so, and keeps the key", "G5, R16";

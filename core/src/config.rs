@@ -1,6 +1,9 @@
 //! What a node is told when it starts, and what is refused because it would not be safe, or would not work.
 
-use crate::types::{ClusterId, NodeId, StorageId};
+use crate::{
+    limits,
+    types::{ClusterId, NodeId, StorageId},
+};
 use core::time::Duration;
 use std::collections::BTreeMap;
 
@@ -32,6 +35,69 @@ pub struct Config {
     pub snapshot_entries: u64,
     /// Entries kept behind a snapshot; at most [`TRAILING_ENTRIES`](crate::limits::TRAILING_ENTRIES).
     pub trailing_entries: u64,
+    /// How much is on its way at a time.
+    pub flow: Flow,
+}
+
+/// How much a node has on its way at a time. Each node has its own: it bounds what that node sends, and no other node, nor
+/// the replicated state, depends on it. The defaults are the most that is allowed, because they are what others take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// Proposals of a leader that are not committed yet, in bytes; a single larger one goes alone.
+    pub uncommitted_bytes: usize,
+    /// The entries of one append message, in bytes; a single larger entry goes alone.
+    pub append_bytes: usize,
+    /// The entries of one append message.
+    pub append_entries: usize,
+    /// Append messages to one peer that are not answered yet.
+    pub inflight_messages: usize,
+    /// Bytes in append messages to one peer that are not answered yet; the message that goes over is the last.
+    pub inflight_bytes: usize,
+    /// One chunk of a snapshot that this node writes, in bytes. For its driver, which writes it.
+    pub snapshot_chunk_bytes: usize,
+}
+
+impl Default for Flow {
+    fn default() -> Self {
+        Self {
+            uncommitted_bytes: limits::UNCOMMITTED_BYTES,
+            append_bytes: limits::APPEND_BYTES,
+            append_entries: limits::APPEND_ENTRIES,
+            inflight_messages: limits::INFLIGHT_MESSAGES,
+            inflight_bytes: limits::INFLIGHT_BYTES,
+            snapshot_chunk_bytes: limits::SNAPSHOT_CHUNK_BYTES,
+        }
+    }
+}
+
+impl Flow {
+    /// Refuses what would let nothing pass, and what others do not take.
+    ///
+    /// # Errors
+    /// `OutOfRange` for the first field that is below 1 (a chunk: below
+    /// [`SNAPSHOT_CHUNK_BYTES_MIN`](crate::limits::SNAPSHOT_CHUNK_BYTES_MIN)), or above its default.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let most = Self::default();
+        for (field, value, least, most) in [
+            ("flow.uncommitted_bytes", self.uncommitted_bytes, 1, most.uncommitted_bytes),
+            ("flow.append_bytes", self.append_bytes, 1, most.append_bytes),
+            ("flow.append_entries", self.append_entries, 1, most.append_entries),
+            ("flow.inflight_messages", self.inflight_messages, 1, most.inflight_messages),
+            ("flow.inflight_bytes", self.inflight_bytes, 1, most.inflight_bytes),
+            (
+                "flow.snapshot_chunk_bytes",
+                self.snapshot_chunk_bytes,
+                limits::SNAPSHOT_CHUNK_BYTES_MIN,
+                most.snapshot_chunk_bytes,
+            ),
+        ] {
+            if !(least..=most).contains(&value) {
+                let [value, least, most] = [value, least, most].map(|number| number as u64);
+                return Err(ConfigError::OutOfRange { field, value, least, most });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Raft's periods.
@@ -116,7 +182,7 @@ pub enum ConfigError {
         node: NodeId,
     },
     /// Too few or too many voters.
-    #[error("{count} members: there must be 1 to {max}, and an odd number serves best", max = crate::limits::VOTERS)]
+    #[error("{count} members: there must be 1 to {max}, and an odd number serves best", max = limits::VOTERS)]
     MemberCount {
         /// How many there are.
         count: usize,
@@ -190,11 +256,11 @@ impl Config {
         if !self.members.contains_key(&self.node) {
             return Err(ConfigError::NotAMember { node: self.node });
         }
-        if self.members.len() > crate::limits::VOTERS {
+        if self.members.len() > limits::VOTERS {
             return Err(ConfigError::MemberCount { count: self.members.len() });
         }
-        if self.trailing_entries > crate::limits::TRAILING_ENTRIES {
-            let most = crate::limits::TRAILING_ENTRIES;
+        if self.trailing_entries > limits::TRAILING_ENTRIES {
+            let most = limits::TRAILING_ENTRIES;
             return Err(ConfigError::OutOfRange {
                 field: "trailing_entries",
                 value: self.trailing_entries,
@@ -215,6 +281,7 @@ impl Config {
                 return Err(ConfigError::TooShort { field, value, least, why });
             }
         }
+        self.flow.validate()?;
         self.executor_lease.validate()
     }
 }
@@ -234,6 +301,7 @@ mod tests {
             executor_lease: LeaseTimes::default(),
             snapshot_entries: 10_000,
             trailing_entries: 5_000,
+            flow: Flow::default(),
         }
     }
 
@@ -269,6 +337,29 @@ mod tests {
             config.members.extend((4..=12).map(|id| (NodeId(id), address.clone())));
         });
         assert!(message.contains("12 members"), "{message}");
+    }
+
+    #[test]
+    fn each_bound_of_the_flow_is_held_at_both_ends() {
+        type Field = fn(&mut Flow) -> &mut usize;
+        let fields: [(&str, usize, Field); 6] = [
+            ("uncommitted_bytes", 1, |flow| &mut flow.uncommitted_bytes),
+            ("append_bytes", 1, |flow| &mut flow.append_bytes),
+            ("append_entries", 1, |flow| &mut flow.append_entries),
+            ("inflight_messages", 1, |flow| &mut flow.inflight_messages),
+            ("inflight_bytes", 1, |flow| &mut flow.inflight_bytes),
+            ("snapshot_chunk_bytes", limits::SNAPSHOT_CHUNK_BYTES_MIN, |flow| &mut flow.snapshot_chunk_bytes),
+        ];
+        for (name, least, field) in fields {
+            let most = *field(&mut Flow::default());
+            for wrong in [least - 1, most + 1] {
+                let message = refused(|config| *field(&mut config.flow) = wrong);
+                assert_eq!(message, format!("flow.{name} is {wrong}: it must be {least} to {most}"));
+            }
+            let mut config = config();
+            *field(&mut config.flow) = least;
+            assert_eq!(config.validate(), Ok(()), "{name}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What goes into a [`Node`](crate::Node) and what comes out of it.
 
-pub use crate::config::{Config, ConfigError, LeaseTimes, MemberAddress, Timing};
+pub use crate::config::{Config, ConfigError, Flow, LeaseTimes, MemberAddress, Timing};
 
 use crate::{
     state::State,
@@ -171,6 +171,14 @@ pub enum Input {
         at: LogPosition,
         /// The decoded state.
         state: Option<Box<State>>,
+    },
+    /// From now on a [fault point](crate::point) fires one in so many times; 0 = never.
+    #[cfg(feature = "fault-points")]
+    FaultPoint {
+        /// Which.
+        point: crate::point::Point,
+        /// One in how many times.
+        one_in: u32,
     },
     /// How a call to an executor ended. `None`: no answer; the executor may or may not have carried it out.
     CallDone {

@@ -28,11 +28,12 @@
 //!
 //! ```
 //! use quorate_core::{Config, Input, Node, Output, types::{Now, Time, WriteId}};
-//! # use quorate_core::{contract::{LeaseTimes, MemberAddress, Recovered, Timing}, types::{ClusterId, NodeId, StorageId}};
+//! # use quorate_core::{contract::{Flow, LeaseTimes, MemberAddress, Recovered, Timing}, types::{ClusterId, NodeId, StorageId}};
 //! # let config = Config {
 //! #     cluster: ClusterId(7), node: NodeId(1), storage: StorageId(3),
 //! #     members: [(NodeId(1), MemberAddress { peer: "a:1".into(), client: "a:2".into() })].into(),
 //! #     timing: Timing::default(), executor_lease: LeaseTimes::default(), snapshot_entries: 100, trailing_entries: 10,
+//! #     flow: Flow::default(),
 //! # };
 //! config.validate()?;
 //! let mut now = Now { time: Time(0), wall_ms: 0 };
@@ -82,6 +83,7 @@ pub mod lead;
 pub mod limits;
 pub mod mark;
 pub mod node;
+pub mod point;
 pub mod raft;
 pub mod random;
 pub mod state;

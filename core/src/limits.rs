@@ -4,7 +4,8 @@
 pub const REQUEST_BYTES: usize = 1_536 * 1024;
 /// The payload of one log entry, in bytes. A request fits with its header.
 pub const ENTRY_BYTES: usize = 2 * 1024 * 1024;
-/// The entries of one append message, in bytes; a single larger entry goes alone.
+/// The entries of one append message, in bytes; a single larger entry goes alone. The most, and what a node uses unless its
+/// [`Flow`](crate::contract::Flow) says less; so are the next ones.
 pub const APPEND_BYTES: usize = 1024 * 1024;
 /// The entries of one append message.
 pub const APPEND_ENTRIES: usize = 1024;
@@ -12,12 +13,14 @@ pub const APPEND_ENTRIES: usize = 1024;
 pub const INFLIGHT_MESSAGES: usize = 256;
 /// Bytes in append messages to one peer that are not answered yet.
 pub const INFLIGHT_BYTES: usize = 8 * 1024 * 1024;
-/// Entries of a leader that are not committed yet, in bytes.
+/// Proposals of a leader that are not committed yet, in bytes.
 pub const UNCOMMITTED_BYTES: usize = 64 * 1024 * 1024;
 /// One message between peers, encoded, in bytes: an append with its largest entry, and room for its header.
 pub const PEER_MESSAGE_BYTES: usize = ENTRY_BYTES + APPEND_BYTES + 64 * 1024;
 /// One chunk of a snapshot between peers, in bytes.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 512 * 1024;
+/// The least of the same: smaller ones would be all header.
+pub const SNAPSHOT_CHUNK_BYTES_MIN: usize = 256;
 /// Entries kept behind a snapshot, so that a slow peer needs no snapshot.
 pub const TRAILING_ENTRIES: u64 = 5_000;
 /// Reads that wait for their confirmation or for their index.

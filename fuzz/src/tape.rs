@@ -4,7 +4,7 @@ use crate::choices::Choices;
 use bytes::Bytes;
 use quorate_core::{
     Config, Input, Node,
-    contract::{LeaseTimes, MemberAddress, Recovered, Timing},
+    contract::{Flow, LeaseTimes, MemberAddress, Recovered, Timing},
     tape::{StartRef, Tape, TapeError, TapeWriter, sealed},
     types::{ClusterId, NodeId, Now, StorageId, Time},
 };
@@ -73,6 +73,7 @@ pub(crate) fn recorded() -> (Vec<u8>, Vec<u8>) {
         executor_lease: LeaseTimes::default(),
         snapshot_entries: 10,
         trailing_entries: 1,
+        flow: Flow::default(),
     };
     let (recovered, mut now) = (Recovered::default(), Now { time: Time(5), wall_ms: 6 });
     let mut bytes = Vec::new();

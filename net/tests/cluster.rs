@@ -5,7 +5,7 @@
 use futures::StreamExt;
 use quorate_core::{
     Config,
-    contract::{LeaseTimes, MemberAddress, Timing},
+    contract::{Flow, LeaseTimes, MemberAddress, Timing},
     types::{ClusterId, NodeId, StorageId},
 };
 use quorate_net::{
@@ -57,6 +57,7 @@ impl Cluster {
             executor_lease: LeaseTimes::default(),
             snapshot_entries: 50,
             trailing_entries: 10,
+            flow: Flow::default(),
         };
         ServerConfig {
             core,

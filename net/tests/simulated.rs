@@ -5,7 +5,7 @@
 use madsim::runtime::{Handle, NodeHandle};
 use quorate_core::{
     Config,
-    contract::{LeaseTimes, MemberAddress, Timing},
+    contract::{Flow, LeaseTimes, MemberAddress, Timing},
     types::{ClusterId, NodeId, StorageId},
 };
 use quorate_net::{
@@ -43,6 +43,7 @@ fn machine(id: u64) -> NodeHandle {
                 executor_lease: LeaseTimes::default(),
                 snapshot_entries: 50,
                 trailing_entries: 10,
+                flow: Flow::default(),
             };
             let member = &members()[&NodeId(id)];
             let peer_listener = Listener::bind(&member.peer).await.unwrap();

@@ -52,9 +52,56 @@ pub fn length_of_time(text: &str) -> Result<Duration, String> {
     seconds.filter(|&seconds| seconds > 0).map(Duration::from_secs).ok_or_else(wrong)
 }
 
+/// A part of a range of seeds: one of several machines that search together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Which part, from 1 on.
+    pub part: u64,
+    /// Of how many.
+    pub of: u64,
+}
+
+impl Shard {
+    /// Its seeds. Parts follow one another, and their sizes differ by at most one.
+    #[must_use]
+    pub fn of_seeds(self, seeds: &Range<u64>) -> Range<u64> {
+        let count = u128::from(seeds.end - seeds.start);
+        // Both are at most the count, which is a number of 64 bits.
+        let end = |part: u64| seeds.start + (count * u128::from(part) / u128::from(self.of)) as u64;
+        end(self.part - 1)..end(self.part)
+    }
+}
+
+/// `PART/OF`, such as `2/8`.
+///
+/// # Errors
+/// What is not two numbers, or a part that is not from 1 to the number of parts.
+pub fn shard(text: &str) -> Result<Shard, String> {
+    let numbers = text.split_once('/').and_then(|(part, of)| Some((part.parse().ok()?, of.parse().ok()?)));
+    match numbers {
+        Some((part, of)) if 1 <= part && part <= of => Ok(Shard { part, of }),
+        _ => Err(format!("{text:?} is no part of the seeds: give PART/OF, from 1/8 to 8/8")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shards_are_all_seeds_once() {
+        let parts = |of: u64, seeds: Range<u64>| -> Vec<Range<u64>> {
+            (1..=of).map(|part| Shard { part, of }.of_seeds(&seeds)).collect()
+        };
+        assert_eq!(parts(3, 10..20), [10..13, 13..16, 16..20]);
+        assert_eq!(parts(2, 0..u64::MAX), [0..u64::MAX / 2, u64::MAX / 2..u64::MAX]);
+        assert_eq!(Shard { part: 1, of: 1 }.of_seeds(&(4..5)), 4..5);
+        assert!(parts(3, 0..2).iter().any(Range::is_empty));
+        assert_eq!(shard("2/8"), Ok(Shard { part: 2, of: 8 }));
+        for wrong in ["", "0/8", "9/8", "1", "a/b", "1/0", "-1/2", "1/2/3"] {
+            assert!(shard(wrong).is_err_and(|why| why.contains(wrong)), "{wrong:?}");
+        }
+    }
 
     #[test]
     fn ranges_and_single_numbers_are_taken_and_nonsense_is_named() {

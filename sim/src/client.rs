@@ -2,7 +2,7 @@
 
 use crate::{
     oracle::register::Recorded,
-    plan::{ClientPlan, Expectation, JobPlan, Operation, Wrong},
+    plan::{ClientPlan, Expectation, JobPlan, Look, Operation, Wrong},
     world::Event,
     wrong,
 };
@@ -12,6 +12,10 @@ use quorate_proto::v1::{
     self as pb, client_reply::Body, client_request::Body as Ask, compare_and_set_request::Expected,
 };
 use std::collections::{BTreeMap, VecDeque};
+
+/// Whose page is kept under this name; no prefix of keys begins so.
+const PAGE_OF_EXECUTORS: &str = "\0executors";
+const PAGE_OF_JOBS: &str = "\0jobs";
 
 /// What a client is waiting for.
 #[derive(Clone, Debug)]
@@ -61,6 +65,8 @@ pub struct Client {
     values: u64,
     seen: BTreeMap<String, (Bytes, u64)>,
     executors: Vec<u64>,
+    /// Those that it saw last, also when it has chosen one.
+    known: Vec<u64>,
     /// The last key of the last page of each prefix; gone at its end.
     pages: BTreeMap<String, Bytes>,
     /// The highest index that an answer was as of.
@@ -90,6 +96,7 @@ impl Client {
             values: 0,
             seen: BTreeMap::new(),
             executors: Vec::new(),
+            known: Vec::new(),
             pages: BTreeMap::new(),
             index: 0,
         }
@@ -183,7 +190,7 @@ impl Client {
             }
             Operation::Submit { job } => self.submit(job.id.clone(), job),
             Operation::SubmitAhead { entries, job } => {
-                self.submit(format!("job-{}", self.index + entries), job)
+                self.submit(format!("job-{}", self.index.saturating_add(*entries)), job)
             }
             Operation::PutLarge { key, kib } => {
                 let mut value = self.value().to_vec();
@@ -197,6 +204,7 @@ impl Client {
                 limit: *limit,
                 ..pb::ListRequest::default()
             }),
+            Operation::Look { at } => self.look(at),
             Operation::Invalid { .. } => return None,
             Operation::Cancel { id, timeout_ms } => Ask::CancelJob(pb::CancelJobRequest {
                 request_id: self.id(),
@@ -226,6 +234,41 @@ impl Client {
         })
     }
 
+    fn look(&self, at: &Look) -> Ask {
+        let behind = |kind: &str| self.pages.get(kind).cloned().unwrap_or_default();
+        let text = |kind: &str| String::from_utf8_lossy(&behind(kind)).into_owned();
+        match at {
+            Look::Executor { which } => {
+                let executor = self.known.get(usize::from(*which)).copied().unwrap_or(u64::MAX);
+                Ask::GetExecutor(pb::GetExecutorRequest { executor })
+            }
+            Look::Executors { limit } => {
+                let after = text(PAGE_OF_EXECUTORS).parse().unwrap_or(0);
+                Ask::ListExecutors(pb::ListExecutorsRequest { after, limit: *limit })
+            }
+            Look::Jobs { state, kind, limit } => Ask::ListJobs(pb::ListJobsRequest {
+                after: text(PAGE_OF_JOBS),
+                limit: *limit,
+                state: *state,
+                r#type: *kind,
+            }),
+            Look::Tasks { id, from, limit } => Ask::GetJob(pb::GetJobRequest {
+                id: id.clone(),
+                tasks: true,
+                from_task: *from,
+                limit: *limit,
+                stale: false,
+            }),
+            Look::Keys { prefix, limit } => Ask::List(pb::ListRequest {
+                prefix: prefix.clone().into(),
+                after: behind(prefix),
+                limit: *limit,
+                keys_only: true,
+                stale: false,
+            }),
+        }
+    }
+
     fn submit(&mut self, id: String, job: &JobPlan) -> Ask {
         let specification = Some(job.specification());
         Ask::SubmitJob(pb::SubmitJobRequest { request_id: self.id(), id, specification })
@@ -250,12 +293,20 @@ impl Client {
             }
         };
         // A removal that found no executor is dropped.
-        if matches!(busy.request.body, Some(Ask::ListExecutors(_))) && self.executors.is_empty() {
+        let removal = matches!(self.urgent.front(), Some(Operation::RemoveExecutor { .. }));
+        if removal && self.executors.is_empty() && matches!(busy.request.body, Some(Ask::ListExecutors(_))) {
             self.urgent.pop_front();
         }
         *self.outcomes.entry(outcome).or_default() += 1;
         let answer = reply.map(|reply| (now, reply.clone()));
         self.history.push(Recorded { request: *busy.request, call: busy.call, answer });
+    }
+
+    fn turn_page(&mut self, kind: &str, last: Option<Bytes>) {
+        match last {
+            Some(last) => _ = self.pages.insert(kind.to_owned(), last),
+            None => _ = self.pages.remove(kind),
+        }
     }
 
     fn learn(&mut self, request: &pb::ClientRequest, body: &Body) {
@@ -266,18 +317,19 @@ impl Client {
                 self.sequence = 0;
             }
             (_, Body::ListExecutors(list)) => {
-                self.executors = list
-                    .executors
-                    .iter()
-                    .filter_map(|status| status.executor.as_ref().map(|executor| executor.id))
-                    .collect();
+                let id = |status: &pb::ExecutorStatus| status.executor.as_ref().map(|it| it.id);
+                self.executors = list.executors.iter().filter_map(id).collect();
+                self.known.clone_from(&self.executors);
+                let last = self.executors.last().filter(|_| list.more);
+                self.turn_page(PAGE_OF_EXECUTORS, last.map(|last| Bytes::from(last.to_string())));
+            }
+            (_, Body::ListJobs(list)) => {
+                let next = Some(Bytes::from(list.next.clone())).filter(|_| list.more);
+                self.turn_page(PAGE_OF_JOBS, next);
             }
             (Some(Ask::List(list)), Body::List(reply)) if list.limit > 0 => {
-                let prefix = key(&list.prefix);
-                match reply.items.last().filter(|_| reply.more) {
-                    Some(last) => _ = self.pages.insert(prefix, last.key.clone()),
-                    None => _ = self.pages.remove(&prefix),
-                }
+                let last = reply.items.last().filter(|_| reply.more);
+                self.turn_page(&key(&list.prefix), last.map(|last| last.key.clone()));
             }
             (Some(Ask::Put(put)), Body::Put(reply)) => {
                 self.seen.insert(key(&put.key), (put.value.clone(), reply.revision));
@@ -308,6 +360,7 @@ const fn changes(operation: &Operation) -> bool {
             | Operation::ListPage { .. }
             | Operation::GetJob { .. }
             | Operation::ListJobs {}
+            | Operation::Look { .. }
             | Operation::KeepSession {}
             | Operation::CloseSession {}
     )

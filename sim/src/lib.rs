@@ -23,6 +23,7 @@ pub mod queue;
 pub mod reached;
 pub mod record;
 pub mod repro;
+pub mod results;
 pub mod run;
 pub mod seeds;
 pub mod shrink;

@@ -10,6 +10,7 @@ use crate::{
 use quorate_core::{
     Input, Node,
     contract::{Config, MemberAddress},
+    point::Point,
     tape::TapeWriter,
     types::{CallKey, ClusterId, Index, NodeId, RequestKey, StorageId, Term},
 };
@@ -78,6 +79,8 @@ pub struct Master {
     pub steps: Vec<(usize, u64)>,
     /// Until when its processor is busy.
     pub busy_until: u64,
+    /// Fault points that are on, and how often each fires, by fault; of two for one point the later one counts.
+    pub points: Vec<(usize, Point, u32)>,
     /// Times that its disk hangs.
     pub stalls: u32,
     /// What its disk has done, as soon as it hangs no longer, with the run that asked for it.
@@ -131,6 +134,7 @@ impl Master {
             slow: Vec::new(),
             steps: Vec::new(),
             busy_until: 0,
+            points: Vec::new(),
             stalls: 0,
             hung: Vec::new(),
             full: 0,
@@ -162,7 +166,15 @@ impl Master {
             executor_lease: plan.executors.lease(),
             snapshot_entries: plan.masters.snapshot_entries,
             trailing_entries: plan.masters.trailing_entries,
+            flow: plan.masters.flow(usize::from(self.place)),
         }
+    }
+
+    /// What a fault point of it is to do by all faults that are on: fire one in so many times; 0 = never.
+    #[must_use]
+    pub fn fires(&self, point: Point) -> u32 {
+        let on = self.points.iter().rev().find(|(_, other, _)| *other == point);
+        on.map_or(0, |(_, _, one_in)| *one_in)
     }
 
     /// Its directory goes back to an older content.

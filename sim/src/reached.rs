@@ -10,7 +10,15 @@ pub type Hits = BTreeMap<&'static str, u64>;
 
 /// Every mark there is.
 pub fn all() -> impl Iterator<Item = &'static str> {
-    Mark::ALL.iter().map(|mark| mark.text()).chain(SimMark::ALL.iter().map(|mark| mark.text()))
+    of_core().chain(of_simulator())
+}
+
+fn of_core() -> impl Iterator<Item = &'static str> {
+    Mark::ALL.iter().map(|mark| mark.text())
+}
+
+fn of_simulator() -> impl Iterator<Item = &'static str> {
+    SimMark::ALL.iter().map(|mark| mark.text())
 }
 
 /// Forgets what this thread has hit: a run begins.
@@ -34,7 +42,8 @@ pub struct Reached {
     pub seeds: Seeds,
 }
 
-/// All marks over many seeds.
+/// All marks over many seeds. Those of the simulator are of its core level, where every run reaches some of them: they are
+/// among them from the first run on that does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Marks {
     /// The seeds that were run.
@@ -44,7 +53,7 @@ pub struct Marks {
 
 impl Default for Marks {
     fn default() -> Self {
-        Self { ran: Seeds::default(), marks: all().map(|text| (text, Reached::default())).collect() }
+        Self { ran: Seeds::default(), marks: of_core().map(|text| (text, Reached::default())).collect() }
     }
 }
 
@@ -53,6 +62,9 @@ impl Marks {
     pub fn add(&mut self, seed: u64, hits: &Hits) {
         self.ran.insert(seed);
         for (text, count) in hits {
+            if !self.marks.contains_key(text) {
+                self.marks.extend(of_simulator().map(|text| (text, Reached::default())));
+            }
             let reached = self.marks.entry(text).or_default();
             reached.hits += count;
             reached.seeds.insert(seed);
@@ -106,6 +118,7 @@ mod tests {
             "refused",
             "knob",
             "settle",
+            "point",
         ];
         let mut texts = BTreeSet::new();
         for text in all() {
@@ -134,5 +147,20 @@ mod tests {
         let (text, reached) = marks.rarest().pop().unwrap();
         assert_eq!((text, reached.hits, reached.seeds.len()), (Mark::ElectionWon.text(), 4, 2));
         assert_eq!(marks.rarest()[0].1.hits, 0);
+    }
+
+    #[test]
+    fn marks_of_the_simulator_are_asked_for_only_where_runs_reach_them() {
+        let mut marks = Marks::default();
+        marks.add(1, &Hits::from([(Mark::ElectionWon.text(), 2)]));
+        assert_eq!(marks.reached(), (1, Mark::ALL.len()));
+        marks.add(2, &Hits::from([(SimMark::ThreeMasters.text(), 1)]));
+        assert_eq!(marks.reached(), (2, Mark::ALL.len() + SimMark::ALL.len()));
+        marks.add(3, &Hits::from([(SimMark::ThreeMasters.text(), 1), (SimMark::CutLost.text(), 1)]));
+        assert_eq!(marks.reached(), (3, all().count()));
+        assert_eq!(
+            marks.rarest().pop().map(|(text, reached)| (text, reached.hits)),
+            Some((SimMark::ThreeMasters.text(), 2))
+        );
     }
 }

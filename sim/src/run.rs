@@ -5,6 +5,7 @@ use crate::{
     oracle::{Rule, Violation},
     plan::{Limits, Plan, generate},
     reached::{self, Hits},
+    shrink::{plant, planted},
     summary::Summary,
     tapes::Tapes,
     world::World,
@@ -82,6 +83,27 @@ impl Level {
             Self::Stack => crate::stack::run::run_plan(plan, None, false, tapes),
         }
     }
+
+    /// Runs a plan with oracles, unless it is not over after so many events. The stack level has no such bound: a plan that
+    /// was made smaller ends with its settling.
+    #[must_use]
+    pub fn run_within(self, plan: &Plan, events_max: u64) -> Option<Outcome> {
+        match self {
+            Self::Core => run_within(plan, events_max),
+            #[cfg(madsim)]
+            Self::Stack => Some(self.run(plan, true, None)),
+        }
+    }
+
+    /// The command of the build that has it.
+    #[must_use]
+    pub const fn command(self) -> &'static str {
+        match self {
+            Self::Core => "cargo sim",
+            #[cfg(madsim)]
+            Self::Stack => "cargo sim-stack",
+        }
+    }
 }
 
 thread_local! {
@@ -128,14 +150,18 @@ pub fn run_within(plan: &Plan, events_max: u64) -> Option<Outcome> {
     catch_unwind(run).unwrap_or_else(|panic| Some(crashed(panic)))
 }
 
-/// What came of a run that panicked.
+/// What a panic said, and where it came from if that was kept.
 #[allow(clippy::needless_pass_by_value, reason = "it is what catch_unwind gives out")]
-pub(crate) fn crashed(panic: Box<dyn Any + Send>) -> Outcome {
+pub(crate) fn panic_text(panic: Box<dyn Any + Send>) -> String {
     let text = panic.downcast_ref::<String>().cloned();
     let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
-    let message = take_panic().or(text).unwrap_or_else(|| "a panic without a text".to_owned());
+    take_panic().or(text).unwrap_or_else(|| "a panic without a text".to_owned())
+}
+
+/// What came of a run that panicked.
+pub(crate) fn crashed(panic: Box<dyn Any + Send>) -> Outcome {
     Outcome {
-        violation: Some(Violation { rule: Rule::Panic, message, time: 0, step: 0 }),
+        violation: Some(Violation { rule: Rule::Panic, message: panic_text(panic), time: 0, step: 0 }),
         ..Outcome::default()
     }
 }
@@ -181,19 +207,20 @@ impl Job {
     }
 }
 
-/// Runs all seeds; `progress` is told from time to time.
+/// Runs all seeds, with the bug that is planted in this thread; `progress` is told from time to time.
 pub fn run(job: &Job, progress: impl Fn(&Summary) + Sync) -> Summary {
     const TELL: Duration = Duration::from_millis(200);
     let start = Instant::now();
     let next = AtomicU64::new(job.seeds.start);
     let stop = AtomicBool::new(false);
     let shared = Mutex::new((Summary::default(), start));
+    let bug = planted();
     let one = || {
+        plant(bug);
         while !stop.load(Ordering::Relaxed) && job.budget.is_none_or(|budget| start.elapsed() < budget) {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= job.seeds.end {
-                return;
-            }
+            // Never past the end, which may be the last number that there is.
+            let more = |seed| (seed < job.seeds.end).then(|| seed + 1);
+            let Ok(seed) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) else { return };
             let plan = generate(seed, &job.limits);
             let tapes = job.check_tapes.then(Tapes::default);
             let outcome = job.level.run(&plan, job.oracles, tapes.clone());

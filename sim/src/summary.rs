@@ -10,6 +10,17 @@ use crate::{
 use quorate_core::random::mix;
 use std::{collections::BTreeMap, time::Duration};
 
+/// What does not hold when a seed is not the same twice.
+pub const DIVERGED: &str = "same seed, same run";
+/// The option of `run` that looks for it.
+pub const CHECK_DETERMINISM: &str = "--check-determinism";
+/// What does not hold when a tape gives other outputs on the core.
+pub const TAPES_DIFFER: &str = "same tape, same outputs";
+/// The option of `run` that looks for it.
+pub const CHECK_TAPES: &str = "--check-tapes";
+/// What does not hold when the plan of a seed leaves a cluster that nothing could make whole.
+pub const EXCUSED: &str = "a generated plan can be survived";
+
 /// A seed that failed.
 #[derive(Clone, Debug)]
 pub struct Failure {
@@ -57,7 +68,7 @@ pub struct Summary {
     pub looked: BTreeMap<&'static str, u64>,
     /// What happened how often.
     pub counts: BTreeMap<&'static str, u64>,
-    /// Seeds that did not become whole, and could not: why.
+    /// Seeds that did not become whole, and could not: why. Generated plans leave a majority, so that there should be none.
     pub excused: BTreeMap<u64, String>,
     /// How long things took.
     pub samples: Samples,
@@ -117,7 +128,7 @@ impl Summary {
     /// How many seeds failed.
     #[must_use]
     pub fn failing(&self) -> usize {
-        self.failures.len() + self.diverged.len() + self.tapes_differ.len()
+        self.failures.len() + self.diverged.len() + self.tapes_differ.len() + self.excused.len()
     }
 
     /// Whether nothing is wrong.
@@ -146,6 +157,7 @@ impl Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Ended;
 
     fn failing(rule: Rule, events: u64) -> Outcome {
         let violation = Violation { rule, message: String::new(), time: 1, step: 1 };
@@ -178,6 +190,19 @@ mod tests {
         assert!(summary.clean() && summary.tapes == (4, 75));
         summary.add_tapes(3, Err("node 1".to_owned()));
         assert!(!summary.clean() && summary.failing() == 1);
+    }
+
+    #[test]
+    fn a_seed_that_could_not_become_whole_is_a_stall() {
+        let mut summary = Summary::default();
+        summary.add(
+            4,
+            Outcome { excused: Some("one of three is left".to_owned()), ..Outcome::default() },
+            None,
+        );
+        assert_eq!((summary.failing(), Ended::of_all(&summary)), (1, Ended::Stall));
+        summary.add(5, failing(Rule::LogMatching, 9), None);
+        assert_eq!((summary.failing(), Ended::of_all(&summary)), (2, Ended::Violation));
     }
 
     #[test]

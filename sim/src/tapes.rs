@@ -1,10 +1,12 @@
 //! The tapes of a run, and what it means to check one.
 
+use crate::run::panic_text;
 use anyhow::Context;
 use bytes::Bytes;
 use quorate_core::tape::{Difference, Replay, Step, Tape, TapeError};
 use std::{
     collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -37,19 +39,16 @@ impl Tapes {
         core::mem::take(&mut *self.lock())
     }
 
-    /// Replays all of them on the core: how many there are, and how many inputs are on them.
+    /// Replays all of them on the core: how many there are, and how many inputs are on them. A node that panicked while it
+    /// was recorded left its last input open, and may panic in it here as well.
     ///
     /// # Errors
-    /// The first that does not give the same outputs, or is not whole.
+    /// The first that does not give the same outputs, panics elsewhere, or is not whole.
     pub fn check(&self) -> Result<(u64, u64), String> {
         let (mut count, mut steps) = (0, 0);
         for ((place, run), bytes) in self.take() {
             let of = |why: String| format!("node {} run {run}: {why}", place + 1);
-            let checked = check(bytes.into(), |_| ()).map_err(|error| of(error.to_string()))?;
-            if checked.torn_bytes > 0 {
-                return Err(of(format!("{} torn bytes", checked.torn_bytes)));
-            }
-            (count, steps) = (count + 1, steps + checked.steps);
+            (count, steps) = (count + 1, steps + inputs_of(bytes.into()).map_err(of)?);
         }
         Ok((count, steps))
     }
@@ -67,6 +66,22 @@ impl Tapes {
             std::fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
         }
         Ok(tapes.len())
+    }
+}
+
+/// How many inputs are on a tape that gives the same outputs, and else why it does not.
+fn inputs_of(bytes: Bytes) -> Result<u64, String> {
+    let mut last = None;
+    let seen = |step: &Step| last = Some((step.number, step.chain.is_none()));
+    match catch_unwind(AssertUnwindSafe(|| check(bytes, seen))) {
+        Ok(Ok(checked)) if checked.torn_bytes > 0 => Err(format!("{} torn bytes", checked.torn_bytes)),
+        Ok(Ok(checked)) => Ok(checked.steps),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(panic) => match (panic_text(panic), last) {
+            (_, Some((number, true))) => Ok(number),
+            (text, Some((number, false))) => Err(format!("a panic in input {number}: {text}")),
+            (text, None) => Err(format!("a panic in the start: {text}")),
+        },
     }
 }
 

@@ -4,9 +4,9 @@
 
 use quorate_core::bug::{Bug, plant};
 use quorate_sim::{
-    plan::{Limits, generate},
+    plan::{Limits, Plan, generate},
     repro::{self, LOG, PLAN, TIMELINE},
-    run::run_plan,
+    run::{Level, run_plan},
     shrink::Options,
 };
 use std::{
@@ -22,7 +22,7 @@ fn directory(name: &str) -> PathBuf {
 }
 
 fn options() -> Options<'static> {
-    Options { budget: Duration::from_secs(600), threads: 2, progress: &|_| () }
+    Options { level: Level::Core, budget: Duration::from_secs(600), threads: 2, progress: &|_| () }
 }
 
 #[test]
@@ -59,6 +59,13 @@ fn a_shrunk_plan_fails_in_the_same_way_in_another_process() {
     let larger = repro::make(&plan, Options { budget: Duration::ZERO, ..options() }, &root).unwrap().unwrap();
     assert!(larger.kept && larger.hash == made.hash);
     assert_eq!(before, fs::read_to_string(&path).unwrap());
+    // One that nobody could replay does not stay, though it is smaller and would break the rule.
+    let mut wrong = Plan::read(&before).unwrap();
+    wrong.settle_ms = 1_000_000_000_000;
+    fs::write(&path, serde_json::to_string(&wrong).unwrap()).unwrap();
+    let again = repro::make(&plan, Options { budget: Duration::ZERO, ..options() }, &root).unwrap().unwrap();
+    assert!(!again.kept);
+    Plan::read(&fs::read_to_string(&path).unwrap()).unwrap();
     plant(None);
     fs::remove_dir_all(&root).unwrap();
 }

@@ -7,7 +7,7 @@ use quorate_sim::{
 
 #[test]
 fn seeds_are_clean_and_every_oracle_looks() {
-    let job = Job::new(0..60, 2);
+    let job = Job::new(0..100, 2);
     let summary = run(&job, |_| ());
     assert!(summary.failures.is_empty(), "{:#?}", summary.failures);
     let idle: Vec<_> = summary
@@ -24,6 +24,14 @@ fn seeds_are_clean_and_every_oracle_looks() {
     assert!(summary.excused.is_empty(), "{:#?}", summary.excused);
     let (reached, marks) = summary.marks.reached();
     assert!(reached * 4 > marks * 3, "{reached} of {marks} marks: {:#?}", summary.marks.rarest());
+}
+
+#[test]
+fn a_search_ends_with_the_last_seed_that_there_is() {
+    let limits = Limits { duration_min_ms: 1_000, duration_max_ms: 1_000, faults: true };
+    // More threads than seeds: one asks for the seed after the last.
+    let summary = run(&Job { limits, ..Job::new(u64::MAX - 2..u64::MAX, 4) }, |_| ());
+    assert_eq!(summary.marks.ran.iter().collect::<Vec<_>>(), [u64::MAX - 2, u64::MAX - 1]);
 }
 
 #[test]

@@ -52,6 +52,9 @@ fn the_command_says_what_came_of_a_tape() {
     let (code, out, _) = run(&["--print", "--from", "5"]);
     assert_eq!(code, Some(0), "{out}");
     assert!(out.contains("same: ") && out.lines().next().unwrap().trim().starts_with("5 "), "{out}");
+    let (code, out, error) = run(&["--from", "5"]);
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    assert!(error.contains("--print"), "{error}");
     let (code, out, _) = run(&["-o", "json"]);
     let said: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, &said["same"]), (Some(0), &serde_json::Value::Bool(true)), "{out}");
@@ -89,4 +92,30 @@ fn the_tape_of_a_healthy_run_differs_under_a_bug_and_the_first_input_is_shown() 
     let first = found.iter().find_map(differ).expect("some node votes");
     assert!(matches!(first.input, Some(Input::Peer(_))) && first.step > 0, "{first:?}");
     assert_ne!(first.expected, first.found);
+}
+
+/// A node that panicked ends its tape with an open input, and panics in it once more: the search goes on, and the seed fails
+/// with its panic alone. Where the recorded node did not panic, a panic is a difference.
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn a_seed_that_panics_ends_no_search_that_checks_tapes() {
+    use quorate_core::bug::{Bug, plant};
+    use quorate_sim::oracle::Rule;
+    plant(Some(Bug::CommitPastLog));
+    let job = Job { check_tapes: true, ..Job::new(0..20, 2) };
+    let summary = run(&job, |_| ());
+    let panicked = summary.failures.values().filter(|failure| failure.violation.rule == Rule::Panic);
+    assert!(panicked.count() > 0, "{:?}", summary.failures);
+    assert_eq!((summary.seeds, &summary.tapes_differ), (20, &Default::default()));
+
+    plant(None);
+    let tapes = Tapes::default();
+    let healthy = (0..20).find_map(|seed| {
+        let _ = run_taped(&generate(seed, &limits()), true, None, Some(tapes.clone()));
+        plant(Some(Bug::CommitPastLog));
+        let checked = tapes.check();
+        plant(None);
+        checked.err().filter(|why| why.contains("a panic in input"))
+    });
+    assert!(healthy.is_some(), "no tape of a healthy run panics under the bug");
 }

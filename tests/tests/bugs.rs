@@ -1,4 +1,5 @@
-//! Planted bugs are for the simulator alone: no shipped program holds one, and a run without one is what it would be.
+//! Planted bugs and fault points are for the simulator alone: no shipped program holds one, and a run without a bug is what
+//! it would be.
 
 use quorate_tests::binary;
 use std::{
@@ -11,20 +12,22 @@ use std::{
 
 /// What a program says of itself in which bugs can be planted.
 const CONFESSION: &str = "planted bugs are built in:";
+/// The same of fault points.
+const POINTS_CONFESSION: &str = "fault points are built in:";
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests are a folder of the workspace")
 }
 
-/// The names of all bugs, as the core declares them.
-fn keys() -> Vec<String> {
-    let text = fs::read_to_string(root().join("core/src/bug.rs")).expect("the core declares bugs");
-    let declared = text.split_once("\nbugs! {\n").expect("in one place").1;
+/// The names of all bugs, or of all fault points, as the core declares them.
+fn keys(file: &str, begin: &str, least: usize) -> Vec<String> {
+    let text = fs::read_to_string(root().join(file)).expect("the core declares them");
+    let declared = text.split_once(begin).expect("in one place").1;
     let declared = declared.split_once("\n}\n").expect("which ends").0;
     // The macro's lines may be broken by the formatter: a name comes first behind each equals sign.
     let parts = declared.split('=').skip(1).filter_map(|part| part.split('"').nth(1));
     let keys: Vec<String> = parts.map(str::to_owned).collect();
-    assert!(keys.len() >= 50, "{keys:?}");
+    assert!(keys.len() >= least, "{keys:?}");
     keys
 }
 
@@ -65,10 +68,11 @@ fn simulator(bugs: bool) -> PathBuf {
 }
 
 #[test]
-fn the_shipped_program_holds_no_bug_and_one_that_does_is_noticed() {
-    let keys = keys();
+fn the_shipped_program_holds_no_bug_and_no_fault_point_and_one_that_does_is_noticed() {
+    let mut keys = keys("core/src/bug.rs", "\nbugs! {\n", 50);
+    keys.extend(self::keys("core/src/point.rs", "\npoints! {\n", 12));
     let mut texts: Vec<&str> = keys.iter().map(String::as_str).collect();
-    texts.push(CONFESSION);
+    texts.extend([CONFESSION, POINTS_CONFESSION]);
     assert_eq!(held(binary(), &texts), Vec::<&str>::new(), "{}", binary().display());
     let _place = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
     assert_eq!(held(&simulator(true), &texts), texts, "the search does not find what is there");

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{cluster::TAPE_BYTES, failure::Failure};
 use quorate_core::{
-    contract::{Config, ConfigError, LeaseTimes, Timing},
+    contract::{Config, ConfigError, Flow, LeaseTimes, Timing},
     limits,
     types::{NodeId, StorageId},
 };
@@ -147,6 +147,7 @@ impl ServerSettings {
             executor_lease: self.lease,
             snapshot_entries: self.snapshot_entries,
             trailing_entries: limits::TRAILING_ENTRIES.min(self.snapshot_entries),
+            flow: Flow::default(),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::{
     contract::{Entry, Output, StopReason},
     limits,
     mark::{self, Mark},
+    point::Point,
     state::{ApplyContext, RecordKey, StateHash},
     types::{Index, JobId},
 };
@@ -17,7 +18,9 @@ impl Node {
     /// Applies committed entries, up to the limit of one step.
     pub(super) fn apply_committed(&mut self) {
         let mut changed = BTreeSet::new();
-        for _ in 0..limits::APPLY_ENTRIES {
+        let several = self.raft.commit() > self.state.index().next();
+        let one = several && self.raft.points.fires(Point::ApplyOne);
+        for _ in 0..if one { 1 } else { limits::APPLY_ENTRIES } {
             let index = self.state.index().next();
             let commit = match bug::planted(Bug::NodeAppliesUncommitted) {
                 true => self.raft.last_index(),

@@ -16,6 +16,7 @@ use crate::{
     fingerprint::Fingerprint,
     identity::{Identity, Standing, Verdict},
     lead::Lead,
+    point::Point,
     raft::{Effect, Raft, RaftStart, Role},
     state::{FEATURE_LEVEL, State, StateHash},
     trace::TraceEvent,
@@ -66,6 +67,7 @@ impl Node {
             id: config.node,
             voters: members,
             timing: config.timing,
+            flow: config.flow,
             seed,
             hard_state: recovered.hard_state,
             start: recovered.start,
@@ -151,6 +153,8 @@ impl Node {
             }
             Input::SnapshotLoaded { at, state } => self.snapshot_loaded(at, state),
             Input::CallDone { key, reply } => self.call_done(key, reply.as_deref()),
+            #[cfg(feature = "fault-points")]
+            Input::FaultPoint { point, one_in } => self.raft.points.switch(point, one_in),
         }
     }
 
@@ -205,6 +209,10 @@ impl Node {
             self.propose_errand(errand, command);
         }
         while let Some(call) = self.lead.as_mut().and_then(|lead| lead.next_call(&self.state)) {
+            if self.raft.points.fires(Point::CallUnmade) {
+                self.call_done(call.key, None);
+                continue;
+            }
             let (key, address, call) = (call.key, call.address, Box::new(call.call));
             self.outputs.push_back(Output::Call { key, address, call });
         }

@@ -10,6 +10,7 @@ use crate::{
     lead::Errand,
     limits,
     mark::{self, Mark},
+    point::Point,
     raft::{ProposeError, Role},
     random,
     types::{ExecutorId, Incarnation, Index, LeaseId, NodeId, RequestKey, SessionId, Term, Time},
@@ -163,6 +164,9 @@ impl Node {
             return Ok(());
         }
         let command = Command::from_request(&request, &self.config.executor_lease)?;
+        if self.raft.points.fires(Point::RequestRefused) {
+            return Err(self.unavailable("this node takes no request at the moment"));
+        }
         if self.waiting.count() >= limits::PENDING_REQUESTS {
             let message = format!("{} requests wait here already; try again later", limits::PENDING_REQUESTS);
             return Err(refusal(pb::RefusalCode::Exhausted, message));
@@ -306,8 +310,12 @@ impl Node {
     }
 
     pub(super) fn propose_errand(&mut self, errand: Errand, command: Command) {
-        let Ok(index) = self.propose(None, command.clone()) else {
-            if let Some(lead) = &mut self.lead {
+        let proposed = self.propose(None, command.clone());
+        mark::hit_if(matches!(proposed, Err(ProposeError::Full)), Mark::ErrandNotTaken);
+        let Ok(index) = proposed else {
+            if let Some(lead) = &mut self.lead
+                && !bug::planted(Bug::ErrandNotPutOff)
+            {
                 lead.not_taken(self.now.time);
             }
             return;
@@ -497,6 +505,7 @@ impl Node {
         match error {
             ProposeError::NotLeader => self.unavailable("this node does not lead"),
             ProposeError::Full => {
+                mark::hit(Mark::ProposalNotTaken);
                 refusal(pb::RefusalCode::Exhausted, "too much waits to be committed; try again later")
             }
         }

@@ -5,6 +5,7 @@ use crate::{
     bug::{self, Bug},
     contract::{LogPosition, Output, Snapshot},
     mark::{self, Mark},
+    point::Point,
     state::State,
     trace::TraceEvent,
     types::Index,
@@ -15,6 +16,9 @@ impl Node {
         let index = self.state.index();
         if index.0.saturating_sub(self.saved.0) >= self.config.snapshot_entries {
             mark::hit_if(self.saving.is_some(), Mark::SaveWaits);
+            self.save();
+        } else if index > self.saved && self.saving.is_none() && self.raft.points.fires(Point::SnapshotAtOnce)
+        {
             self.save();
         }
     }

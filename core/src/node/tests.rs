@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    contract::{LeaseTimes, MemberAddress, Timing, Write},
+    contract::{Flow, LeaseTimes, MemberAddress, Timing, Write},
     types::{ClusterId, NodeId, RequestKey, StorageId},
 };
 use core::time::Duration;
@@ -33,6 +33,7 @@ fn config(node: u64, members: u64) -> Config {
         executor_lease: LeaseTimes::default(),
         snapshot_entries: 50,
         trailing_entries: 10,
+        flow: Flow::default(),
     }
 }
 

@@ -5,6 +5,7 @@ use crate::{
     bug::{self, Bug},
     contract::{Entry, LogPosition},
     mark::{self, Mark},
+    point::Point,
     state::StateHash,
     types::{Index, NodeId},
 };
@@ -18,6 +19,9 @@ impl Raft {
         leader_commit: Index,
     ) {
         self.hear_leader(from);
+        if self.points.fires(Point::AppendPassedOver) {
+            return;
+        }
         let last = entries.last().map_or(previous.index, |entry| entry.index);
         let mut previous = previous;
         // What is committed is equal in every log of this term's leader, and may be gone from this one.
@@ -36,7 +40,10 @@ impl Raft {
         if !self.log.holds(previous) && !unchecked {
             mark::hit_if(previous.index > self.log.last().index, Mark::AppendRefusedShort);
             mark::hit_if(previous.index <= self.log.last().index, Mark::AppendRefusedTerm);
-            let hint = self.log.last_not_above(previous.index, previous.term);
+            let mut hint = self.log.last_not_above(previous.index, previous.term);
+            if self.points.fires(Point::RefusalFromStart) {
+                hint = LogPosition::default();
+            }
             self.send(from, Message::AppendRefused { previous: previous.index, hint });
             return;
         }
@@ -94,6 +101,8 @@ impl Raft {
         } else {
             Index(0)
         };
+        let silent = verified > Index(0) && self.points.fires(Point::HeartbeatVouchesNothing);
+        let verified = if silent { Index(0) } else { verified };
         self.send(from, Message::HeartbeatReply { position, verified });
     }
 

@@ -48,6 +48,8 @@ pub(crate) struct Durability {
     durable: Index,
     durable_term: Term,
     start: Option<LogPosition>,
+    /// The log is to be released up to here, once it is durable.
+    compact_later: Option<LogPosition>,
     voters: Option<Voters>,
     /// The write that makes a candidate's own vote durable.
     own_vote: OwnVote,
@@ -74,6 +76,7 @@ impl Durability {
             durable: last,
             durable_term: hard_state.term,
             start: None,
+            compact_later: None,
             voters: None,
             own_vote: OwnVote::None,
         }
@@ -97,7 +100,7 @@ impl Durability {
 
     pub(crate) fn fingerprint(&self, print: &mut Fingerprint) {
         print.add((&self.held, self.hard_state, self.handed, self.durable, self.durable_term));
-        print.add((self.start, &self.voters, self.own_vote, self.issued));
+        print.add((self.start, self.compact_later, &self.voters, self.own_vote, self.issued));
         for write in &self.pending {
             print.add((write.io, write.last, write.term)).add_time(write.since);
         }
@@ -149,16 +152,19 @@ impl Raft {
         self.hard_state.commit = self.hard_state.commit.max(at.index);
     }
 
-    /// Releases the log up to `position`, which must be committed and covered by a snapshot.
+    /// Releases the log up to `position`, which must be committed and covered by a snapshot; as soon as that is durable.
     pub fn compact(&mut self, position: LogPosition) {
-        mark::hit_if(position.index > self.durable_index(), Mark::CompactTooSoon);
-        if position.index > self.log.start().index
-            && self.log.holds(position)
-            && position.index <= self.durable_index()
-        {
-            self.log.start_at(position);
-            self.durability.start = Some(position);
+        if position.index <= self.log.start().index || !self.log.holds(position) {
+            return;
         }
+        if position.index > self.durable_index() {
+            mark::hit(Mark::CompactTooSoon);
+            self.durability.compact_later = Some(position);
+            return;
+        }
+        self.durability.compact_later = None;
+        self.log.start_at(position);
+        self.durability.start = Some(position);
     }
 
     /// What is to be written of what changed in this step. Call it when the step's changes are complete.
@@ -211,6 +217,8 @@ impl Raft {
             state.durable_term = write.term;
             state.pending.pop_front();
         }
+        let durable = state.durable;
+        let later = state.compact_later.take_if(|position| position.index <= durable);
         while let Some(held) = state.held.front()
             && held.io <= io
         {
@@ -230,6 +238,11 @@ impl Raft {
                 self.votes.insert(self.id, true);
                 self.count_votes();
             }
+        }
+        if let Some(position) = later
+            && !bug::planted(Bug::LogNotCutLater)
+        {
+            self.compact(position);
         }
         self.advance_commit();
     }

@@ -5,8 +5,9 @@ use crate::{
     bug::{self, Bug},
     contract::{Entry, LogPosition},
     mark::{self, Mark},
+    point::Point,
     trace::{StepDown, TraceEvent},
-    types::{NodeId, Term, Time},
+    types::{Index, NodeId, Term, Time},
 };
 use bytes::Bytes;
 use core::time::Duration;
@@ -52,6 +53,7 @@ impl Raft {
             && !heard
             && next_term > self.hard_state.term
             && (last >= self.log.last() || bug::planted(Bug::NoUpToDateCheck));
+        let granted = granted && !self.points.fires(Point::PreVoteRefused);
         mark::hit_if(heard && self.role != Role::Leader, Mark::PreVoteRefusedHeard);
         mark::hit_if(self.role == Role::Leader, Mark::PreVoteRefusedLeader);
         mark::hit_if(!heard && last < self.log.last(), Mark::PreVoteRefusedLog);
@@ -77,11 +79,13 @@ impl Raft {
         // A candidate and a leader have voted for themselves.
         let granted =
             self.has_vote && free && (last >= self.log.last() || bug::planted(Bug::NoUpToDateCheck));
-        if !granted {
+        // A vote that was given is given again.
+        let first = granted && self.hard_state.vote.is_none();
+        if !granted || (first && self.points.fires(Point::VoteRefused)) {
             mark::hit_if(!free && self.role == Role::Follower, Mark::VoteRefusedTaken);
             mark::hit_if(self.role == Role::Candidate, Mark::VoteRefusedRival);
             mark::hit_if(free && last < self.log.last(), Mark::VoteRefusedLog);
-            self.send(from, Message::VoteReply { granted });
+            self.send(from, Message::VoteReply { granted: false });
             return;
         }
         mark::hit_if(self.hard_state.vote == Some(from), Mark::VoteRepeated);
@@ -131,7 +135,7 @@ impl Raft {
         }
         self.hard_state.vote = Some(self.id);
         if !bug::planted(Bug::VerifiedOutlivesTerm) {
-            self.verified = crate::types::Index(0);
+            self.verified = Index(0);
         }
         self.receiving = None;
         self.role = Role::Candidate;
@@ -156,13 +160,16 @@ impl Raft {
         self.role = Role::Leader;
         self.leader = Some(self.id);
         let next = self.log.last().index.next();
+        let inherited = (self.hard_state.commit.0 + 1..next.0).filter_map(|at| self.log.entry(Index(at)));
+        let inherited = inherited.map(|entry| entry.data.len()).sum();
+        let uncommitted_bytes = if bug::planted(Bug::InheritedUncounted) { 0 } else { inherited };
         let progress = self.peers().into_iter().map(|peer| (peer, Progress::new(next, self.now))).collect();
         self.leading = Some(Leading {
             progress,
             first_of_term: next,
             reads: Reads::default(),
             heartbeat_at: self.now,
-            uncommitted_bytes: 0,
+            uncommitted_bytes,
         });
         // Until an entry of the own term is committed, a leader does not know what is (section 8).
         if !bug::planted(Bug::NoFirstEntry) {
@@ -188,14 +195,14 @@ impl Raft {
             self.hard_state.term = term;
             self.hard_state.vote = None;
             if !bug::planted(Bug::VerifiedOutlivesTerm) {
-                self.verified = crate::types::Index(0);
+                self.verified = Index(0);
             }
             self.receiving = None;
             self.leader_heard_at = None;
         }
         let changed = self.leader != leader || self.role != Role::Follower;
         self.role = Role::Follower;
-        self.leader = leader;
+        self.leader = leader.filter(|_| !bug::planted(Bug::LeaderNotKept));
         self.votes.clear();
         if changed && leader.is_some() {
             self.trace(TraceEvent::Following { term, leader });
@@ -224,7 +231,9 @@ impl Raft {
 
     pub(crate) fn reset_election_timer(&mut self) {
         self.election_at = if self.has_vote {
-            self.now + self.draw(self.timing.election_min, self.timing.election_max)
+            let early = self.points.fires(Point::ElectionEarly);
+            let most = if early { self.timing.election_min } else { self.timing.election_max };
+            self.now + self.draw(self.timing.election_min, most)
         } else {
             Time::FAR
         };

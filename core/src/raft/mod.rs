@@ -24,10 +24,10 @@ mod tests;
 
 use crate::{
     bug::{self, Bug},
-    contract::{Entry, HardState, LogPosition, Timing},
+    contract::{Entry, Flow, HardState, LogPosition, Timing},
     fingerprint::Fingerprint,
-    limits,
     mark::{self, Mark},
+    point::{Point, Points},
     random::Draws,
     state::StateHash,
     trace::{StepDown, TraceEvent},
@@ -123,6 +123,7 @@ pub(crate) struct Leading {
     pub(crate) first_of_term: Index,
     pub(crate) reads: Reads,
     pub(crate) heartbeat_at: Time,
+    /// Of all entries that are not committed, those of earlier terms among them.
     pub(crate) uncommitted_bytes: usize,
 }
 
@@ -132,6 +133,7 @@ pub struct Raft {
     id: NodeId,
     voters: BTreeSet<NodeId>,
     timing: Timing,
+    flow: Flow,
     draws: Draws,
     hard_state: HardState,
     log: Log,
@@ -154,6 +156,7 @@ pub struct Raft {
     /// The state's hash at the newest agreed index, for heartbeats.
     checkpoint: Option<(Index, StateHash)>,
     effects: VecDeque<Effect>,
+    pub(crate) points: Points,
     /// The clock at the step under way.
     now: Time,
 }
@@ -167,6 +170,8 @@ pub struct RaftStart {
     pub voters: BTreeSet<NodeId>,
     /// Periods.
     pub timing: Timing,
+    /// How much is on its way at a time.
+    pub flow: Flow,
     /// For its draws.
     pub seed: u64,
     /// What was durable.
@@ -194,6 +199,8 @@ impl Raft {
             id: start.id,
             voters: start.voters,
             timing: start.timing,
+            flow: start.flow,
+            points: Points::new(start.seed),
             draws: Draws::new(start.seed, start.id.0),
             durability: Durability::new(hard_state, log.last().index),
             hard_state,
@@ -345,7 +352,9 @@ impl Raft {
     pub fn propose(&mut self, data: Bytes) -> Result<Index, ProposeError> {
         let term = self.hard_state.term;
         let Some(leading) = &mut self.leading else { return Err(ProposeError::NotLeader) };
-        if leading.uncommitted_bytes.saturating_add(data.len()) > limits::UNCOMMITTED_BYTES {
+        let bytes = leading.uncommitted_bytes;
+        let full = bytes > 0 && bytes.saturating_add(data.len()) > self.flow.uncommitted_bytes;
+        if full || self.points.fires(Point::ProposalRefused) {
             return Err(ProposeError::Full);
         }
         leading.uncommitted_bytes += data.len();
@@ -376,6 +385,7 @@ impl Raft {
         print.add((&self.votes, self.snapshot, &self.receiving, self.checkpoint));
         print.add_time(self.election_at).add_time(self.leader_heard_at.unwrap_or(Time::FAR));
         self.durability.fingerprint(print);
+        self.points.fingerprint(print);
         if let Some(leading) = &self.leading {
             print.add((leading.first_of_term, &leading.reads)).add_time(leading.heartbeat_at);
             for (peer, progress) in &leading.progress {

@@ -1,9 +1,8 @@
 //! What a leader knows of one follower.
 
 use crate::{
-    contract::LogPosition,
+    contract::{Flow, LogPosition},
     fingerprint::Fingerprint,
-    limits,
     types::{Index, Time},
 };
 use std::collections::VecDeque;
@@ -66,8 +65,8 @@ impl Progress {
 
     /// Whether the limits allow one more append on its way.
     #[must_use]
-    pub fn has_room(&self) -> bool {
-        self.inflight.len() < limits::INFLIGHT_MESSAGES && self.inflight_bytes < limits::INFLIGHT_BYTES
+    pub fn has_room(&self, flow: &Flow) -> bool {
+        self.inflight.len() < flow.inflight_messages && self.inflight_bytes < flow.inflight_bytes
     }
 
     /// Whether an append could be sent, of a log that ends at `last`.

@@ -9,6 +9,7 @@ use crate::{
     bug::{self, Bug},
     limits,
     mark::{self, Mark},
+    point::Point,
     types::Index,
 };
 use std::collections::VecDeque;
@@ -33,9 +34,11 @@ struct Waiting {
 }
 
 impl Reads {
-    /// The position for a round of heartbeats: it covers every read so far.
+    /// The position for a round of heartbeats: it covers the reads so far, unless some of them want a round of their own.
     pub(crate) const fn send_round(&mut self) -> u64 {
-        self.sent = self.given;
+        if self.sent < self.given {
+            self.sent += 1;
+        }
         self.sent
     }
 
@@ -74,7 +77,8 @@ impl Raft {
         mark::hit_if(reads.given > reads.sent, Mark::ReadShares);
         mark::hit_if(reads.confirmed < reads.sent, Mark::ReadWaitsForRound);
         // Reads between two rounds share the next one.
-        if reads.given == reads.sent && !reused {
+        let shared = reads.given > reads.sent;
+        if (!shared && !reused) || (shared && self.points.fires(Point::ReadAlone)) {
             reads.given += 1;
         }
         reads.waiting.push_back(Waiting { position: reads.given, token, index });

@@ -9,8 +9,8 @@ use super::{
 use crate::{
     bug::{self, Bug},
     contract::{Entry, LogPosition},
-    limits,
     mark::{self, Mark},
+    point::Point,
     trace::StepDown,
     types::{Index, NodeId},
 };
@@ -29,6 +29,10 @@ impl Raft {
             self.become_follower(self.hard_state.term, None, StepDown::NoQuorum);
             return;
         }
+        if self.points.fires(Point::LeaderStepsDown) {
+            self.become_follower(self.hard_state.term, None, StepDown::NoQuorum);
+            return;
+        }
         let (now, heartbeat) = (self.now, self.timing.heartbeat);
         let Some(leading) = &mut self.leading else { return };
         leading.heartbeat_at = now + heartbeat;
@@ -41,15 +45,20 @@ impl Raft {
                 }
                 Mode::Replicate if bug::planted(Bug::AppendNotRepeated) => {}
                 Mode::Replicate => {
-                    if progress.is_waiting() && now.since(progress.moved_at) > heartbeat * 3 {
-                        mark::hit(Mark::AppendsLost);
+                    let late =
+                        now.since(progress.moved_at) > heartbeat * 3 || bug::planted(Bug::AppendAgainEarly);
+                    let lost = progress.is_waiting() && late;
+                    mark::hit_if(lost, Mark::AppendsLost);
+                    if lost || self.points.fires(Point::ProgressForgotten) {
                         progress.probe(progress.matched.next());
                     }
                 }
                 Mode::Snapshot { .. } => {}
             }
         }
-        self.send_heartbeats();
+        if !self.points.fires(Point::HeartbeatSkipped) {
+            self.send_heartbeats();
+        }
         self.resume_snapshots();
         self.replicate();
         self.advance_commit();
@@ -93,16 +102,17 @@ impl Raft {
 
     fn replicate_to(&mut self, peer: NodeId) {
         let (now, last, commit) = (self.now, self.log.last().index, self.hard_state.commit);
+        let flow = self.flow;
         loop {
             let Some(leading) = &mut self.leading else { return };
             let Some(progress) = leading.progress.get_mut(&peer) else { return };
             mark::hit_if(
-                progress.mode == Mode::Replicate && progress.next <= last && !progress.has_room(),
+                progress.mode == Mode::Replicate && progress.next <= last && !progress.has_room(&flow),
                 Mark::InflightFull,
             );
             let probing = match progress.mode {
                 Mode::Probe { waiting: false } => true,
-                Mode::Replicate if progress.next <= last && progress.has_room() => false,
+                Mode::Replicate if progress.next <= last && progress.has_room(&flow) => false,
                 Mode::Probe { waiting: true } | Mode::Replicate | Mode::Snapshot { .. } => return,
             };
             let before = Index(progress.next.0 - 1);
@@ -112,9 +122,11 @@ impl Raft {
             };
             // A follower that does not answer is probed with empty hands.
             let silent = now.since(progress.active_at) > self.timing.heartbeat * 3;
-            let count = if probing && silent { 0 } else { limits::APPEND_ENTRIES };
+            let count = if probing && silent { 0 } else { flow.append_entries };
             mark::hit_if(probing && silent && progress.next <= last, Mark::ProbeEmpty);
-            let entries = self.log.slice(progress.next, count, limits::APPEND_BYTES);
+            let several = count > 1 && progress.next < last;
+            let count = if several && self.points.fires(Point::AppendOne) { 1 } else { count };
+            let entries = self.log.slice(progress.next, count, flow.append_bytes);
             mark::hit_if(
                 count > 0 && entries.last().is_some_and(|entry| entry.index < last),
                 Mark::AppendSplit,
@@ -127,6 +139,7 @@ impl Raft {
                 progress.sent(now, sent, bytes);
             }
             let previous = LogPosition { term, index: before };
+            let commit = if self.points.fires(Point::AppendNoCommit) { Index(0) } else { commit };
             self.send(peer, Message::Append { previous, entries, commit });
         }
     }

@@ -5,6 +5,7 @@ use crate::{
     bug::{self, Bug},
     contract::LogPosition,
     mark::{self, Mark},
+    point::Point,
     trace::TraceEvent,
     types::{Index, NodeId},
 };
@@ -89,7 +90,7 @@ impl Raft {
         }
         mark::hit(Mark::ChunkFollows);
         receiving.busy = false;
-        receiving.next += 1;
+        receiving.next = if self.points.fires(Point::SnapshotAnew) { 0 } else { number + 1 };
         let (from, next) = (receiving.from, receiving.next);
         self.send(from, Message::SnapshotReply { index: at.index, next, installed: false });
     }
@@ -104,7 +105,8 @@ impl Raft {
         if !whole || (at.index <= self.hard_state.commit && !bug::planted(Bug::SnapshotOlder)) {
             let installed = at.index <= self.hard_state.commit;
             let answer = Message::SnapshotReply { index: at.index, next: 0, installed };
-            if installed {
+            mark::hit_if(installed && whole, Mark::SnapshotOvertakenLoading);
+            if installed && !bug::planted(Bug::SnapshotAckUnsynced) {
                 // By entries that came meanwhile, whose writes may be on their way.
                 self.promise(receiving.from, answer);
             } else {
@@ -143,8 +145,13 @@ impl Raft {
             progress.acknowledged(now, index);
             self.advance_commit();
             self.replicate();
-        } else if next == *number + 1 || next == 0 {
-            mark::hit_if(next == 0 && *number > 0, Mark::SnapshotAgain);
+        } else if next == *number + 1
+            || next == 0
+            || (next != *number && !bug::planted(Bug::SnapshotNextIgnored))
+        {
+            // An old answer may have led away from what the follower wants: only its word brings the two together again.
+            mark::hit_if(next < *number, Mark::SnapshotAgain);
+            mark::hit_if(next > *number + 1, Mark::SnapshotCatchesUp);
             *number = next;
             *since = now;
             let (at, number) = (*at, *number);
@@ -179,7 +186,10 @@ impl Raft {
         match chunk {
             Some((data, last)) => self.send(peer, Message::SnapshotChunk { at, number, data, last }),
             // Asked for again at once, it would be read in vain without a pause: `resume_snapshots` waits.
-            None if newest => return true,
+            None if newest && !bug::planted(Bug::SnapshotAskedAtOnce) => {
+                mark::hit(Mark::SnapshotUnreadable);
+                return true;
+            }
             None => {
                 mark::hit(Mark::SnapshotGone);
                 progress.probe(progress.matched.next());

@@ -32,10 +32,15 @@ struct Bench {
 
 impl Bench {
     fn new(voters: u64, term: u64, log: &[(u64, u64)]) -> Self {
+        Self::with(voters, term, log, Flow::default())
+    }
+
+    fn with(voters: u64, term: u64, log: &[(u64, u64)], flow: Flow) -> Self {
         let start = RaftStart {
             id: id(1),
             voters: (1..=voters).map(NodeId).collect(),
             timing: Timing::default(),
+            flow,
             seed: 7,
             hard_state: HardState { term: Term(term), vote: None, commit: Index(0) },
             start: LogPosition::default(),
@@ -404,6 +409,29 @@ fn a_snapshot_that_cannot_be_read_is_written_anew_and_not_read_without_a_pause()
 }
 
 #[test]
+fn an_old_answer_does_not_keep_a_leader_and_its_follower_at_different_chunks() {
+    let mut bench = Bench::new(3, 1, &[(1, 1)]);
+    bench.elect();
+    bench.propose("x");
+    bench.sync();
+    bench.hear(2, 2, Message::Appended { index: Index(3) });
+    let at = place(2, 3);
+    bench.raft.snapshot_saved(at);
+    bench.raft.compact(at);
+    bench.hear(3, 2, Message::AppendRefused { previous: Index(0), hint: place(0, 0) });
+    bench.hear(3, 2, Message::AppendRefused { previous: Index(1), hint: place(0, 0) });
+    bench.deadline();
+    bench.hear(3, 2, Message::AppendRefused { previous: Index(3), hint: place(0, 0) });
+    // It has two chunks; an answer from before comes late; then what it wants; at last it has lost all but the first.
+    for next in [1, 2, 0, 2, 1] {
+        bench.effects.clear();
+        bench.hear(3, 2, Message::SnapshotReply { index: at.index, next, installed: false });
+        let asked = Effect::ReadSnapshotChunk { peer: id(3), at, number: next };
+        assert!(bench.effects.contains(&asked), "{next}: {:?}", bench.effects);
+    }
+}
+
+#[test]
 fn a_heartbeat_is_answered_without_what_rests_on_a_term_in_memory() {
     let mut bench = Bench::new(3, 1, &[(1, 1)]);
     let append = Message::Append { previous: place(1, 1), entries: Vec::new(), commit: Index(0) };
@@ -421,6 +449,7 @@ fn a_snapshot_that_is_ahead_of_the_log_is_what_the_node_holds() {
         id: id(1),
         voters: [1, 2, 3].map(NodeId).into(),
         timing: Timing::default(),
+        flow: Flow::default(),
         seed: 7,
         hard_state: HardState { term: Term(5), vote: None, commit: Index(1) },
         start: LogPosition::default(),
@@ -479,4 +508,80 @@ fn what_overtook_a_snapshot_is_acknowledged_when_it_is_durable() {
         let installed = Message::SnapshotReply { index: Index(2), next: 0, installed: true };
         assert!(bench.sync().contains(&(id(2), installed)));
     }
+}
+
+#[test]
+fn a_leader_takes_no_more_than_its_bound_and_a_single_larger_proposal_alone() {
+    let flow = Flow { uncommitted_bytes: 3, ..Flow::default() };
+    let mut bench = Bench::with(3, 1, &[], flow);
+    bench.elect();
+    bench.propose("larger than the bound");
+    assert_eq!(bench.raft.propose(Bytes::from_static(b"x")), Err(ProposeError::Full));
+    bench.sync();
+    bench.hear(2, 2, Message::Appended { index: Index(2) });
+    assert_eq!(bench.raft.commit(), Index(2));
+    bench.propose("ab");
+    bench.propose("c");
+    assert_eq!(bench.raft.propose(Bytes::from_static(b"d")), Err(ProposeError::Full));
+}
+
+#[test]
+fn what_a_leader_inherits_uncommitted_counts_until_it_is_committed() {
+    let flow = Flow { uncommitted_bytes: 7, ..Flow::default() };
+    // Two entries of three bytes each, of the term before.
+    let mut bench = Bench::with(3, 1, &[(1, 1), (1, 2)], flow);
+    bench.elect();
+    bench.propose("x");
+    assert_eq!(bench.raft.propose(Bytes::from_static(b"y")), Err(ProposeError::Full));
+    bench.sync();
+    bench.hear(2, 2, Message::Appended { index: Index(3) });
+    assert_eq!(bench.raft.commit(), Index(3));
+    // Only the own one is left.
+    bench.propose("123456");
+    assert_eq!(bench.raft.propose(Bytes::from_static(b"y")), Err(ProposeError::Full));
+}
+
+#[test]
+fn appends_are_as_small_and_as_few_as_the_node_is_told() {
+    let flow = Flow { append_entries: 1, inflight_messages: 2, ..Flow::default() };
+    let mut bench = Bench::with(3, 1, &[], flow);
+    bench.elect();
+    bench.hear(2, 2, Message::Appended { index: Index(1) });
+    for data in ["a", "b", "c"] {
+        bench.propose(data);
+    }
+    let appends = |sent: &[(NodeId, Message)]| -> Vec<Vec<Index>> {
+        let to_two = sent.iter().filter(|(to, _)| *to == id(2));
+        let entries = to_two.filter_map(|(_, message)| match message {
+            Message::Append { entries, .. } => Some(entries.iter().map(|entry| entry.index).collect()),
+            _ => None,
+        });
+        entries.collect()
+    };
+    let sent = std::mem::take(&mut bench.sent);
+    assert_eq!(appends(&sent), [[Index(2)], [Index(3)]]);
+    let sent = bench.hear(2, 2, Message::Appended { index: Index(2) });
+    assert_eq!(appends(&sent), [[Index(4)]]);
+}
+
+#[test]
+fn a_log_that_is_not_durable_yet_is_cut_when_it_is() {
+    let mut bench = Bench::new(3, 1, &[]);
+    bench.hear(2, 2, append_of(2, 3, 3));
+    assert_eq!(bench.raft.commit(), Index(3));
+    bench.raft.compact(place(2, 2));
+    assert_eq!(
+        bench.raft.first_index(),
+        Index(1),
+        "a crash could lose what a snapshot is not known to cover"
+    );
+    bench.sync();
+    assert_eq!(bench.raft.first_index(), Index(3));
+    assert_eq!(bench.writes.last().unwrap().start, Some(place(2, 2)));
+}
+
+/// All entries of a term up to the last, and the commit index.
+fn append_of(term: u64, last: u64, commit: u64) -> Message {
+    let places: Vec<(u64, u64)> = (1..=last).map(|index| (term, index)).collect();
+    Message::Append { previous: LogPosition::default(), entries: entries(&places), commit: Index(commit) }
 }

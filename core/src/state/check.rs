@@ -41,9 +41,23 @@ impl State {
         if self.hash_of(sums) != self.hash() {
             return Err(format!("the hash is {:x}, counted again {:x}", self.hash().0, self.hash_of(sums).0));
         }
+        let (mut executors, mut sizes) = (0, (0, 0));
         for (key, _) in self.records.frame().iter() {
             let key = RecordKey::parse(key).ok_or_else(|| format!("record {key:?}: no such kind of key"))?;
+            executors += usize::from(matches!(key, RecordKey::Executor(_)));
+            sizes.0 += usize::from(matches!(key, RecordKey::Job(_)));
+            sizes.1 += usize::from(matches!(key, RecordKey::Task(_)));
             self.check_record(&key)?;
+        }
+        if tables.jobs.sizes() != sizes {
+            return Err(format!("{:?} jobs and tasks are counted: there are {sizes:?}", tables.jobs.sizes()));
+        }
+        let all = (executors, sizes.0, self.business.iter().count());
+        if self.sizes() != all {
+            return Err(format!(
+                "{:?} executors, jobs and keys are counted: there are {all:?}",
+                self.sizes()
+            ));
         }
         for (session, held) in self.requests.iter() {
             if self.lease(held.lease).and_then(|lease| lease.holder) != Some(Holder::Session(session.0)) {

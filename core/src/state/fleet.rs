@@ -65,6 +65,7 @@ pub(crate) fn register(
     let ended = (ExecutorId(request.ended_executor), Incarnation(request.ended_incarnation));
     if let Some(former) = turn.records.tables().fleet.get(ended.0)
         && former.incarnation == ended.1.0
+        && !bug::planted(Bug::JobFormerStays)
     {
         mark::hit(Mark::RegisterReplaces);
         let lease = LeaseId(former.lease);
@@ -122,7 +123,7 @@ pub(crate) fn deregister(turn: &mut Turn<'_>, id: ExecutorId, incarnation: Incar
 pub(crate) fn remove(turn: &mut Turn<'_>, id: ExecutorId) -> Outcome {
     let executor = find(turn, id)?;
     mark::hit_if(executor.removing, Mark::RemovedTwice);
-    if !executor.removing {
+    if !executor.removing && !bug::planted(Bug::JobRemoveForgotten) {
         turn.put_executor(id, pb::Executor { removing: true, ..executor.as_ref().clone() });
     }
     Ok(Body::RemoveExecutor(pb::RemoveExecutorReply {}))

@@ -10,6 +10,7 @@ use super::{
     },
 };
 use crate::{
+    bug::{self, Bug},
     limits::{JOBS_SCANNED, KEY_BYTES, PAGE_BYTES, PAGE_ITEMS, PAGE_ITEMS_DEFAULT},
     mark::{self, Mark},
     types::{ExecutorId, JobId},
@@ -80,7 +81,8 @@ impl State {
 
     fn get(&self, request: &pb::GetRequest) -> Result<Reply, pb::Refusal> {
         let (store, _, key) = self.space(&request.key);
-        if request.key.is_empty() || request.key.len() > KEY_BYTES + FRAME_PREFIX.len() {
+        let longest = KEY_BYTES + FRAME_PREFIX.len() - usize::from(bug::planted(Bug::LongestKeyRefused)) * 16;
+        if request.key.is_empty() || request.key.len() > longest {
             return Err(invalid(format!(
                 "key has {} bytes: it must have 1 to {KEY_BYTES}",
                 request.key.len()
@@ -188,7 +190,7 @@ impl State {
                 && let Some(status) = job::status(tables, id, self.index())
             {
                 if !page.takes(&status) {
-                    reply.more = true;
+                    reply.more = !bug::planted(Bug::ListEndsEarly);
                     break;
                 }
                 reply.jobs.push(status);

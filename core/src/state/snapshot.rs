@@ -47,13 +47,14 @@ struct Header {
 type ItemHead = (Revision, Revision, u64, u32);
 const ITEM_HEAD_BYTES: usize = 28;
 
-/// The state as chunks. Made one by one, as they are asked for.
-pub(super) fn encode(state: &State) -> impl Iterator<Item = Bytes> {
+/// The state as chunks of at most so many bytes. Made one by one, as they are asked for.
+pub(super) fn encode(state: &State, chunk_bytes: usize) -> impl Iterator<Item = Bytes> {
+    let chunk_bytes = chunk_bytes.clamp(1, SNAPSHOT_CHUNK_BYTES);
     let mut parts = parts(state);
     let mut pending = BytesMut::from(&[VERSION][..]);
     let mut ended = false;
     core::iter::from_fn(move || {
-        while pending.len() < SNAPSHOT_CHUNK_BYTES && !ended {
+        while pending.len() < chunk_bytes && !ended {
             match parts.next() {
                 Some((kind, body)) => {
                     pending.put_u8(kind);
@@ -63,7 +64,7 @@ pub(super) fn encode(state: &State) -> impl Iterator<Item = Bytes> {
                 None => ended = true,
             }
         }
-        let size = pending.len().min(SNAPSHOT_CHUNK_BYTES);
+        let size = pending.len().min(chunk_bytes);
         (size > 0).then(|| pending.split_to(size).freeze())
     })
 }

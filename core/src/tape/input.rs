@@ -27,6 +27,7 @@ mod tag {
     pub(super) const CHUNK_READ: u8 = 12;
     pub(super) const SNAPSHOT_LOADED: u8 = 13;
     pub(super) const CALL_DONE: u8 = 14;
+    pub(super) const FAULT_POINT: u8 = 15;
 }
 
 /// Time, wall clock, number.
@@ -70,6 +71,10 @@ pub(super) fn push(into: &mut Vec<u8>, now: Now, input: &Input, chunks: u64) {
         }
         Input::SnapshotLoaded { at, state } => {
             push_head(into, tag::SNAPSHOT_LOADED, &(pair(*at), state.as_ref().map(|_| chunks)));
+        }
+        #[cfg(feature = "fault-points")]
+        Input::FaultPoint { point, one_in } => {
+            push_head(into, tag::FAULT_POINT, &(point.key().to_owned(), one_in));
         }
         Input::CallDone { key, reply } => {
             push_head(into, tag::CALL_DONE, &(key, reply.is_some()));
@@ -134,8 +139,22 @@ fn parse_other(tag: u8, rest: Bytes) -> Result<Input, CodecError> {
             let reply = if answered { Some(message(tail)?) } else { whole::<()>(&tail).map(|()| None)? };
             Input::CallDone { key, reply }
         }
+        tag::FAULT_POINT => fault_point(&rest)?,
         _ => return Err(CodecError(format!("input number {tag}: this program does not know it"))),
     })
+}
+
+fn fault_point(bytes: &[u8]) -> Result<Input, CodecError> {
+    let (key, one_in): (String, u32) = whole(bytes)?;
+    #[cfg(feature = "fault-points")]
+    return match crate::point::Point::named(&key) {
+        Some(point) => Ok(Input::FaultPoint { point, one_in }),
+        None => Err(CodecError(format!("the fault point {key:?}: this program does not know it"))),
+    };
+    #[cfg(not(feature = "fault-points"))]
+    Err(CodecError(format!(
+        "the fault point {key:?} fires one in {one_in} times: this program has none, use `cargo sim tape`"
+    )))
 }
 
 fn parse_snapshot(tag: u8, rest: Bytes, chunks: &mut Vec<Bytes>) -> Result<Input, CodecError> {

@@ -20,6 +20,8 @@
 //! | 5 step | the chain, the time, the input |
 //! | 6 open | a step that was not finished, only at the end: the node panicked in it, or was dropped |
 //!
+//! A tape on which fault points are switched replays only on a program that has them (`cargo sim tape`).
+//!
 //! The chain is `H(chain before, input, outputs)`. Kinds, and the numbers of inputs and outputs, are append-only.
 //!
 //! A file that ends inside a record, or in zeros, is one whose writer was killed: it is whole up to there.
@@ -56,7 +58,7 @@ pub fn sealed<'a>(records: impl IntoIterator<Item = (u8, &'a [u8])>) -> Vec<u8> 
 }
 
 /// The format's version.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Why bytes are not a tape that can be replayed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -3,7 +3,7 @@
 use super::{input::place, output::pair};
 use crate::{
     codec::{CodecError, pack, unpack},
-    contract::{Config, HardState, LeaseTimes, MemberAddress, Recovered, Timing},
+    contract::{Config, Flow, HardState, LeaseTimes, MemberAddress, Recovered, Timing},
     types::{ClusterId, Index, NodeId, Now, StorageId, Term, Time},
 };
 use core::time::Duration;
@@ -50,6 +50,7 @@ struct Head {
     drift_ppm: u32,
     snapshot_entries: u64,
     trailing_entries: u64,
+    flow: [u64; 6],
     hard_state: (Term, Option<NodeId>, Index),
     voters: Vec<(NodeId, StorageId)>,
     start: (u64, u64),
@@ -60,6 +61,37 @@ struct Head {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn flow_numbers(flow: &Flow) -> [u64; 6] {
+    [
+        flow.uncommitted_bytes,
+        flow.append_bytes,
+        flow.append_entries,
+        flow.inflight_messages,
+        flow.inflight_bytes,
+        flow.snapshot_chunk_bytes,
+    ]
+    .map(|number| number as u64)
+}
+
+fn flow_of(numbers: [u64; 6]) -> Flow {
+    let [
+        uncommitted_bytes,
+        append_bytes,
+        append_entries,
+        inflight_messages,
+        inflight_bytes,
+        snapshot_chunk_bytes,
+    ] = numbers.map(|number| usize::try_from(number).unwrap_or(usize::MAX));
+    Flow {
+        uncommitted_bytes,
+        append_bytes,
+        append_entries,
+        inflight_messages,
+        inflight_bytes,
+        snapshot_chunk_bytes,
+    }
 }
 
 /// The start's bytes, without entries and snapshot.
@@ -89,6 +121,7 @@ pub(super) fn encode(start: &StartRef<'_>) -> Vec<u8> {
         drift_ppm: lease.drift_ppm,
         snapshot_entries: config.snapshot_entries,
         trailing_entries: config.trailing_entries,
+        flow: flow_numbers(&config.flow),
         hard_state: (hard.term, hard.vote, hard.commit),
         voters: recovered.voters.iter().map(|(node, storage)| (*node, *storage)).collect(),
         start: pair(recovered.start),
@@ -115,6 +148,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Start, CodecError> {
         executor_lease: LeaseTimes { ttl, grace, check, kill, drift_ppm: head.drift_ppm },
         snapshot_entries: head.snapshot_entries,
         trailing_entries: head.trailing_entries,
+        flow: flow_of(head.flow),
     };
     config.validate().map_err(|error| CodecError(format!("the configuration: {error}")))?;
     let recovered = Recovered {

@@ -4,7 +4,8 @@ use super::*;
 use crate::{
     Node,
     contract::{
-        Config, Entry, Input, LeaseTimes, LogPosition, MemberAddress, Output, Recovered, Snapshot, Timing,
+        Config, Entry, Flow, Input, LeaseTimes, LogPosition, MemberAddress, Output, Recovered, Snapshot,
+        Timing,
     },
     types::{CallKey, ClusterId, Index, NodeId, Now, RequestKey, StorageId, Term, Time},
 };
@@ -15,6 +16,18 @@ use quorate_proto::v1 as pb;
 use std::{cell::RefCell, rc::Rc};
 
 type Written = Rc<RefCell<Vec<u8>>>;
+
+/// No two numbers are equal.
+const fn flow() -> Flow {
+    Flow {
+        uncommitted_bytes: 90_001,
+        append_bytes: 80_002,
+        append_entries: 103,
+        inflight_messages: 54,
+        inflight_bytes: 70_005,
+        snapshot_chunk_bytes: 60_006,
+    }
+}
 
 fn config() -> Config {
     let address = MemberAddress { peer: "a:1".into(), client: "a:2".into() };
@@ -27,6 +40,7 @@ fn config() -> Config {
         executor_lease: LeaseTimes::default(),
         snapshot_entries: 8,
         trailing_entries: 2,
+        flow: flow(),
     }
 }
 
@@ -121,6 +135,8 @@ fn all_kinds(snapshot: &Snapshot) -> Vec<Input> {
             number: 0,
             chunk: Some((Bytes::from_static(b"ab"), true)),
         },
+        #[cfg(feature = "fault-points")]
+        Input::FaultPoint { point: crate::point::Point::ApplyOne, one_in: 3 },
         Input::SnapshotLoaded { at, state: None },
         Input::SnapshotLoaded { at, state },
         Input::CallDone { key: CallKey(3), reply: None },
@@ -178,6 +194,7 @@ fn every_input_and_every_start_replays_to_the_same_chain() {
         (start.seed, start.now, start.config.snapshot_entries),
         (5, Now { time: Time(77), wall_ms: 1_000 }, 8)
     );
+    assert_eq!(start.config.flow, flow());
     assert!(start.recovered.snapshot.is_some() && !start.recovered.entries.is_empty());
 }
 

@@ -4,7 +4,7 @@ use super::{Disk, Event, MASTERS, World, event::DiskWork, request::Asker};
 use prost::Message as _;
 use quorate_core::{
     Config, Input, Node, Output,
-    contract::{LeaseTimes, MemberAddress, Timing},
+    contract::{Flow, LeaseTimes, MemberAddress, Timing},
     raft::Role,
     types::{ClusterId, NodeId, StorageId},
 };
@@ -51,6 +51,7 @@ fn config(node: NodeId) -> Config {
         executor_lease: lease_times(),
         snapshot_entries: 8,
         trailing_entries: 2,
+        flow: Flow::default(),
     };
     config.validate().expect("it is valid");
     config

@@ -90,6 +90,8 @@ impl Retry {
                 self.exhausted += 1;
                 Verdict::Again { after: self.backoff(false) }
             }
+            // This try was not applied; one before it may have been.
+            RefusalCode::Exhausted if self.uncertain => Verdict::Fail(self.give_up()),
             RefusalCode::SessionExpired if self.uncertain => Verdict::Fail(ClientError::SessionExpired),
             RefusalCode::SessionExpired => Verdict::NewSession,
             RefusalCode::Exhausted
@@ -128,6 +130,7 @@ impl Retry {
     pub(crate) fn give_up(&self) -> ClientError {
         let last = self.last.clone();
         match self.answered {
+            Some(RefusalCode::Exhausted) if self.uncertain => ClientError::Deadline { last },
             Some(code) => ClientError::Refused { code, message: last },
             None if last.ends_with("did not answer in time") => ClientError::Deadline { last },
             None => ClientError::Unreachable { endpoints: self.tried.iter().cloned().collect(), last },
@@ -215,6 +218,22 @@ mod tests {
         }
         let verdict = retry.judge("a:1", &refused(RefusalCode::Exhausted));
         assert!(matches!(verdict, Verdict::Fail(ClientError::Refused { .. })), "{verdict:?}");
+    }
+
+    #[test]
+    fn a_limit_that_is_reached_after_a_doubtful_try_leaves_open_what_was_done() {
+        for doubt in [broken(), Failure::NoAnswer, refused(RefusalCode::Unavailable)] {
+            let mut retry = Retry::new(3, 1);
+            retry.judge("a:1", &doubt);
+            for _ in 1..EXHAUSTED_TRIES {
+                let verdict = retry.judge("b:2", &refused(RefusalCode::Exhausted));
+                assert!(matches!(verdict, Verdict::Again { .. }), "{verdict:?}");
+                assert!(matches!(retry.give_up(), ClientError::Deadline { .. }), "{doubt:?}");
+            }
+            let verdict = retry.judge("b:2", &refused(RefusalCode::Exhausted));
+            let open = ClientError::Deadline { last: "why".to_owned() };
+            assert_eq!(verdict, Verdict::Fail(open), "{doubt:?}");
+        }
     }
 
     #[test]

@@ -96,6 +96,12 @@ impl NodeHandle {
         }
     }
 
+    /// From now on a fault point of the node fires one in so many times; 0 = never. False: the node has stopped.
+    #[cfg(feature = "fault-points")]
+    pub async fn fault_point(&self, point: quorate_core::point::Point, one_in: u32) -> bool {
+        self.0.lanes.control(quorate_core::Input::FaultPoint { point, one_in }).await
+    }
+
     /// Tells of every change of a job from now on. Whoever is slow is told that it missed some.
     #[must_use]
     pub fn changes(&self) -> broadcast::Receiver<Change> {

@@ -23,11 +23,15 @@ pub trait LogWriter: Send + 'static {
 
 /// The snapshots on disk. Runs on a thread of its own, which it may block.
 pub trait SnapshotFiles: Send + 'static {
-    /// Writes a state aside, syncs and renames.
+    /// Writes a state aside in chunks of at most so many bytes, syncs and renames.
     ///
     /// # Errors
     /// What the disk said. Final: the node stops.
-    fn save(&mut self, snapshot: &Snapshot) -> impl Future<Output = Result<(), String>> + Send;
+    fn save(
+        &mut self,
+        snapshot: &Snapshot,
+        chunk_bytes: usize,
+    ) -> impl Future<Output = Result<(), String>> + Send;
 
     /// Writes a chunk of a peer's snapshot aside; number 0 drops what was there, the last one syncs and renames. False:
     /// it does not follow the one before, and its sender has to start over.
@@ -98,12 +102,13 @@ pub(crate) async fn keep_snapshots(
     mut files: impl SnapshotFiles,
     mut queue: mpsc::UnboundedReceiver<SnapshotWork>,
     lanes: Lanes,
+    chunk_bytes: usize,
 ) {
     while let Some(work) = queue.recv().await {
         let done = match work {
             SnapshotWork::Save(snapshot) => {
                 let at = snapshot.at;
-                files.save(&snapshot).await.map(|()| Input::SnapshotSaved { at })
+                files.save(&snapshot, chunk_bytes).await.map(|()| Input::SnapshotSaved { at })
             }
             SnapshotWork::Store { at, number, data, last } => {
                 match files.store_chunk(at, number, data, last).await {

@@ -22,8 +22,12 @@ impl LogWriter for Storage {
 }
 
 impl SnapshotFiles for SnapshotStore {
-    fn save(&mut self, snapshot: &Snapshot) -> impl Future<Output = Result<(), String>> + Send {
-        ready(Self::save(self, snapshot).map_err(|error| text(&error)))
+    fn save(
+        &mut self,
+        snapshot: &Snapshot,
+        chunk_bytes: usize,
+    ) -> impl Future<Output = Result<(), String>> + Send {
+        ready(Self::save_in(self, snapshot, chunk_bytes).map_err(|error| text(&error)))
     }
 
     fn store_chunk(

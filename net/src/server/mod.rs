@@ -134,7 +134,9 @@ pub fn start_node<L: LogWriter, S: SnapshotFiles>(
     let (writes, writes_queue) = mpsc::unbounded_channel();
     let writer = rt::dedicated("quorate-log", write_all(log, writes_queue, lanes.clone()));
     let (snapshot_work, snapshot_queue) = mpsc::unbounded_channel();
-    let keeper = rt::dedicated("quorate-snapshot", keep_snapshots(snapshots, snapshot_queue, lanes.clone()));
+    let chunk_bytes = config.flow.snapshot_chunk_bytes;
+    let keeper = keep_snapshots(snapshots, snapshot_queue, lanes.clone(), chunk_bytes);
+    let keeper = rt::dedicated("quorate-snapshot", keeper);
     let threads = vec![writer.map_err(ServerError::Thread)?, keeper.map_err(ServerError::Thread)?];
 
     let peers = outboxes(&identity);

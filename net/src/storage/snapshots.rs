@@ -120,6 +120,14 @@ impl SnapshotStore {
         self.save_chunks(snapshot.at, snapshot.state.encode())
     }
 
+    /// The same in chunks of at most so many bytes.
+    ///
+    /// # Errors
+    /// As [`save`](Self::save).
+    pub fn save_in(&self, snapshot: &Snapshot, chunk_bytes: usize) -> Result<(), StorageError> {
+        self.save_chunks(snapshot.at, snapshot.state.encode_in(chunk_bytes))
+    }
+
     pub(crate) fn save_chunks(
         &self,
         at: LogPosition,

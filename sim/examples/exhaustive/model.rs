@@ -11,7 +11,7 @@ use core::{
     time::Duration,
 };
 use quorate_core::{
-    contract::{Entry, HardState, LogPosition, Timing, Write},
+    contract::{Entry, Flow, HardState, LogPosition, Timing, Write},
     fingerprint::Fingerprint,
     raft::{Effect, Raft, RaftStart, Role, message::Message},
     types::{NodeId, Term, Time, WriteId},
@@ -89,6 +89,7 @@ impl Local {
             id,
             voters: (1..=NODES as u64).map(NodeId).collect(),
             timing: timing(),
+            flow: Flow::default(),
             seed: 0,
             hard_state: disk.hard_state,
             start: LogPosition::default(),

@@ -1,7 +1,9 @@
 //! The gate: each bug of a fixed list must be noticed within a fixed number of fixed seeds. Counted, never timed.
 
-/// The list: a bug and the seeds that it is given, from 0 on, in each line.
+/// The list of the core level: a bug and the seeds that it is given, from 0 on, in each line.
 pub const LIST: &str = include_str!("gate.txt");
+/// The list of the stack level, of bugs below the core.
+pub const STACK_LIST: &str = include_str!("gate-stack.txt");
 
 /// One bug of the gate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,17 +42,21 @@ mod tests {
         for wrong in ["a", "a b", "a 0"] {
             assert!(parse(wrong).unwrap_err().contains("a bug and its number"), "{wrong}");
         }
-        assert!(!parse(LIST).unwrap().is_empty());
+        assert!(!parse(LIST).unwrap().is_empty() && !parse(STACK_LIST).unwrap().is_empty());
     }
 
     #[cfg(feature = "planted-bugs")]
     #[test]
-    fn the_list_names_bugs_that_there_are_each_once() {
-        let entries = parse(LIST).unwrap();
-        let names: std::collections::BTreeSet<_> = entries.iter().map(|entry| entry.key.as_str()).collect();
-        assert_eq!(names.len(), entries.len());
-        for name in names {
-            assert!(quorate_core::bug::Bug::named(name).is_some(), "{name}");
+    fn the_lists_name_bugs_of_their_level_that_there_are_each_once() {
+        for (list, below) in [(LIST, false), (STACK_LIST, true)] {
+            let entries = parse(list).unwrap();
+            let names: std::collections::BTreeSet<_> =
+                entries.iter().map(|entry| entry.key.as_str()).collect();
+            assert_eq!(names.len(), entries.len());
+            for name in names {
+                let bug = quorate_core::bug::Bug::named(name).unwrap_or_else(|| panic!("{name}"));
+                assert_eq!(bug.layer() == "net", below, "{name}");
+            }
         }
     }
 }

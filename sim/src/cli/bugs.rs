@@ -36,7 +36,8 @@ enum Format {
 
 #[derive(Args)]
 pub(super) struct BugArgs {
-    /// The bugs, by their names or the first words of them; default: those of the gate.
+    /// The bugs, by their names or the first words of them; default: on the core level those of the gate, on the stack
+    /// level every bug below the core.
     #[arg(value_name = "BUG")]
     keys: Vec<String>,
     /// Every bug: on the core level, those of the core; on the stack level, those below it.
@@ -45,7 +46,7 @@ pub(super) struct BugArgs {
     /// Print the bugs, and run nothing.
     #[arg(long)]
     list: bool,
-    /// Run the gate: each bug of its list must be noticed within its number of seeds.
+    /// Run the gate of the level: each bug of its list must be noticed within its number of seeds.
     #[arg(long, conflicts_with = "keys")]
     gate: bool,
     /// At most so many seeds a bug.
@@ -87,7 +88,8 @@ pub(super) fn bugs(args: &BugArgs) -> anyhow::Result<Ended> {
         Ok(level) => level,
         Err(ended) => return Ok(ended),
     };
-    let gate = gate::parse(gate::LIST).map_err(anyhow::Error::msg)?;
+    let list = if level == Level::Core { gate::LIST } else { gate::STACK_LIST };
+    let gate = gate::parse(list).map_err(anyhow::Error::msg)?;
     let chosen = chosen(args, level, &gate)?;
     // Bugs may well panic, and each panic is counted.
     keep_panics();
@@ -137,7 +139,7 @@ fn chosen(args: &BugArgs, level: Level, gate: &[gate::Entry]) -> anyhow::Result<
         budget: args.budget,
     };
     let own = |bug: &&Bug| (bug.layer() == STACK_LAYER) == (level != Level::Core);
-    if args.all || (args.keys.is_empty() && level != Level::Core) {
+    if args.all || (args.keys.is_empty() && !args.gate && level != Level::Core) {
         return Ok(Bug::ALL.iter().filter(own).map(|bug| (*bug, stop)).collect());
     }
     if args.keys.is_empty() {

@@ -29,10 +29,46 @@ impl GoldenArgs {
             return Ok(Ended::Clean);
         }
         eprintln!("\nFAILED  {} differs:", path.display());
-        for (old, new) in before.lines().zip(table.lines()).filter(|(old, new)| old != new) {
-            eprintln!("  - {old}\n  + {new}");
-        }
+        eprint!("{}", differences(&before, table));
         eprintln!("  if that is meant: {command} --write {}", path.display());
         Ok(Ended::Violation)
+    }
+}
+
+/// The lines that differ, at the same place in both; where one text is longer, the rest of it.
+fn differences(before: &str, after: &str) -> String {
+    let (mut old, mut new) = (before.lines(), after.lines());
+    let mut text = String::new();
+    loop {
+        let pair = (old.next(), new.next());
+        if pair == (None, None) {
+            break;
+        }
+        if pair.0 == pair.1 {
+            continue;
+        }
+        for (sign, line) in [('-', pair.0), ('+', pair.1)] {
+            if let Some(line) = line {
+                text += &format!("  {sign} {line}\n");
+            }
+        }
+    }
+    if text.is_empty() {
+        // Lines are the same with either end.
+        text = "  the ends of lines differ\n".to_owned();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::differences;
+
+    #[test]
+    fn lines_that_are_missing_are_shown_as_well() {
+        assert_eq!(differences("a\nb\n", "a\nc\n"), "  - b\n  + c\n");
+        assert_eq!(differences("a\nb\n\n", "a\n"), "  - b\n  - \n");
+        assert_eq!(differences("", "a\nb\n"), "  + a\n  + b\n");
+        assert_eq!(differences("a\r\n", "a\n"), "  the ends of lines differ\n");
     }
 }

@@ -1,5 +1,9 @@
 //! `cargo sim`: runs seeds, and replays what failed. One file a command.
 
+// Before all others: its macros are for them.
+#[macro_use]
+mod output;
+
 #[cfg(feature = "planted-bugs")]
 mod bugs;
 mod golden;
@@ -8,6 +12,7 @@ mod level;
 mod marks;
 mod replay;
 mod report;
+mod results;
 mod run;
 pub(crate) mod shrink;
 mod speed;
@@ -44,6 +49,8 @@ const EXAMPLES: &str = "Examples:
   quorate-sim replay 42 --tape DIR      also record a tape of each run of each master
   quorate-sim tape master-1.tape        run a tape on the core, and compare
   quorate-sim marks --swarm             which places seeds reached, and which faults lead there
+  quorate-sim run --keep kept.jsonl     also keep what came of it, with the commit
+  quorate-sim results kept.jsonl        what was kept: by commit, and by group of failures
   quorate-sim bugs raft                 plant the bugs of one layer, and see how soon each is noticed
 
 The stack level (the real driver, storage, services and client library on a simulated runtime):
@@ -61,13 +68,15 @@ enum Command {
     Tape(tape::TapeArgs),
     /// Runs seeds, and prints how long failover, jobs and moved tasks took.
     Latency(latency::LatencyArgs),
-    /// Makes a failing plan small, and writes it with its log and a timeline into a directory.
+    /// Makes a failing plan small, and writes it with its log and, on the core level, a timeline into a directory.
     Shrink(shrink::ShrinkArgs),
     /// Plants bugs one at a time, and says how soon each is noticed, by what, and under which faults.
     #[cfg(feature = "planted-bugs")]
     Bugs(bugs::BugArgs),
     /// Runs many seeds, and lists the places in the product that they reached, the rarest first.
     Marks(marks::MarksArgs),
+    /// Merges, lists and draws what `run --keep` has kept: searches and groups of failures, by commit.
+    Results(results::ResultArgs),
     /// Says how fast the core level is on one thread, with and without oracles.
     Speed(speed::SpeedArgs),
     /// Prints the plan of a seed as JSON.
@@ -149,8 +158,9 @@ impl Ended {
     /// The worst of all failures: a rule that did not hold before a crash, and that before a stall.
     #[must_use]
     pub fn of_all(summary: &Summary) -> Self {
-        let ends: Vec<Self> =
-            summary.failures.values().map(|failure| Self::of(failure.violation.rule)).collect();
+        let excused = summary.excused.values().map(|_| Self::Stall);
+        let failed = summary.failures.values().map(|failure| Self::of(failure.violation.rule));
+        let ends: Vec<Self> = failed.chain(excused).collect();
         let worst = [Self::Violation, Self::Crash, Self::Stall].into_iter().find(|end| ends.contains(end));
         let diverged =
             (!summary.diverged.is_empty() || !summary.tapes_differ.is_empty()).then_some(Self::Violation);
@@ -180,6 +190,7 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "planted-bugs")]
         Command::Bugs(args) => bugs::bugs(&args),
         Command::Marks(args) => marks::marks(&args),
+        Command::Results(args) => results::results(&args),
         Command::Speed(args) => Ok(speed::speed(&args)),
         Command::Plan { seed, limits } => print_plan(seed, &limits),
         Command::Hash { seed, limits } => {
@@ -191,6 +202,13 @@ pub fn main() -> ExitCode {
         eprintln!("error: {error:#}");
         Ended::Misuse
     });
+    let ended = match output::lost() {
+        None => ended,
+        Some(why) => {
+            eprintln!("error: cannot write to the standard output: {why}");
+            Ended::Misuse
+        }
+    };
     ExitCode::from(ended as u8)
 }
 

@@ -5,6 +5,7 @@ use crate::{
     plan::{Plan, generate},
     record::run_recorded,
     run::{Level, Outcome, Sink, keep_panics, run_taped},
+    shrink::planted_key,
     tapes::Tapes,
     timeline,
 };
@@ -123,13 +124,23 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<Ended> {
         outcome.time as f64 / 1e9
     );
     print_failure(plan.seed, &outcome);
-    Ok(outcome.violation.map_or(Ended::Clean, |violation| Ended::of(violation.rule)))
+    let excused = outcome.excused.is_some();
+    if let Some(why) = outcome.excused {
+        eprintln!("  seed {} did not become whole, and could not: {why}", plan.seed);
+    }
+    Ok(match outcome.violation {
+        Some(violation) => Ended::of(violation.rule),
+        // A plan of one's own may ask for what nobody could survive; a generated one does not.
+        None if excused && matches!(args.plan, Which::Seed(_)) => Ended::Stall,
+        None => Ended::Clean,
+    })
 }
 
 fn draw(args: &ReplayArgs, level: Level, plan: &Plan, path: &Path) -> anyhow::Result<()> {
     anyhow::ensure!(level == Level::Core, "--timeline: only the core level records what it draws");
     let (outcome, recording) = run_recorded(plan);
-    let command = format!("cargo sim replay {}{}", args.plan.text(), args.limits.text());
+    let bug = planted_key().map_or_else(String::new, |bug| format!(" --bug {bug}"));
+    let command = format!("cargo sim replay {}{}{bug}", args.plan.text(), args.limits.text());
     let page = timeline::page(plan, &outcome, &recording, &command)?;
     std::fs::write(path, page).with_context(|| format!("--timeline: cannot write {}", path.display()))
 }

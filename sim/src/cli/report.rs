@@ -4,12 +4,13 @@ use super::LimitArgs;
 use crate::{
     oracle::Rule,
     run::Level,
-    summary::{Group, Summary},
+    shrink::planted_key,
+    summary::{CHECK_DETERMINISM, CHECK_TAPES, DIVERGED, EXCUSED, Group, Summary, TAPES_DIFFER},
 };
 use anyhow::Context;
 use clap::ValueEnum;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
-use std::path::Path;
+use std::{fs::OpenOptions, path::Path};
 
 /// How a command prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -77,6 +78,10 @@ pub(super) fn json(summary: &Summary) -> anyhow::Result<()> {
         let line = serde_json::json!({ "event": "tape differs", "seed": seed, "message": why });
         println!("{}", serde_json::to_string(&line)?);
     }
+    for (seed, why) in &summary.excused {
+        let line = serde_json::json!({ "event": "excused", "seed": seed, "message": why });
+        println!("{}", serde_json::to_string(&line)?);
+    }
     let group = |group: &Group<'_>| {
         serde_json::json!({
             "signature": group.rule.signature(),
@@ -101,13 +106,20 @@ pub(super) fn json(summary: &Summary) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The command that runs a seed again.
+pub(super) fn replay(level: Level, seed: u64, limits: &LimitArgs) -> String {
+    let bug = planted_key().map_or_else(String::new, |bug| format!(" --bug {bug}"));
+    format!("{} replay {seed}{}{bug}", level.command(), limits.text())
+}
+
+/// The command that runs a seed again with a check that `replay` does not make, such as `--check-tapes`.
+pub(super) fn check_again(level: Level, seed: u64, check: &str, limits: &LimitArgs) -> String {
+    let bug = planted_key().map_or_else(String::new, |bug| format!(" --bug {bug}"));
+    format!("{} run --seeds {seed} {check}{}{bug}", level.command(), limits.text())
+}
+
 /// Each group of failures, with the command that runs its fastest seed again. To the error output.
 pub(super) fn failures(summary: &Summary, level: Level, limits: &LimitArgs) {
-    let command = match level {
-        Level::Core => "cargo sim",
-        #[cfg(madsim)]
-        Level::Stack => "cargo sim-stack",
-    };
     for group in summary.groups() {
         let named: Vec<String> = group.seeds.iter().take(SEEDS_NAMED).map(u64::to_string).collect();
         let more = if group.seeds.len() > SEEDS_NAMED { " ..." } else { "" };
@@ -124,31 +136,50 @@ pub(super) fn failures(summary: &Summary, level: Level, limits: &LimitArgs) {
         for machine in &group.failure.machines {
             eprintln!("    {machine}");
         }
-        eprintln!("  replay:  {command} replay {}{}", group.fastest, limits.text());
+        eprintln!("  replay:  {}", replay(level, group.fastest, limits));
     }
     for (seed, (first, second)) in &summary.diverged {
-        eprintln!("\nFAILED  same seed, same run");
+        eprintln!("\nFAILED  {DIVERGED}");
         eprintln!("  seed {seed} has hash {first:016x}, and then {second:016x}");
-        eprintln!("  replay:  {command} run --seeds {seed} --check-determinism{}", limits.text());
+        eprintln!("  replay:  {}", check_again(level, *seed, CHECK_DETERMINISM, limits));
     }
     for (seed, why) in &summary.tapes_differ {
-        eprintln!("\nFAILED  same tape, same outputs\n  seed {seed}: {why}");
-        eprintln!("  replay:  {command} replay {seed}{} --tape DIR", limits.text());
+        eprintln!("\nFAILED  {TAPES_DIFFER}\n  seed {seed}: {why}");
+        eprintln!("  replay:  {}", check_again(level, *seed, CHECK_TAPES, limits));
+    }
+    for (seed, why) in &summary.excused {
+        eprintln!("\nFAILED  {EXCUSED}\n  seed {seed} did not become whole, and could not: {why}");
+        eprintln!("  replay:  {}", replay(level, *seed, limits));
     }
 }
 
 /// Whether every mark was reached. Those that were not are listed, to the error output.
-pub(super) fn all_reached(summary: &Summary) -> bool {
+pub(super) fn all_reached(summary: &Summary, format: Format) -> bool {
     let (reached, marks) = summary.marks.reached();
-    if reached == marks {
-        println!("all {marks} marks were reached");
-        return true;
+    let rarest = summary.marks.rarest();
+    let missed: Vec<_> = rarest.iter().take(marks - reached).map(|(mark, _)| mark).collect();
+    match format {
+        Format::Json => {
+            let line =
+                serde_json::json!({ "event": "marks", "marks": marks, "reached": reached, "missed": missed });
+            println!("{line}");
+        }
+        Format::Text if missed.is_empty() => println!("all {marks} marks were reached"),
+        Format::Text => {}
     }
-    eprintln!("\nFAILED  {} of {marks} marks were reached by no seed:", marks - reached);
-    for (mark, _) in summary.marks.rarest().iter().take(marks - reached) {
-        eprintln!("  {mark}");
+    if !missed.is_empty() {
+        eprintln!("\nFAILED  {} of {marks} marks were reached by no seed:", missed.len());
+        for mark in &missed {
+            eprintln!("  {mark}");
+        }
     }
-    false
+    missed.is_empty()
+}
+
+/// Makes the file of a JUnit report, or leaves the one that is there: a wrong path is seen before a long search.
+pub(super) fn open_junit(path: &Path) -> anyhow::Result<()> {
+    let file = OpenOptions::new().create(true).write(true).truncate(false).open(path);
+    file.map(|_| ()).with_context(|| format!("--junit: cannot write {}", path.display()))
 }
 
 /// A JUnit report: one test case a rule, and one for determinism.
@@ -170,14 +201,19 @@ pub(super) fn junit(summary: &Summary, level: Level, path: &Path) -> anyhow::Res
     if !summary.diverged.is_empty() {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
         status.set_message(format!("seeds {:?}", summary.diverged.keys().collect::<Vec<_>>()));
-        suite.add_test_case(TestCase::new("same seed, same run", status));
+        suite.add_test_case(TestCase::new(DIVERGED, status));
     }
     if !summary.tapes_differ.is_empty() {
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
         status.set_message(format!("{:?}", summary.tapes_differ));
-        suite.add_test_case(TestCase::new("same tape, same outputs", status));
+        suite.add_test_case(TestCase::new(TAPES_DIFFER, status));
+    }
+    if !summary.excused.is_empty() {
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
+        status.set_message(format!("{:?}", summary.excused));
+        suite.add_test_case(TestCase::new(EXCUSED, status));
     }
     report.add_test_suite(suite);
     let text = report.to_string().context("the JUnit report")?;
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    std::fs::write(path, text).with_context(|| format!("--junit: cannot write {}", path.display()))
 }

@@ -4,16 +4,18 @@ use super::{
     Ended, LimitArgs,
     level::LevelArg,
     report::{self, Format},
-    shrink,
+    shrink::{self, BugArgs},
 };
 use crate::{
-    arguments::{length_of_time, seeds},
+    arguments::{Shard, length_of_time, seeds, shard},
     repro,
+    results::{Commit, Keeper, Moment, Searched, parse_commit, records},
     run::{Job, Level, keep_panics, run},
     summary::Summary,
 };
 use clap::Args;
 use std::{
+    collections::BTreeMap,
     io::{IsTerminal, Write},
     ops::Range,
     path::PathBuf,
@@ -25,6 +27,9 @@ pub(crate) struct RunArgs {
     /// Which seeds: FIRST..END, the end not included, or one number [default: 0..1000; with --budget: without an end].
     #[arg(long, value_parser = seeds)]
     pub(super) seeds: Option<Range<u64>>,
+    /// Only this part of the seeds, such as 2/8: several machines search together.
+    #[arg(long, value_name = "PART/OF", value_parser = shard)]
+    pub(super) shard: Option<Shard>,
     /// Begin no seed after this time, such as 60s or 5m.
     #[arg(long, value_parser = length_of_time)]
     pub(super) budget: Option<Duration>,
@@ -54,6 +59,12 @@ pub(crate) struct RunArgs {
     /// Also write a JUnit report: one test case a rule.
     #[arg(long, value_name = "FILE")]
     pub(super) junit: Option<PathBuf>,
+    /// Also append what came of it to this file: lines of JSON for `results`.
+    #[arg(long, value_name = "FILE")]
+    pub(super) keep: Option<PathBuf>,
+    /// The commit that is kept [default: that of the work tree].
+    #[arg(long, value_name = "ID", requires = "keep", value_parser = parse_commit)]
+    pub(super) commit: Option<String>,
     /// Do not shrink what fails.
     #[arg(long)]
     pub(super) no_shrink: bool,
@@ -67,17 +78,23 @@ pub(crate) struct RunArgs {
     #[arg(long, short)]
     pub(super) verbose: bool,
     #[command(flatten)]
+    pub(super) bug: BugArgs,
+    #[command(flatten)]
     pub(super) limits: LimitArgs,
 }
 
 impl RunArgs {
-    fn job(&self, level: Level) -> Job {
-        let seeds = match (&self.seeds, self.budget) {
+    fn job(&self, level: Level) -> anyhow::Result<Job> {
+        let all = match (&self.seeds, self.budget) {
             (Some(seeds), _) => seeds.clone(),
             (None, Some(_)) => 0..u64::MAX,
             (None, None) => 0..1_000,
         };
-        Job {
+        let seeds = self.shard.map_or_else(|| all.clone(), |shard| shard.of_seeds(&all));
+        if seeds.is_empty() {
+            anyhow::bail!("--shard: seeds {}..{} are fewer than the parts", all.start, all.end);
+        }
+        Ok(Job {
             level,
             oracles: !self.no_oracles,
             limits: self.limits.limits(),
@@ -86,7 +103,13 @@ impl RunArgs {
             budget: self.budget,
             failures_max: self.max_failures.max(1),
             ..Job::new(seeds, threads(self.jobs))
-        }
+        })
+    }
+
+    /// The code that is searched.
+    fn commit(&self) -> Commit {
+        let named = self.commit.clone().map(|id| Commit { id, dirty: false });
+        named.unwrap_or_else(Commit::here)
     }
 }
 
@@ -100,24 +123,47 @@ pub(super) fn run_seeds(args: &RunArgs) -> anyhow::Result<Ended> {
         Ok(level) => level,
         Err(ended) => return Ok(ended),
     };
-    let job = args.job(level);
+    args.bug.plant()?;
+    let job = args.job(level)?;
+    if let Some(path) = &args.junit {
+        report::open_junit(path)?;
+    }
+    // A file that cannot be written is told before the search; so is the commit, which may be another one after it.
+    let keeper = args.keep.as_deref().map(Keeper::open).transpose()?.map(|keeper| (keeper, args.commit()));
     let summary = with_progress(&job);
     match args.output {
         Format::Text => report::text(&summary, args.verbose),
         Format::Json => report::json(&summary)?,
     }
     report::failures(&summary, level, &args.limits);
-    if level == Level::Core && !args.no_shrink {
-        shrink::failures(&summary, args)?;
-    }
-    if let Some(path) = &args.junit {
-        report::junit(&summary, level, path)?;
-    }
-    let gaps = args.all_marks && !report::all_reached(&summary);
-    Ok(match Ended::of_all(&summary) {
+    // What one of these cannot write keeps nothing from the others.
+    let report = args.junit.as_ref().map_or(Ok(()), |path| report::junit(&summary, level, path));
+    let plans = if args.no_shrink { BTreeMap::new() } else { shrink::failures(&summary, level, args) };
+    let kept = keeper.map_or(Ok(()), |(mut keeper, commit)| {
+        let replay = |seed| report::replay(level, seed, &args.limits);
+        let check_again = |seed, check: &str| report::check_again(level, seed, check, &args.limits);
+        let (job, summary, commit, plans) = (&job, &summary, &commit, &plans);
+        let (at, replay, check_again) = (Moment::now(), &replay, &check_again);
+        keeper.append(&records(&Searched { job, summary, commit, at, plans, replay, check_again }))
+    });
+    let gaps = args.all_marks && !report::all_reached(&summary, args.output);
+    let ended = match Ended::of_all(&summary) {
         Ended::Clean if gaps => Ended::Violation,
         ended => ended,
-    })
+    };
+    ended_with(ended, [report, kept])
+}
+
+/// How a search ended that could not write all that it was asked for: what it found counts more.
+fn ended_with(ended: Ended, written: [anyhow::Result<()>; 2]) -> anyhow::Result<Ended> {
+    let mut errors = written.into_iter().filter_map(Result::err);
+    if ended == Ended::Clean {
+        return errors.next().map_or(Ok(ended), Err);
+    }
+    for error in errors {
+        eprintln!("error: {error:#}");
+    }
+    Ok(ended)
 }
 
 /// Runs a job, and tells a terminal how far it is.

@@ -2,19 +2,22 @@
 
 use super::{
     Ended, LimitArgs,
+    level::LevelArg,
     replay::Which,
     run::{RunArgs, threads},
 };
 use crate::{
     arguments::{length_of_time, seeds},
+    oracle::Rule,
     plan::generate,
     repro,
-    run::keep_panics,
+    run::{Level, keep_panics},
     shrink::{Options, Progress, Row, Shrunk, table},
     summary::Summary,
 };
 use clap::Args;
 use std::{
+    collections::BTreeMap,
     io::{IsTerminal, Write},
     ops::Range,
     path::PathBuf,
@@ -43,6 +46,8 @@ pub(super) struct ShrinkArgs {
     seeds: Range<u64>,
     #[command(flatten)]
     bug: BugArgs,
+    #[command(flatten)]
+    level: LevelArg,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -95,8 +100,13 @@ pub(crate) fn clear() {
 }
 
 pub(super) fn shrink(args: &ShrinkArgs) -> anyhow::Result<Ended> {
-    let options = Options { budget: args.budget, threads: threads(args.jobs), progress: &show };
+    let level = match args.level.here()? {
+        Ok(level) => level,
+        Err(ended) => return Ok(ended),
+    };
+    let options = Options { level, budget: args.budget, threads: threads(args.jobs), progress: &show };
     if args.bugs {
+        anyhow::ensure!(level == Level::Core, "--bugs: the table is of the core level; give --level core");
         return bugs(args, options);
     }
     let Some(which) = &args.plan else { anyhow::bail!("give a seed, or the file of a plan") };
@@ -114,22 +124,28 @@ pub(super) fn shrink(args: &ShrinkArgs) -> anyhow::Result<Ended> {
     Ok(Ended::of(made.violation.rule))
 }
 
-/// Shrinks the fastest failing seed of each broken rule.
-pub(super) fn failures(summary: &Summary, args: &RunArgs) -> anyhow::Result<()> {
-    let options = Options { budget: args.shrink_budget, threads: threads(args.jobs), progress: &show };
+/// Shrinks the fastest failing seed of each broken rule. Gives back where the plans are; what cannot be written is told.
+pub(super) fn failures(summary: &Summary, level: Level, args: &RunArgs) -> BTreeMap<Rule, PathBuf> {
+    let mut plans = BTreeMap::new();
+    let threads = threads(args.jobs);
+    let options = Options { level, budget: args.shrink_budget, threads, progress: &show };
     for group in summary.groups() {
         let plan = generate(group.fastest, &args.limits.limits());
         keep_panics();
         let made = repro::make(&plan, options, &args.repro);
         let _ = std::panic::take_hook();
         clear();
-        match made? {
-            Some(made) => eprintln!("\nSHRUNK  {}, from seed {}\n{made}", group.rule.name(), group.fastest),
+        match made {
+            Ok(Some(made)) => {
+                eprintln!("\nSHRUNK  {}, from seed {}\n{made}", group.rule.name(), group.fastest);
+                plans.insert(group.rule, made.directory.join(repro::PLAN));
+            }
             // What fails only without oracles, or only once, has nothing to shrink.
-            None => eprintln!("\nseed {} does not fail again: nothing was shrunk", group.fastest),
+            Ok(None) => eprintln!("\nseed {} does not fail again: nothing was shrunk", group.fastest),
+            Err(error) => eprintln!("\nerror: {error:#}"),
         }
     }
-    Ok(())
+    plans
 }
 
 fn bugs(args: &ShrinkArgs, options: Options<'_>) -> anyhow::Result<Ended> {

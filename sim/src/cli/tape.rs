@@ -40,7 +40,7 @@ pub(super) struct TapeArgs {
     #[arg(long)]
     print: bool,
     /// Print inputs from this number on.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "print")]
     from: u64,
     /// How to print what came of it.
     #[arg(long, short, value_enum, default_value_t = Format::Text)]

@@ -182,6 +182,7 @@ fn calm_plan(
             timing_ms: [50, 250, 450, 400, 5_000],
             snapshot_entries: 100_000,
             trailing_entries: 1_000,
+            flow: Vec::new(),
         },
         executors: ExecutorsPlan {
             clocks: clocks(executors),
@@ -202,7 +203,7 @@ fn calm_plan(
             call_ppm: 0,
             call_late_ms: 0,
         },
-        disk: DiskPlan { sync_min_us: 1_000, sync_max_us: 1_000 },
+        disk: DiskPlan { sync_min_us: 1_000, sync_max_us: 1_000, load_us: 0 },
         clients: operations.into_iter().map(client).collect(),
         faults: Vec::new(),
         left_out: Vec::new(),

@@ -1,6 +1,6 @@
 //! What clients and executors were told, against the committed log: the log as witness (one pass, no search).
 
-use super::{Consensus, Ledger, Reference, Rule, reference::refusal};
+use super::{Consensus, Ledger, Reference, Rule, pages, reference::refusal};
 use bytes::Bytes;
 use quorate_core::{
     limits,
@@ -62,6 +62,26 @@ pub fn confirmed(request: &pb::ClientRequest) -> bool {
         ) => true,
         _ => false,
     }
+}
+
+/// Whether nothing is wrong with the names in a request. Plans make everything else right, unless they say so.
+fn well_named(request: &pb::ClientRequest) -> bool {
+    let key = |key: &Bytes| (1..=limits::KEY_BYTES).contains(&key.len());
+    match &request.body {
+        Some(Ask::Put(ask)) => key(&ask.key),
+        Some(Ask::Delete(ask)) => key(&ask.key),
+        Some(Ask::CompareAndSet(ask)) => key(&ask.key),
+        Some(Ask::Get(ask)) => key(&ask.key),
+        _ => true,
+    }
+}
+
+/// What was asked by plan, with nothing wrong in it, is not refused as invalid.
+pub fn taken(ledger: &mut Ledger, request: &pb::ClientRequest, reply: &pb::ClientReply) {
+    let invalid = refusal(reply).filter(|refusal| refusal.code() == pb::RefusalCode::Invalid);
+    ledger.hold(Rule::ValidTaken, invalid.is_none() || !well_named(request), || {
+        format!("{} is refused as invalid: {invalid:?}", brief(request))
+    });
 }
 
 impl Answers {
@@ -133,31 +153,34 @@ impl Answers {
             }
             return;
         }
+        if reference.index() == index {
+            pages::check(ledger, &reference.state, request, reply);
+        }
         match (&request.body, &reply.body) {
             (Some(Ask::Get(ask)), Some(Body::Get(got))) => {
-                let said = got.item.as_ref().map(|item| (item.value.clone(), item.mod_revision));
-                let known = reference.key_at(&ask.key, index);
-                ledger.hold(Rule::AnswerValue, said.as_ref() == known, || {
-                    format!("{}; the log says {known:?}", told())
+                let known = reference.item_at(&ask.key, index);
+                let current = reference.index() != index || got.revision == reference.revision();
+                ledger.hold(Rule::AnswerValue, got.item == known && current, || {
+                    format!("{}; the log says {known:?}, at revision {}", told(), reference.revision())
                 });
             }
             (Some(Ask::List(ask)), Some(Body::List(list))) => {
-                let said: Vec<(Bytes, Bytes)> =
-                    list.items.iter().map(|item| (item.key.clone(), item.value.clone())).collect();
-                let at = |key: &Bytes| reference.key_at(key, index).map(|item| (key.clone(), item.0.clone()));
+                let said = &list.items;
+                let at = |key: &Bytes| {
+                    let mut item = reference.item_at(key, index)?;
+                    if ask.keys_only {
+                        item.value.clear();
+                    }
+                    Some(item)
+                };
                 let behind = |key: &&Bytes| {
                     key.starts_with(&ask.prefix) && (ask.after.is_empty() || **key > ask.after)
                 };
-                let mut known: Vec<_> = reference.keys.keys().filter(behind).filter_map(at).collect();
-                // A page may end before its limit, where its bytes end; the first item is always on it.
-                let whole = known.len();
-                if list.more {
-                    known.truncate(said.len().max(1));
-                }
-                let limit = if ask.limit == 0 { limits::PAGE_ITEMS_DEFAULT } else { ask.limit as usize };
-                let ends = list.more == (whole > said.len()) && said.len() <= limit;
-                ledger.hold(Rule::AnswerValue, said == known && ends, || {
-                    format!("{}; the log says {whole} keys, {known:?}", told())
+                let all: Vec<_> = reference.keys.keys().filter(behind).filter_map(at).collect();
+                let whole = all.len();
+                let (known, more) = pages::page(all, ask.limit);
+                ledger.hold(Rule::AnswerValue, *said == known && list.more == more, || {
+                    format!("{}; the log says {known:?} of {whole} keys", told())
                 });
             }
             (Some(Ask::GetJob(_)), Some(Body::Job(status))) => self.job(ledger, reference, status, index),
@@ -167,9 +190,13 @@ impl Answers {
                 let known = reference.jobs.job_at(&ask.id, index);
                 ledger.hold(Rule::JobKept, known.is_none(), || format!("{}; the log says {known:?}", told()));
             }
-            (Some(Ask::ListJobs(ask)), Some(Body::ListJobs(list))) if ask.after.is_empty() && !list.more => {
+            (Some(Ask::ListJobs(ask)), Some(Body::ListJobs(list))) => {
                 for status in &list.jobs {
                     self.job(ledger, reference, status, index);
+                }
+                let all = ask.after.is_empty() && ask.state == 0 && ask.r#type == 0 && !list.more;
+                if !all {
+                    return;
                 }
                 let said: BTreeSet<&str> =
                     list.jobs.iter().filter_map(|status| Some(status.job.as_ref()?.id.as_str())).collect();
@@ -185,6 +212,10 @@ impl Answers {
                         "a heartbeat of executor {} is acknowledged as of {}, where it is not",
                         ask.executor, beat.index
                     )
+                });
+                let brought = beat.desired.iter().filter(|it| it.specification.is_some()).count();
+                ledger.hold(Rule::SetBounded, brought <= limits::HEARTBEAT_SPECIFICATIONS, || {
+                    format!("executor {} is brought {brought} specifications at once", ask.executor)
                 });
             }
             _ => {}

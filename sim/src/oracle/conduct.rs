@@ -211,8 +211,10 @@ impl Place {
         });
         ledger.hold(Rule::OlderSet, brought.is_none() && gone.is_none(), || {
             format!(
-                "machine {machine} has seen the set of {}; that of {index} brings {brought:?} and ends {gone:?}",
-                self.seen
+                "machine {machine} has seen the set of {}; that of {index} brings {} and ends {}",
+                self.seen,
+                brought.map_or_else(|| "nothing".to_owned(), ToString::to_string),
+                gone.map_or_else(|| "nothing".to_owned(), |(id, _)| id.to_string())
             )
         });
     }
@@ -231,7 +233,8 @@ impl Place {
             .iter()
             .find(|(id, phase)| !wanted.contains_key(id) && !late(id) && **phase != AttemptPhase::Stopping);
         ledger.hold(Rule::Undesired, left.is_none(), || {
-            format!("machine {machine} keeps {left:?}; the set of {index} does not name it")
+            let kept = left.map_or_else(String::new, |(id, phase)| format!("{id} {phase:?}"));
+            format!("machine {machine} keeps {kept}; the set of {index} does not name it")
         });
         for (id, _) in wanted.iter().filter(|(_, stop)| **stop) {
             stops(ledger, machine, id, held);
@@ -239,3 +242,7 @@ impl Place {
         (self.seen, self.named) = (index, wanted);
     }
 }
+
+#[cfg(test)]
+#[path = "conduct_tests.rs"]
+mod tests;

@@ -1,10 +1,15 @@
 //! Who heard whom and when, by each node's own clock: what a node owes to what it has heard, and for how long it may wait.
 
-use super::{Ledger, Rule};
+use super::{
+    Ledger, Rule,
+    flow::{Flow, REPEAT_HEARTBEATS},
+};
 use crate::master::Master;
+use core::time::Duration;
 use quorate_core::{
     Input,
-    contract::Timing,
+    contract::{LogPosition, Timing},
+    point::Point,
     raft::Role,
     types::{Index, NodeId, RequestKey, Term, Time, WriteId},
 };
@@ -14,11 +19,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 /// Heartbeats that a node may be late with what is due by time.
 const LATE_HEARTBEATS: u32 = 5;
 
-/// Heartbeats after which what was not acknowledged is sent again.
-const REPEAT_HEARTBEATS: u32 = 3;
 /// Appends without entries to one peer between two heartbeats. A clogged link that delivers all answers of seconds at once is
 /// good for hundreds.
 const EMPTY_APPENDS: u32 = 2_000;
+/// Reads of one chunk for one peer that nothing calls for.
+const CHUNK_READS: u64 = 4;
+/// Shortest time after which a chunk whose answer was lost may be read again.
+const CHUNK_PAUSE: Duration = Duration::from_millis(500);
 
 /// What one run of a node has heard.
 #[derive(Default)]
@@ -32,6 +39,8 @@ struct Place {
     leads: Option<(Term, Time)>,
     /// The newest word of a leader: its term, and when.
     led: Option<(Term, Time)>,
+    /// Whose word that was.
+    led_by: Option<NodeId>,
     /// When each peer was last heard in each term: who restarts may come back in an older one.
     heard: BTreeMap<(Term, NodeId), Time>,
     /// The most that each peer acknowledged in each term.
@@ -44,12 +53,29 @@ struct Place {
     idle: BTreeMap<NodeId, (Time, u32)>,
     /// Peers whose handshake it heard.
     greeted: BTreeSet<NodeId>,
+    /// The chunk that was last read for each peer.
+    chunks: BTreeMap<NodeId, Chunk>,
     /// Writes that are not done.
     writes: VecDeque<(WriteId, Time)>,
     /// When each request came that is not answered.
     asked: BTreeMap<RequestKey, Time>,
+    /// What it sends of its log.
+    flow: Flow,
+    /// The leader that speaks in this step, and its term.
+    speaks: Option<(NodeId, Term)>,
     /// The vote that it is being asked for in this step.
     vote_asked: Option<(NodeId, Term)>,
+}
+
+/// How often one chunk was read in a reign, and how often that was called for.
+struct Chunk {
+    term: Term,
+    at: LogPosition,
+    number: u64,
+    since: Time,
+    reads: u64,
+    /// What its peer said about snapshots and appends meanwhile.
+    answers: u64,
 }
 
 /// The rules' memory.
@@ -73,10 +99,13 @@ impl Contact {
     /// A node takes an input.
     pub fn takes(&mut self, (place, run): (usize, u64), now: Time, input: &Input) {
         let place = self.place(place, run, now);
-        place.vote_asked = None;
+        (place.vote_asked, place.speaks) = (None, None);
         match input {
-            Input::Peer(envelope) => place.peer(envelope, now),
-            Input::PeerLost(_) => place.led = None,
+            Input::Peer(envelope) => {
+                place.flow.hears(envelope, now);
+                place.peer(envelope, now);
+            }
+            Input::PeerLost(peer) if place.led_by == Some(*peer) => place.led = None,
             Input::WriteDone { io } => {
                 while place.writes.front().is_some_and(|(issued, _)| issued <= io) {
                     place.writes.pop_front();
@@ -93,8 +122,35 @@ impl Contact {
     }
 
     /// A node reads a part of a snapshot for a peer: it sends nothing else before it has it.
-    pub fn reads(&mut self, master: &Master, now: Time, peer: NodeId) {
-        self.place(usize::from(master.place), master.run, now).fed.insert(peer, (now, true));
+    pub fn reads(
+        &mut self,
+        ledger: &mut Ledger,
+        master: &Master,
+        now: Time,
+        (peer, at, number): (NodeId, LogPosition, u64),
+        timing: &Timing,
+    ) {
+        let place = self.place(usize::from(master.place), master.run, now);
+        place.fed.insert(peer, (now, true));
+        place.flow.snapshot(peer);
+        let Some(term) = master.node.as_ref().map(|node| node.raft().term()) else { return };
+        let new = Chunk { term, at, number, since: now, reads: 0, answers: 0 };
+        let chunk = place.chunks.entry(peer).or_insert_with(|| Chunk { ..new });
+        if (chunk.term, chunk.at, chunk.number) != (term, at, number) {
+            *chunk = new;
+        }
+        chunk.reads += 1;
+        let pause = timing.election_max.max(CHUNK_PAUSE);
+        let pauses = (now.since(chunk.since).as_nanos() / pause.as_nanos().max(1)) as u64;
+        let most = CHUNK_READS + chunk.answers + pauses;
+        ledger.hold(Rule::ChunkPaused, chunk.reads <= most, || {
+            format!(
+                "leader {} reads chunk {number} of {at:?} for {peer} {} times in {:?}; {most} are called for",
+                master.id,
+                chunk.reads,
+                now.since(chunk.since)
+            )
+        });
     }
 
     /// A node sends a message.
@@ -117,6 +173,10 @@ impl Contact {
                 )
             });
         }
+        if master.fires(Point::ProgressForgotten) > 0 {
+            place.flow.forget();
+        }
+        place.flow.sends(ledger, master.id, now, envelope, timing);
         let Some(raft) = master.node.as_ref().map(|node| node.raft()) else { return };
         if let Body::Append(_) | Body::SnapshotChunk(_) = body {
             place.fed.insert(NodeId(envelope.to), (now, matches!(body, Body::SnapshotChunk(_))));
@@ -183,6 +243,19 @@ impl Contact {
         }
         place.stepped = now;
         let Some(raft) = master.node.as_ref().map(|node| node.raft()) else { return };
+        if let Some((leader, term)) = place.speaks
+            && term == raft.term()
+            && raft.has_vote()
+        {
+            let knows = raft.role() == Role::Leader || raft.leader() == Some(leader);
+            ledger.hold(Rule::LeaderKnown, knows, || {
+                format!(
+                    "node {} hears leader {leader} of term {term}, and knows {:?}",
+                    master.id,
+                    raft.leader()
+                )
+            });
+        }
         let late = timing.heartbeat * LATE_HEARTBEATS;
         let awake_since = place.awake_since;
         place.asked.retain(|key, _| master.requests.contains_key(key) || master.left.contains(key));
@@ -275,9 +348,15 @@ impl Place {
             Some(Body::Append(_) | Body::Heartbeat(_) | Body::SnapshotChunk(_))
                 if self.led.is_none_or(|(led, _)| led <= term) =>
             {
-                self.led = Some((term, now));
+                (self.led, self.led_by) = (Some((term, now)), Some(from));
+                self.speaks = Some((from, term));
             }
             Some(Body::Vote(_)) => self.vote_asked = Some((from, term)),
+            Some(Body::AppendReply(_) | Body::SnapshotReply(_)) => {
+                if let Some(chunk) = self.chunks.get_mut(&from) {
+                    chunk.answers += 1;
+                }
+            }
             _ => {}
         }
         let acknowledged = match &envelope.body {

@@ -3,15 +3,22 @@
 use super::{Ledger, Rule, reference::refusal};
 use quorate_core::{
     command::{Command, Proposal},
+    limits::REFUSED_WAIT_MS,
     state::{Applied, RecordKey, State},
-    types::{AttemptId, Epoch, ExecutorId, Index, JobId, TaskKey},
+    types::{AttemptId, Epoch, ExecutorId, Index, JobId, SessionId, TaskKey},
 };
-use quorate_proto::v1::{self as pb, JobState, TaskState};
-use std::collections::BTreeMap;
+use quorate_proto::v1::{self as pb, AttemptEnd, JobState, TaskState};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Within so much of a leader's time, milliseconds, a cancel is forced whose time is over: a leader that has too much
+/// uncommitted puts it off, by a heartbeat at a time.
+const FORCED_WITHIN_MS: u64 = 3_000;
 
 /// From when to when an executor was registered.
 #[derive(Clone, Copy, Debug)]
 pub struct Registered {
+    /// The run of its agent.
+    pub incarnation: u64,
     /// The entry that registered it.
     pub from: Index,
     /// The entry that took it out.
@@ -41,6 +48,8 @@ pub struct Jobs {
     /// Executors that have gone since this was last taken.
     pub departed: Vec<ExecutorId>,
     tasks: BTreeMap<TaskKey, pb::Task>,
+    /// Requests that were told that there is a job of that id.
+    told: BTreeSet<(SessionId, u64)>,
     /// Until when each cancel that is under way may take.
     cancels: BTreeMap<JobId, u64>,
 }
@@ -109,6 +118,17 @@ impl Jobs {
                 format!("entry {index} creates job {id}, which is there and {before:?}")
             });
         }
+        if let Command::SubmitJob { id: Some(id), .. } = &proposal.command
+            && let Some(refusal) = refusal(&applied.reply)
+            && refusal.code() == pb::RefusalCode::AlreadyExists
+            // A repetition is told what the first one was told.
+            && proposal.request.is_some_and(|id| self.told.insert((id.session, id.sequence)))
+        {
+            let before = self.job_now(id.as_str());
+            ledger.hold(Rule::OneCreate, before.is_some(), || {
+                format!("entry {index} refuses to create job {id}: {refusal:?}; it is not there")
+            });
+        }
         if let Command::AttemptRefused { attempt, .. } = &proposal.command
             && !applied.touched.is_empty()
         {
@@ -127,10 +147,43 @@ impl Jobs {
                 self.job(ledger, state, index, proposal, id);
             }
         }
-        if took_effect
-            && refusal(&applied.reply).is_none()
-            && let Command::CancelJob { id, .. } = &proposal.command
-        {
+        if took_effect && refusal(&applied.reply).is_none() {
+            self.accepted(ledger, state, index, &proposal.command);
+        }
+        self.overdue(ledger, state, index);
+    }
+
+    /// The time of the log passes only while somebody leads.
+    fn overdue(&self, ledger: &mut Ledger, state: &State, index: Index) {
+        let Some((id, due)) = self.cancels.iter().min_by_key(|(_, due)| **due) else { return };
+        let now = state.time().0;
+        ledger.hold(Rule::CancelForced, now <= due.saturating_add(FORCED_WITHIN_MS), || {
+            format!("at entry {index}, the cancel of job {id} had time until {due}; it is {now}")
+        });
+    }
+
+    /// What a command that was accepted must have done.
+    fn accepted(&mut self, ledger: &mut Ledger, state: &State, index: Index, command: &Command) {
+        if let Command::RemoveExecutor { executor } = command {
+            let leaves = state.executor(*executor).is_none_or(|executor| executor.removing);
+            ledger
+                .hold(Rule::Removing, leaves, || format!("entry {index} does not mark executor {executor}"));
+        }
+        if let Command::RegisterExecutor { request, .. } = command {
+            let ended = ExecutorId(request.ended_executor);
+            let former = self.executors.get(&ended);
+            let goes = former.is_some_and(|life| life.to == Some(index));
+            let named = former.is_some_and(|life| life.incarnation == request.ended_incarnation);
+            let holds = if named { state.executor(ended).is_none() } else { !goes };
+            ledger.hold(Rule::Replaced, holds, || {
+                format!(
+                    "entry {index} registers in place of executor {ended} of incarnation {}; it is {:?}",
+                    request.ended_incarnation,
+                    state.executor(ended)
+                )
+            });
+        }
+        if let Command::CancelJob { id, .. } = command {
             let after = self.job_now(id.as_str());
             let holds = after.is_some_and(|after| after == JobState::Canceling || job_ended(after));
             ledger.hold(Rule::CancelKept, holds, || {
@@ -147,7 +200,8 @@ impl Jobs {
                 ledger.hold(Rule::ExecutorFresh, there && last.is_none_or(|last| last < id), || {
                     format!("entry {index} registers executor {id}; the last one was {last:?}")
                 });
-                self.executors.insert(id, Registered { from: index, to: None });
+                let incarnation = state.executor(id).map_or(0, |executor| executor.incarnation);
+                self.executors.insert(id, Registered { incarnation, from: index, to: None });
             }
             Some(life) => {
                 ledger.hold(Rule::ExecutorFresh, !there || life.to.is_none(), || {
@@ -197,6 +251,14 @@ impl Jobs {
             self.claims.push(Claim::Finished(index, attempt));
         }
         Self::tries(ledger, state, index, key, (&old, new));
+        let given_back = |task: &pb::Task| task.last_end() == AttemptEnd::Stopped;
+        if old.executor != 0 && to == TaskState::Pending {
+            let twice = given_back(new) && given_back(&old) && old.last_executor == old.executor;
+            let waits = new.not_before_ms >= state.time().plus_ms(REFUSED_WAIT_MS).0;
+            ledger.hold(Rule::GivenBack, waits || !twice, || {
+                format!("{}; it waits until {}, at {}", told(), new.not_before_ms, state.time())
+            });
+        }
         if new.epoch != old.epoch {
             let job = self.job_now(&new.job);
             let open = matches!(job, Some(JobState::Created | JobState::Running));

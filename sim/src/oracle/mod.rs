@@ -6,7 +6,10 @@
 pub mod answers;
 pub mod conduct;
 pub mod contact;
+mod flow;
 pub mod jobs;
+pub mod log;
+pub mod pages;
 pub mod raft;
 pub mod reference;
 pub mod register;
@@ -16,6 +19,7 @@ pub use answers::Answers;
 pub use conduct::Conduct;
 pub use contact::Contact;
 pub use jobs::Jobs;
+pub use log::Logs;
 pub use raft::Consensus;
 pub use reference::Reference;
 pub use register::Register;
@@ -70,9 +74,11 @@ rules! {
     Answered = "D4 a request is answered within its time",
     RealTime = "G5 an answer is no older than what was answered before it was asked",
     AnswerValue = "G5 an answer is what the committed log says",
+    ListTrue = "G5 a list is what the records say",
     AnswerCommitted = "G5 what is answered is committed",
     AppliedOnce = "G5 a request is applied once",
     WrongRefused = "G5 a request that is not valid is refused and never applied",
+    ValidTaken = "G5 a request that is valid is not refused as invalid",
     SessionKept = "G5 a request of an open session is not refused as expired",
     SessionOver = "G5 a request of a session that is over is not applied",
     RevisionGrows = "G5 a change raises the revision",
@@ -80,9 +86,15 @@ rules! {
     SearchEnds = "G5 the search for an order ends",
     SameState = "G6 equal state at equal index",
     LogBounded = "G6 the log is cut from time to time",
+    LogReleased = "G6 what a snapshot covers leaves the log as soon as it is durable",
+    UncommittedBounded = "G7 a leader takes no more than it may have uncommitted",
     CompactionCovered = "G6 the log is cut only up to a durable snapshot",
     AppendRepeated = "G7 what a follower lacks is sent until it says that it has it",
+    SentOnce = "G7 what is on its way is not sent again before its time",
+    SnapshotAhead = "G6 a snapshot is stored only ahead of what is committed",
+    HashTells = "G6 a change of the state changes its hash",
     SnapshotOrder = "G6 the chunks of a snapshot are stored one after the other",
+    LeaderKnown = "G8 who hears its leader knows it",
     ForwardedOnce = "G8 a request is forwarded at most once",
     Deposed = "L2 no confirmed answer from a deposed leader",
     OneAttemptRuns = "ES2 at most one attempt of a task runs",
@@ -98,11 +110,15 @@ rules! {
     JobKept = "ES7 an accepted job is kept until it is deleted",
     CancelKept = "ES8 a canceled job only ends",
     CancelWaits = "ES8 a cancel waits for what runs, until its time is over",
+    CancelForced = "ES8 a cancel is forced soon after its time is over",
     DeleteTerminal = "ES9 only ended jobs are deleted",
     OneCreate = "ES10 one of two creates succeeds",
     ExecutorFresh = "ES11 executor ids are never used again",
+    Replaced = "ES11 a registration ends the one that it says has ended, and no other",
+    GivenBack = "ES16 a task that one executor gave back twice waits",
     Removing = "ES11 nothing is given to an executor that is to leave",
     LeaseStaysLost = "ES12 a keep-alive is refused once the end of its lease is proposed",
+    SetBounded = "ES13 a set brings no more specifications than it may",
     LeavesIdle = "ES12 an agent leaves the cluster only when its work has ended",
     OwnLease = "ES12 an agent past its deadline gives its work up",
     GuardFed = "ES12 a guard kills only what has no lease",
@@ -118,6 +134,8 @@ rules! {
     Tries = "ES17 a task fails for good with its last try",
     Tables = "D1 rebuild(records) == tables",
     Liveness = "EL every accepted job ends and all replicas agree once faults stop",
+    ChunkWanted = "R14 what is sent of a snapshot is what its follower wants",
+    ChunkPaused = "R14 a chunk of a snapshot is read again for an answer, or after a pause",
     Storm = "no message storm",
     DiskContract = "contract: writes follow on each other",
     Contract = "contract: what comes out fits what went in",
@@ -129,9 +147,15 @@ impl Rule {
     /// Its name for files and groups: failures with one signature are taken for one bug.
     #[must_use]
     pub fn signature(self) -> String {
-        let words = self.name().split(|letter: char| !letter.is_ascii_alphanumeric());
-        words.filter(|word| !word.is_empty()).map(str::to_lowercase).collect::<Vec<_>>().join("-")
+        signature(self.name())
     }
+}
+
+/// The name of a rule for files and groups.
+#[must_use]
+pub fn signature(rule: &str) -> String {
+    let words = rule.split(|letter: char| !letter.is_ascii_alphanumeric());
+    words.filter(|word| !word.is_empty()).map(str::to_lowercase).collect::<Vec<_>>().join("-")
 }
 
 /// A rule that did not hold.
@@ -193,6 +217,8 @@ pub struct Oracles {
     pub consensus: Consensus,
     /// Who heard whom.
     pub contact: Contact,
+    /// How much of its log each node keeps.
+    pub logs: Logs,
     /// The committed log, carried out once more.
     pub reference: Reference,
     /// What masters and clients were told.

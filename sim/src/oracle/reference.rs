@@ -216,6 +216,28 @@ impl Reference {
         history.get(place.checked_sub(1)?)?.1.as_ref()
     }
 
+    /// The same as an answer shows it, with how it came about since it was last absent.
+    #[must_use]
+    pub fn item_at(&self, key: &Bytes, index: Index) -> Option<pb::KeyValue> {
+        let history = self.keys.get(key)?;
+        let place = history.partition_point(|(from, _)| *from <= index);
+        let life: Vec<&Item> = history[..place].iter().rev().map_while(|(_, item)| item.as_ref()).collect();
+        let (newest, first) = (life.first()?, life.last()?);
+        Some(pb::KeyValue {
+            key: key.clone(),
+            value: newest.0.clone(),
+            create_revision: first.1,
+            mod_revision: newest.1,
+            version: life.len() as u64,
+        })
+    }
+
+    /// The newest revision of the keys.
+    #[must_use]
+    pub const fn revision(&self) -> u64 {
+        self.revision
+    }
+
     fn key(&mut self, ledger: &mut Ledger, index: Index, proposal: &Proposal, reply: &pb::ClientReply) {
         let (key, change, fits) = match (&proposal.command, &reply.body) {
             (Command::Put { key, value }, Some(Body::Put(put))) => {
@@ -254,6 +276,10 @@ impl Reference {
             });
             self.revision = self.revision.max(after);
             self.keys.entry(key.clone()).or_default().push((index, change));
+            let [.., one, other] = self.hashes[..] else { return };
+            ledger.hold(Rule::HashTells, one != other, || {
+                format!("entry {index}, {:?}, leaves the state's hash at {one:x?}", proposal.command)
+            });
         }
     }
 

@@ -443,6 +443,15 @@ pub enum FaultKind {
         /// Milliseconds.
         period_ms: u64,
     },
+    /// A fault point of a master fires: it takes a rare branch that is permitted.
+    Point {
+        /// Which master.
+        master: u8,
+        /// The name of the point.
+        point: String,
+        /// One in how many times.
+        one_in: u32,
+    },
     /// A client stands still: its session may expire, and it does not know.
     ClientStall {
         /// Which.

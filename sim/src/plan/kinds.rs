@@ -81,6 +81,7 @@ impl FaultKind {
         "double_requests",
         "disconnect",
         "client_stall",
+        "point",
     ];
 
     /// Its name in logs and reports.
@@ -149,6 +150,7 @@ impl FaultKind {
             Self::DoubleRequests { .. } => "double_requests",
             Self::Disconnect { .. } => "disconnect",
             Self::ClientStall { .. } => "client_stall",
+            Self::Point { .. } => "point",
         }
     }
 
@@ -190,6 +192,7 @@ impl FaultKind {
                 | Self::MachineFreeze { .. }
                 | Self::CutClients { .. }
                 | Self::CutClientOneWay { .. }
+                | Self::Point { .. }
         )
     }
 }

@@ -15,10 +15,10 @@ pub use atlas::Atlas;
 pub use fault::{Fault, FaultKind, MessageKind, Way};
 pub use generate::{GENERATOR, Limits, generate};
 pub use links::{Around, Link, between, both_ways, others, to_masters};
-pub use operation::{Behaviour, Expectation, JobPlan, Operation, PlannedOperation, SeldomPlan, Wrong};
+pub use operation::{Behaviour, Expectation, JobPlan, Look, Operation, PlannedOperation, SeldomPlan, Wrong};
 pub use validate::PlanError;
 
-use quorate_core::contract::{LeaseTimes, Timing};
+use quorate_core::contract::{Flow, LeaseTimes, Timing};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -89,6 +89,9 @@ pub struct MastersPlan {
     pub snapshot_entries: u64,
     /// Entries kept behind a snapshot.
     pub trailing_entries: u64,
+    /// How much each has on its way at a time; who is not listed has as much as is allowed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flow: Vec<FlowPlan>,
 }
 
 impl MastersPlan {
@@ -98,6 +101,60 @@ impl MastersPlan {
         let [heartbeat, election_min, election_max, disk_stall, request_timeout] =
             self.timing_ms.map(Duration::from_millis);
         Timing { heartbeat, election_min, election_max, disk_stall, request_timeout }
+    }
+
+    /// As the core of one master takes it.
+    #[must_use]
+    pub fn flow(&self, master: usize) -> Flow {
+        self.flow.get(master).map_or_else(Flow::default, FlowPlan::flow)
+    }
+}
+
+/// How much a master has on its way at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FlowPlan {
+    /// Proposals that are not committed, bytes.
+    pub uncommitted_bytes: u64,
+    /// Entries of one append, bytes.
+    pub append_bytes: u64,
+    /// Entries of one append.
+    pub append_entries: u64,
+    /// Appends to one peer that are not answered.
+    pub inflight_messages: u64,
+    /// Bytes in them.
+    pub inflight_bytes: u64,
+    /// One chunk of a snapshot, bytes.
+    pub snapshot_chunk_bytes: u64,
+}
+
+impl Default for FlowPlan {
+    fn default() -> Self {
+        let most = Flow::default();
+        Self {
+            uncommitted_bytes: most.uncommitted_bytes as u64,
+            append_bytes: most.append_bytes as u64,
+            append_entries: most.append_entries as u64,
+            inflight_messages: most.inflight_messages as u64,
+            inflight_bytes: most.inflight_bytes as u64,
+            snapshot_chunk_bytes: most.snapshot_chunk_bytes as u64,
+        }
+    }
+}
+
+impl FlowPlan {
+    /// As the core takes it.
+    #[must_use]
+    pub fn flow(&self) -> Flow {
+        let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+        Flow {
+            uncommitted_bytes: size(self.uncommitted_bytes),
+            append_bytes: size(self.append_bytes),
+            append_entries: size(self.append_entries),
+            inflight_messages: size(self.inflight_messages),
+            inflight_bytes: size(self.inflight_bytes),
+            snapshot_chunk_bytes: size(self.snapshot_chunk_bytes),
+        }
     }
 }
 
@@ -169,6 +226,9 @@ pub struct DiskPlan {
     pub sync_min_us: u64,
     /// Most, microseconds.
     pub sync_max_us: u64,
+    /// What it takes in addition to load a snapshot that came, microseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub load_us: u64,
 }
 
 /// One client: its operations, one after the other.

@@ -101,10 +101,56 @@ pub enum Operation {
         /// The job; its id is made.
         job: JobPlan,
     },
+    /// Look at what there is, page by page: each goes on behind the last one of its kind.
+    Look {
+        /// At what.
+        at: Look,
+    },
     /// Ask for something that must be refused.
     Invalid {
         /// What is wrong with it.
         which: Wrong,
+    },
+}
+
+/// What a client looks at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Look {
+    /// An executor that it saw, or one that is not there.
+    Executor {
+        /// Its place among those that it saw last.
+        which: u8,
+    },
+    /// The next page of executors.
+    Executors {
+        /// Most items; 0 = the default.
+        limit: u32,
+    },
+    /// The next page of jobs.
+    Jobs {
+        /// Only those in this state; 0 = all.
+        state: i32,
+        /// Only those of this type; 0 = all.
+        kind: i32,
+        /// Most items; 0 = the default.
+        limit: u32,
+    },
+    /// Tasks of a job.
+    Tasks {
+        /// The job.
+        id: String,
+        /// The first task.
+        from: u32,
+        /// Most items; 0 = the default.
+        limit: u32,
+    },
+    /// Keys without their values.
+    Keys {
+        /// What they begin with.
+        prefix: String,
+        /// Most items; 0 = the default.
+        limit: u32,
     },
 }
 
@@ -232,7 +278,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 /// First wait after a failure, milliseconds.
-const BACKOFF_INITIAL_MS: u64 = 50;
+pub(super) const BACKOFF_INITIAL_MS: u64 = 50;
 /// Longest wait after a failure, milliseconds.
 const BACKOFF_MAX_MS: u64 = 800;
 

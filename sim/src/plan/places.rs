@@ -127,6 +127,7 @@ mod tests {
             "up_ms",
             "times",
             "ppb",
+            "one_in",
         ];
         let mut seen = std::collections::BTreeSet::new();
         for seed in 0..500 {

@@ -1,4 +1,6 @@
 use super::*;
+use quorate_core::command::Command;
+use quorate_proto::v1 as pb;
 
 #[test]
 fn a_plan_survives_json_and_depends_on_the_seed_alone() {
@@ -20,6 +22,15 @@ fn every_plan_is_valid_and_within_the_promised_drift() {
         kinds.extend(plan.faults.iter().map(|fault| fault.kind.name()));
     }
     assert_eq!(kinds, FaultKind::NAMES.iter().copied().collect());
+}
+
+#[test]
+fn plans_of_the_longest_duration_are_valid() {
+    let limits = Limits { duration_min_ms: 3_600_000, duration_max_ms: 3_600_000, faults: true };
+    for seed in 0..24 {
+        let plan = generate(seed, &limits);
+        plan.validate().unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    }
 }
 
 #[test]
@@ -101,6 +112,18 @@ fn a_plan_that_was_edited_by_hand_is_refused_with_field_value_and_what_is_right(
         (with(FaultKind::Flap { side: vec![0], period_ms: 0 }), "faults[0].period_ms is 0: it must be 1 to"),
         (with(FaultKind::Loss { ppm: 2_000_000 }), "faults[0].ppm is 2000000: it must be 0 to 1000000"),
         (with(FaultKind::AgentCrash { executor: 77 }), "faults[0].executor is 77"),
+        (
+            with(FaultKind::Point { master: 0, point: "no-such".to_owned(), one_in: 3 }),
+            "faults[0].point is \"no-such\": it must be one of append-one, ",
+        ),
+        (
+            with(FaultKind::Point { master: 0, point: "append-one".to_owned(), one_in: 0 }),
+            "faults[0].one_in is 0: it must be 1 to 1000000",
+        ),
+        (
+            with(FaultKind::Point { master: 99, point: "append-one".to_owned(), one_in: 2 }),
+            "faults[0].master is 99",
+        ),
         (with(FaultKind::ClientStall { client: 77 }), "faults[0].client is 77"),
         (
             with(FaultKind::MasterDrift { master: 0, ppb: 900_000_000 }),
@@ -125,7 +148,10 @@ fn a_plan_that_was_edited_by_hand_is_refused_with_field_value_and_what_is_right(
             "operations[0].job.seldom.message_bytes is 1000000: it must be 0 to 65536",
         ),
         (
-            Plan { disk: DiskPlan { sync_min_us: 9, sync_max_us: 3 }, ..with(FaultKind::Ring {}) },
+            Plan {
+                disk: DiskPlan { sync_min_us: 9, sync_max_us: 3, load_us: 0 },
+                ..with(FaultKind::Ring {})
+            },
             "disk.sync_min_us is 9: it must be 0 to 3",
         ),
     ];
@@ -135,6 +161,16 @@ fn a_plan_that_was_edited_by_hand_is_refused_with_field_value_and_what_is_right(
         assert!(error.contains(says), "{error:?} does not say {says:?}");
     }
     let mut plan = with(FaultKind::Ring {});
+    plan.masters.flow = vec![FlowPlan { append_entries: 0, ..FlowPlan::default() }];
+    let error = plan.validate().unwrap_err().to_string();
+    assert!(
+        error.starts_with("masters.flow[0] is flow.append_entries is 0: it must be 1 to 1024"),
+        "{error}"
+    );
+    plan.masters.flow = vec![FlowPlan::default(); 1 + plan.masters.clocks.len()];
+    let error = plan.validate().unwrap_err().to_string();
+    assert!(error.contains("number of masters.flow is"), "{error}");
+    plan.masters.flow.clear();
     plan.masters.timing_ms[1] = 1;
     let error = plan.validate().unwrap_err().to_string();
     assert!(error.contains("timing.election_min is 1ms"), "{error}");
@@ -145,12 +181,120 @@ fn a_plan_that_was_edited_by_hand_is_refused_with_field_value_and_what_is_right(
     assert!(Plan::read(&unknown).unwrap_err().to_string().contains("colour"));
 }
 
+/// A job with a change.
+fn job(change: impl FnOnce(&mut JobPlan)) -> Operation {
+    let mut job = JobPlan { tasks: 1, slots: 1, ..JobPlan::default() };
+    change(&mut job);
+    Operation::Submit { job }
+}
+
+/// Whether the core takes the change that an operation asks for.
+fn taken(plan: &Plan) -> bool {
+    let Operation::Submit { job } = &plan.clients[0].operations[0].operation else { panic!("no job") };
+    let submit = pb::SubmitJobRequest {
+        request_id: Some(pb::RequestId { session: 1, sequence: 1, lowest_open: 1 }),
+        id: "a".to_owned(),
+        specification: Some(job.specification()),
+    };
+    let request = pb::ClientRequest { body: Some(pb::client_request::Body::SubmitJob(submit)) };
+    Command::from_request(&request, &plan.executors.lease()).is_ok()
+}
+
+#[test]
+fn what_the_core_would_refuse_of_a_job_is_refused_and_all_else_runs() {
+    let cases: [(Operation, Operation, &str); 6] = [
+        (
+            job(|job| job.slots = 1_000),
+            job(|job| job.slots = 1_001),
+            "job.slots is 1001: it must be 0 to 1000",
+        ),
+        (
+            job(|job| job.stop_timeout_ms = 300_000),
+            job(|job| job.stop_timeout_ms = 300_001),
+            "job.stop_timeout_ms is 300001: it must be 0 to 300000",
+        ),
+        (
+            job(|job| job.max_failures = 1_000_000),
+            job(|job| job.max_failures = 1_000_001),
+            "job.max_failures is 1000001: it must be 0 to 1000000",
+        ),
+        (
+            job(|job| job.seldom.backoff_max_ms = 50),
+            job(|job| job.seldom.backoff_max_ms = 49),
+            "job.seldom.backoff_max_ms is 49: it must be 0 or 50 to 86400000",
+        ),
+        (
+            job(|job| job.seldom.reset_after_ms = 31_536_000_000),
+            job(|job| job.seldom.reset_after_ms = 31_536_000_001),
+            "job.seldom.reset_after_ms is 31536000001: it must be 0 to 31536000000",
+        ),
+        (
+            job(|job| job.tasks = 10_000),
+            job(|job| job.tasks = 10_001),
+            "job.tasks is 10001: it must be 0 to 10000",
+        ),
+    ];
+    for (right, over, says) in cases {
+        let (right, over) = (asking(right), asking(over));
+        assert_eq!(right.validate(), Ok(()));
+        assert!(taken(&right), "the core refuses what is right: {says}");
+        let error = over.validate().unwrap_err().to_string();
+        assert!(error.contains(says), "{error:?} does not say {says:?}");
+        assert!(!taken(&over), "the core takes it: {says}");
+    }
+    let nothing = asking(Operation::Submit { job: JobPlan::default() });
+    assert!(nothing.validate().is_ok() && taken(&nothing), "0 is the default everywhere");
+}
+
+#[test]
+fn a_session_is_the_default_or_as_long_as_the_core_takes() {
+    let mut plan = with(FaultKind::Ring {});
+    for (millis, right) in
+        [(0, true), (1, false), (999, false), (1_000, true), (3_600_000, true), (3_600_001, false)]
+    {
+        plan.clients[0].session_ttl_ms = millis;
+        assert_eq!(plan.validate().is_ok(), right, "{millis}");
+        plan.clients[0].session_ttl_ms = 0;
+        plan.executors.session_ms = millis;
+        assert_eq!(plan.validate().is_ok(), right, "{millis}");
+        plan.executors.session_ms = 0;
+    }
+    plan.executors.session_ms = 999;
+    let error = plan.validate().unwrap_err().to_string();
+    assert_eq!(error, "executors.session_ms is 999: it must be 0 or 1000 to 3600000");
+}
+
+#[test]
+fn a_made_id_is_not_farther_ahead_than_numbers_go() {
+    let ahead = |entries| asking(Operation::SubmitAhead { entries, job: JobPlan::default() });
+    assert_eq!(ahead(1_000_000).validate(), Ok(()));
+    let error = ahead(u64::MAX).validate().unwrap_err().to_string();
+    assert!(
+        error.contains("operations[0].entries is 18446744073709551615: it must be 0 to 1000000"),
+        "{error}"
+    );
+}
+
 #[test]
 fn a_plan_of_the_first_generator_is_read_as_it_was() {
     let plan = Plan::read(include_str!("../../tests/plans/generator-1.json")).unwrap();
     assert_eq!((plan.generator, plan.core.clone()), (1, None));
     let text = serde_json::to_string_pretty(&plan).unwrap();
-    for later in ["core", "deaf", "seldom", "session_ms", "call_ppm", "call_late_ms", "hoards"] {
+    for later in
+        ["core", "deaf", "seldom", "session_ms", "call_ppm", "call_late_ms", "hoards", "flow", "load_us"]
+    {
         assert!(!text.contains(later), "{later}");
     }
+}
+
+/// What the generator of this number makes of 50 seeds. When it changes what a seed means, its number grows, and this does.
+#[test]
+fn a_change_of_what_seeds_mean_comes_with_a_new_number() {
+    let mut hasher = siphasher::sip::SipHasher13::new();
+    for seed in 0..50 {
+        let plan = serde_json::to_vec(&generate(seed, &Limits::default())).expect("a plan is written");
+        core::hash::Hasher::write(&mut hasher, &plan);
+    }
+    let made = (GENERATOR, core::hash::Hasher::finish(&hasher));
+    assert_eq!(made, (4, 0x0db6_657b_890d_b431), "{made:x?}");
 }

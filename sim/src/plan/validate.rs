@@ -1,13 +1,13 @@
 //! A plan that was read from a file may have been edited by hand: whatever it says, it is refused with what would be
 //! right, or it runs.
 
-use super::{ClockPlan, Fault, FaultKind, Operation, Plan};
+use super::{ClockPlan, Fault, FaultKind, JobPlan, Look, Operation, Plan, operation::BACKOFF_INITIAL_MS};
 use crate::{draw::MILLION, master::Master, network::PLACES};
 use core::fmt::{self, Display};
-use quorate_core::limits;
+use quorate_core::{limits, point::Point};
 
 /// Longest phase, and latest time of anything, milliseconds.
-const TIME_MOST_MS: u64 = 3_600_000;
+pub(super) const TIME_MOST_MS: u64 = 3_600_000;
 /// Longest single delay, milliseconds.
 const DELAY_MOST_MS: u64 = 60_000;
 /// Farthest that a clock may be from the true time, milliseconds.
@@ -18,6 +18,8 @@ const OPERATIONS: usize = 100_000;
 const FAULTS: usize = 100_000;
 /// Message of one process, bytes.
 const MESSAGE_BYTES: u64 = 64 * 1_024;
+/// Entries that a made id is ahead of the last one that its client heard of.
+const ENTRIES_AHEAD: u64 = 1_000_000;
 /// Crashes of one restart loop.
 const RESTARTS: u64 = 1_000;
 
@@ -51,6 +53,21 @@ fn range(field: impl Display, value: u64, least: u64, most: u64) -> Checked {
         return Ok(());
     }
     Err(wrong(field, value, format!("{least} to {most}")))
+}
+
+/// A number that stands for a default if it is 0.
+fn range_or_default(field: impl Display, value: u64, least: u64, most: u64) -> Checked {
+    if value == 0 || (least..=most).contains(&value) {
+        return Ok(());
+    }
+    let right = if least <= 1 { format!("0 to {most}") } else { format!("0 or {least} to {most}") };
+    Err(wrong(field, value, right))
+}
+
+/// What is asked for a session.
+fn session(field: impl Display, millis: u64) -> Checked {
+    let (least, most, _) = limits::SESSION_TTL_MS;
+    range_or_default(field, millis, least, most)
 }
 
 fn range_signed(field: impl Display, value: i64, most: u64) -> Checked {
@@ -127,7 +144,7 @@ impl Plan {
         }
         for (number, client) in self.clients.iter().enumerate() {
             let field = format!("clients[{number}]");
-            range(format!("{field}.session_ttl_ms"), client.session_ttl_ms, 0, TIME_MOST_MS)?;
+            session(format!("{field}.session_ttl_ms"), client.session_ttl_ms)?;
             range(format!("{field}.timeout_ms"), client.timeout_ms, 1, TIME_MOST_MS)?;
             range(format!("{field}.give_up_ms"), client.give_up_ms, 1, TIME_MOST_MS)?;
             range(
@@ -156,12 +173,20 @@ impl Plan {
         for (number, millis) in self.executors.lease_ms.iter().enumerate() {
             range(format!("executors.lease_ms[{number}]"), *millis, 1, TIME_MOST_MS)?;
         }
-        range("executors.session_ms", self.executors.session_ms, 0, TIME_MOST_MS)?;
+        session("executors.session_ms", self.executors.session_ms)?;
         range("executors.heartbeat_ms", self.executors.heartbeat_ms, 1, TIME_MOST_MS)?;
         range("executors.slots", self.executors.slots.into(), 1, limits::EXECUTOR_SLOTS.into())?;
         range("executors.drift_ppm", self.executors.drift_ppm.into(), 0, MILLION / 10)?;
         self.clocks("masters", &self.masters.clocks)?;
         self.clocks("executors", &self.executors.clocks)?;
+        if self.masters.flow.len() > self.masters.clocks.len() {
+            let right = format!("at most {}, one a master", self.masters.clocks.len());
+            return Err(wrong("number of masters.flow", self.masters.flow.len(), right));
+        }
+        for (number, flow) in self.masters.flow.iter().enumerate() {
+            let field = format!("masters.flow[{number}]");
+            flow.flow().validate().map_err(|error| wrong(field, error, "within what others take"))?;
+        }
         // What the core refuses is refused here, with its own words.
         let config = Master::new(0, &self.masters).config(self);
         config
@@ -200,6 +225,7 @@ impl Plan {
         }
         range("network.call_late_ms", network.call_late_ms, 0, DELAY_MOST_MS)?;
         range("disk.sync_max_us", disk.sync_max_us, 0, most)?;
+        range("disk.load_us", disk.load_us, 0, most)?;
         range("disk.sync_min_us", disk.sync_min_us, 0, disk.sync_max_us)
     }
 
@@ -252,6 +278,17 @@ impl Plan {
                 range(at("times"), u64::from(*times), 1, RESTARTS)?;
                 range(at("up_ms"), *up_ms, 1, TIME_MOST_MS)
             }
+            FaultKind::Point { point, one_in, .. } => {
+                if Point::named(point).is_none() {
+                    let names: Vec<&str> = Point::ALL.iter().map(|point| point.key()).collect();
+                    return Err(wrong(
+                        at("point"),
+                        format!("{point:?}"),
+                        format!("one of {}", names.join(", ")),
+                    ));
+                }
+                range(at("one_in"), u64::from(*one_in), 1, MILLION)
+            }
             FaultKind::SlowProcessor { step_us, .. } => {
                 range(at("step_us"), *step_us, 1, DELAY_MOST_MS * 1_000)
             }
@@ -286,6 +323,7 @@ fn names(field: &str, kind: &FaultKind, sizes: Sizes) -> Checked {
         | FaultKind::FullDisk { master }
         | FaultKind::StallDisk { master }
         | FaultKind::WallResync { master, .. }
+        | FaultKind::Point { master, .. }
         | FaultKind::MasterDrift { master, .. } => place(at("master"), *master, sizes.masters, "master"),
         FaultKind::CutExecutorFrom { executor, masters } => {
             some("masters", masters)?;
@@ -345,20 +383,21 @@ fn names(field: &str, kind: &FaultKind, sizes: Sizes) -> Checked {
 
 fn operation(field: &str, operation: &Operation) -> Checked {
     match operation {
-        Operation::Submit { job } | Operation::SubmitAhead { job, .. } => {
-            range(format!("{field}.job.run_ms[0]"), job.run_ms[0], 0, TIME_MOST_MS)?;
-            range(format!("{field}.job.run_ms[1]"), job.run_ms[1], job.run_ms[0], TIME_MOST_MS)?;
-            range(format!("{field}.job.tasks"), job.tasks.into(), 0, limits::JOB_TASKS.into())?;
-            range(format!("{field}.job.fail_ppm"), job.fail_ppm, 0, MILLION)?;
-            range(format!("{field}.job.stubborn_ppm"), job.stubborn_ppm, 0, MILLION)?;
-            let seldom = &job.seldom;
-            range(format!("{field}.job.seldom.unstartable_ppm"), seldom.unstartable_ppm, 0, MILLION)?;
-            range(format!("{field}.job.seldom.signal_ppm"), seldom.signal_ppm, 0, MILLION)?;
-            range(format!("{field}.job.seldom.message_bytes"), seldom.message_bytes, 0, MESSAGE_BYTES)
+        Operation::Submit { job: submitted } => job(field, submitted),
+        Operation::SubmitAhead { entries, job: submitted } => {
+            range(format!("{field}.entries"), *entries, 0, ENTRIES_AHEAD)?;
+            job(field, submitted)
         }
         Operation::PutLarge { kib, .. } => {
             range(format!("{field}.kib"), *kib, 1, limits::VALUE_BYTES as u64 / 1_024)
         }
+        Operation::Look {
+            at:
+                Look::Executors { limit }
+                | Look::Jobs { limit, .. }
+                | Look::Tasks { limit, .. }
+                | Look::Keys { limit, .. },
+        } => range(format!("{field}.limit"), u64::from(*limit), 0, limits::PAGE_ITEMS as u64),
         Operation::ListPage { limit, .. } => {
             range(format!("{field}.limit"), u64::from(*limit), 1, limits::PAGE_ITEMS as u64)
         }
@@ -367,4 +406,25 @@ fn operation(field: &str, operation: &Operation) -> Checked {
         }
         _ => Ok(()),
     }
+}
+
+/// What the core refuses would look like a violation: what was asked by plan is never invalid.
+fn job(field: &str, job: &JobPlan) -> Checked {
+    let at = |name: &str| format!("{field}.job.{name}");
+    range(at("run_ms[0]"), job.run_ms[0], 0, TIME_MOST_MS)?;
+    range(at("run_ms[1]"), job.run_ms[1], job.run_ms[0], TIME_MOST_MS)?;
+    range_or_default(at("tasks"), job.tasks.into(), 1, limits::JOB_TASKS.into())?;
+    range_or_default(at("slots"), job.slots.into(), 1, limits::EXECUTOR_SLOTS.into())?;
+    range_or_default(at("max_failures"), job.max_failures.into(), 1, limits::RETRY_FAILURES.0.into())?;
+    range_or_default(at("stop_timeout_ms"), job.stop_timeout_ms, 1, limits::STOP_TIMEOUT_MS.0)?;
+    range(at("fail_ppm"), job.fail_ppm, 0, MILLION)?;
+    range(at("stubborn_ppm"), job.stubborn_ppm, 0, MILLION)?;
+    let at = |name: &str| format!("{field}.job.seldom.{name}");
+    let seldom = &job.seldom;
+    let most = limits::BACKOFF_MAX_MS.0;
+    range_or_default(at("backoff_max_ms"), seldom.backoff_max_ms, BACKOFF_INITIAL_MS, most)?;
+    range_or_default(at("reset_after_ms"), seldom.reset_after_ms, 1, limits::BACKOFF_RESET_MS.0)?;
+    range(at("unstartable_ppm"), seldom.unstartable_ppm, 0, MILLION)?;
+    range(at("signal_ppm"), seldom.signal_ppm, 0, MILLION)?;
+    range(at("message_bytes"), seldom.message_bytes, 0, MESSAGE_BYTES)
 }

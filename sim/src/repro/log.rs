@@ -10,8 +10,7 @@ pub(super) struct Head<'a> {
     pub(super) command: &'a str,
 }
 
-/// The whole log. Numbers of events are those of the timeline.
-pub(super) fn text(head: &Head<'_>, recording: &Recording) -> String {
+fn beginning(head: &Head<'_>) -> String {
     let mut text = String::new();
     if let Some(violation) = head.violation {
         let (time, step) = (violation.time as f64 / 1e9, violation.step);
@@ -19,6 +18,38 @@ pub(super) fn text(head: &Head<'_>, recording: &Recording) -> String {
         let _ = writeln!(text, "# at {time:.6} s, step {step}, hash {:016x}", head.hash);
     }
     let _ = writeln!(text, "# {}\n#", head.command);
+    text
+}
+
+/// The events of the stack level: true time in nanoseconds, and who, what and the rest in columns.
+#[cfg(madsim)]
+pub(super) fn stack_lines(plan: &crate::plan::Plan) -> (crate::run::Outcome, Vec<(u64, String)>) {
+    use std::sync::{Arc, Mutex, PoisonError};
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let into = Arc::clone(&lines);
+    let sink = Box::new(move |time: u64, line: &str| {
+        into.lock().unwrap_or_else(PoisonError::into_inner).push((time, line.to_owned()));
+    });
+    let outcome = crate::stack::run::run_plan(plan, Some(sink), false, None);
+    let lines = core::mem::take(&mut *lines.lock().unwrap_or_else(PoisonError::into_inner));
+    (outcome, lines)
+}
+
+/// The log of the stack level.
+#[cfg(madsim)]
+pub(super) fn stack_text(head: &Head<'_>, lines: &[(u64, String)]) -> String {
+    let mut text = beginning(head);
+    let _ = writeln!(text, "# {:>13}  {:<4} {:<10} more", "seconds", "who", "what");
+    for (time, line) in lines {
+        let line = format!("{:>15.9}  {}", *time as f64 / 1e9, flat(line));
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
+}
+
+/// The whole log. Numbers of events are those of the timeline.
+pub(super) fn text(head: &Head<'_>, recording: &Recording) -> String {
+    let mut text = beginning(head);
     let kind = recording.events.iter().map(|event| event.kind.len()).max().unwrap_or(0).max(4);
     let _ = writeln!(
         text,

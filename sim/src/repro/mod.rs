@@ -1,14 +1,14 @@
 //! What a failure leaves behind: a directory, named after the broken rule, with the shrunk plan, a log with one aligned
-//! line an event, and a timeline to look at in a browser.
+//! line an event, and a timeline to look at in a browser. The stack level records no causes, so that it has no timeline.
 
 mod log;
 
 use crate::{
-    oracle::Violation,
+    oracle::{Rule, Violation},
     plan::Plan,
     record::run_recorded,
-    run::run_plan,
-    shrink::{Options, Shrunk, operations, planted, shrink},
+    run::Level,
+    shrink::{Options, Shrunk, events_bound, operations, planted_key, shrink},
     timeline,
 };
 use anyhow::Context;
@@ -31,6 +31,8 @@ pub const TIMELINE: &str = "timeline.html";
 pub struct Repro {
     /// Where.
     pub directory: PathBuf,
+    /// On which level it fails.
+    pub level: Level,
     /// What is broken.
     pub violation: Violation,
     /// The hash of the run.
@@ -54,7 +56,12 @@ impl fmt::Display for Repro {
             if self.shrunk.finished { "" } else { ", stopped by its budget" }
         )?;
         let older = if self.kept { " (an older plan there is smaller, and was kept)" } else { "" };
-        writeln!(formatter, "  files:   {}/{{{PLAN},{LOG},{TIMELINE}}}{older}", self.directory.display())?;
+        let files = match self.level {
+            Level::Core => format!("{{{PLAN},{LOG},{TIMELINE}}}"),
+            #[cfg(madsim)]
+            Level::Stack => format!("{{{PLAN},{LOG}}}; a timeline is drawn on the core level only"),
+        };
+        writeln!(formatter, "  files:   {}/{files}{older}", self.directory.display())?;
         write!(formatter, "  replay:  {}", self.command)
     }
 }
@@ -64,22 +71,20 @@ impl fmt::Display for Repro {
 /// # Errors
 /// The directory or its files cannot be written.
 pub fn make(plan: &Plan, options: Options<'_>, root: &Path) -> anyhow::Result<Option<Repro>> {
-    shrink(plan, options).map(|shrunk| write(shrunk, root)).transpose()
+    shrink(plan, options).map(|shrunk| write(shrunk, options.level, root)).transpose()
 }
 
 /// Makes the directory of a shrunk plan, unless there is a smaller one of the same rule that still fails.
 ///
 /// # Errors
 /// The directory or its files cannot be written.
-pub fn write(shrunk: Shrunk, root: &Path) -> anyhow::Result<Repro> {
-    let directory = root.join(shrunk.violation.rule.signature());
+pub fn write(shrunk: Shrunk, level: Level, root: &Path) -> anyhow::Result<Repro> {
+    let directory = root.join(name(shrunk.violation.rule, level));
     fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
     let path = directory.join(PLAN);
-    let older = older(&path, &shrunk);
+    let older = older(&path, level, &shrunk);
     let plan = older.as_ref().unwrap_or(&shrunk.plan);
-    let (outcome, recording) = run_recorded(plan);
-    let violation = outcome.violation.clone().unwrap_or_else(|| shrunk.violation.clone());
-    let command = command(&path);
+    let command = command(level, &path);
     let put = |name: &str, text: String| {
         let path = directory.join(name);
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
@@ -87,31 +92,54 @@ pub fn write(shrunk: Shrunk, root: &Path) -> anyhow::Result<Repro> {
     if older.is_none() {
         put(PLAN, serde_json::to_string_pretty(plan)? + "\n")?;
     }
-    let head = log::Head { violation: Some(&violation), hash: outcome.hash, command: &command };
-    put(LOG, log::text(&head, &recording))?;
-    put(TIMELINE, timeline::page(plan, &outcome, &recording, &command)?)?;
-    Ok(Repro { violation, hash: outcome.hash, kept: older.is_some(), command, shrunk, directory })
+    let outcome = match level {
+        Level::Core => {
+            let (outcome, recording) = run_recorded(plan);
+            let head =
+                log::Head { violation: outcome.violation.as_ref(), hash: outcome.hash, command: &command };
+            put(LOG, log::text(&head, &recording))?;
+            put(TIMELINE, timeline::page(plan, &outcome, &recording, &command)?)?;
+            outcome
+        }
+        #[cfg(madsim)]
+        Level::Stack => {
+            let (outcome, lines) = log::stack_lines(plan);
+            let head =
+                log::Head { violation: outcome.violation.as_ref(), hash: outcome.hash, command: &command };
+            put(LOG, log::stack_text(&head, &lines))?;
+            outcome
+        }
+    };
+    let violation = outcome.violation.unwrap_or_else(|| shrunk.violation.clone());
+    Ok(Repro { violation, level, hash: outcome.hash, kept: older.is_some(), command, shrunk, directory })
 }
 
-/// The plan that is there, if it breaks the same rule and is smaller.
-fn older(path: &Path, shrunk: &Shrunk) -> Option<Plan> {
-    let plan: Plan = serde_json::from_str(&fs::read_to_string(path).ok()?).ok()?;
-    let outcome = run_plan(&plan, true, None);
+/// The name of the directory: plans of different levels are not compared.
+fn name(rule: Rule, level: Level) -> String {
+    match level {
+        Level::Core => rule.signature(),
+        #[cfg(madsim)]
+        Level::Stack => format!("{}-on-{}", rule.signature(), level.name()),
+    }
+}
+
+/// The plan that is there, if it can be run, breaks the same rule in a bounded number of events, and is smaller.
+fn older(path: &Path, level: Level, shrunk: &Shrunk) -> Option<Plan> {
+    let plan = Plan::read(&fs::read_to_string(path).ok()?).ok()?;
+    let outcome = level.run_within(&plan, events_bound(shrunk.events))?;
     let same = outcome.violation.is_some_and(|violation| violation.rule == shrunk.violation.rule);
     let size = (plan.faults.len(), operations(&plan), outcome.events);
     (same && size < (shrunk.faults, shrunk.operations, shrunk.events)).then_some(plan)
 }
 
-fn command(path: &Path) -> String {
-    #[cfg(feature = "planted-bugs")]
-    let bug = planted().map_or_else(String::new, |bug| format!(" --bug {}", bug.key()));
-    #[cfg(not(feature = "planted-bugs"))]
-    let bug = planted().map_or("", |_| "");
-    format!("cargo sim replay {}{bug}", quoted(&path.display().to_string()))
+fn command(level: Level, path: &Path) -> String {
+    let bug = planted_key().map_or_else(String::new, |bug| format!(" --bug {bug}"));
+    format!("{} replay {}{bug}", level.command(), quoted(&path.display().to_string()))
 }
 
 /// As a shell takes it for one word.
-fn quoted(path: &str) -> String {
+#[must_use]
+pub fn quoted(path: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "/._-+=@,".contains(letter);
     if path.chars().all(plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }

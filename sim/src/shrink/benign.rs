@@ -3,7 +3,7 @@
 //! that the violation does not need.
 
 use super::{reduce::reduce, search::Search};
-use crate::plan::{Fault, FaultKind, Operation, Plan, places::names};
+use crate::plan::{Fault, FaultKind, FlowPlan, Operation, Plan, places::names};
 use core::ops::Range;
 use serde_json::Value;
 use std::time::Duration;
@@ -14,6 +14,7 @@ fn benign(plan: &Plan) -> Plan {
     calm.masters.timing_ms = [50, 250, 450, 400, 5_000];
     calm.masters.snapshot_entries = 100_000;
     calm.masters.trailing_entries = 1_000;
+    calm.masters.flow.fill(FlowPlan::default());
     for clock in calm.masters.clocks.iter_mut().chain(&mut calm.executors.clocks) {
         (clock.offset_ms, clock.drift_ppb, clock.wall_error_ms) = (1_000, 0, 0);
     }
@@ -78,7 +79,12 @@ fn calmer(plan: &Plan, range: Range<usize>) -> Option<Plan> {
     for (path, value) in differences(plan).get(range)? {
         *written.pointer_mut(path)? = value.clone();
     }
-    serde_json::from_value(written).ok()
+    let mut plan: Plan = serde_json::from_value(written).ok()?;
+    // Who is not listed has the default too.
+    if plan.masters.flow.iter().all(|flow| *flow == FlowPlan::default()) {
+        plan.masters.flow.clear();
+    }
+    Some(plan)
 }
 
 /// Network, disks, clocks, knobs, and how jobs behave.
@@ -106,15 +112,21 @@ pub(super) fn faults(search: &mut Search<'_>) -> bool {
     changed
 }
 
-/// Smaller numbers and shorter lists; which machines it names is not a strength.
+/// Numbers of a fault that is the milder the larger they are: how seldom it strikes.
+const SELDOM: [&str; 2] = ["one_in", "period_ms"];
+/// The mildest number of those that is tried.
+const SELDOM_MOST: i64 = 1_000_000;
+
+/// Milder numbers and shorter lists; which machines it names is not a strength.
 fn milder(fault: &Fault) -> Vec<FaultKind> {
     let Ok(Value::Object(fields)) = serde_json::to_value(&fault.kind) else { return Vec::new() };
     let mut all = Vec::new();
     let strength = |name: &str, value: &Value| value.is_array() || !names(name);
     for (name, value) in fields.iter().filter(|(name, value)| strength(name, value)) {
-        for smaller in smaller(value) {
+        let values = if SELDOM.contains(&name.as_str()) { larger(value) } else { smaller(value) };
+        for milder in values {
             let mut fields = fields.clone();
-            fields.insert(name.clone(), smaller);
+            fields.insert(name.clone(), milder);
             all.extend(serde_json::from_value::<FaultKind>(Value::Object(fields)).ok());
         }
     }
@@ -140,6 +152,15 @@ fn smaller(value: &Value) -> Vec<Value> {
     }
 }
 
+/// The largest first. Each is round and larger, so that it comes to an end.
+fn larger(value: &Value) -> Vec<Value> {
+    let Some(number) = value.as_i64().filter(|number| *number > 0) else { return Vec::new() };
+    let steps = [number.saturating_mul(100), number.saturating_mul(10), number.saturating_mul(2)];
+    let mut steps = steps.map(|step| round_down(step.min(SELDOM_MOST))).to_vec();
+    steps.dedup();
+    steps.into_iter().filter(|step| *step > number).map(Value::from).collect()
+}
+
 /// To one digit that is not 0.
 pub(super) fn round_down(number: i64) -> i64 {
     let mut unit = 1;
@@ -147,4 +168,29 @@ pub(super) fn round_down(number: i64) -> i64 {
         unit *= 10;
     }
     number / unit * unit
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forms(kind: FaultKind) -> Vec<FaultKind> {
+        milder(&Fault { at_ms: 0, for_ms: 1, kind })
+    }
+
+    #[test]
+    fn what_strikes_more_seldom_is_milder() {
+        let point = |one_in| FaultKind::Point { master: 1, point: "apply-one".to_owned(), one_in };
+        assert_eq!(forms(point(3)), [300, 30, 6].map(point));
+        assert_eq!(forms(point(40_000)), [1_000_000, 400_000, 80_000].map(point));
+        assert_eq!(forms(point(1_000_000)), []);
+        let flap = |period_ms| FaultKind::FlapExecutor { executor: 0, period_ms };
+        assert!(forms(flap(15)).starts_with(&[flap(1_000), flap(100), flap(30)]), "{:?}", forms(flap(15)));
+    }
+
+    #[test]
+    fn all_else_is_milder_when_it_is_less() {
+        let loss = |ppm| FaultKind::Loss { ppm };
+        assert_eq!(forms(loss(250_000)), [20_000, 100_000, 200_000].map(loss));
+    }
 }

@@ -46,6 +46,8 @@ fn without_masters(plan: &Plan, gone: &[u8]) -> Option<Plan> {
     let place = place_without(gone);
     let mut number = 0..;
     plan.masters.clocks.retain(|_| number.next().and_then(&place).is_some());
+    let mut number = 0..;
+    plan.masters.flow.retain(|_| number.next().and_then(&place).is_some());
     follow(&mut plan, Moves { master: &place, ..Moves::NONE });
     (!plan.masters.clocks.is_empty()).then_some(plan)
 }

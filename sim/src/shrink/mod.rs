@@ -13,9 +13,10 @@ mod times;
 
 pub use bugs::{Row, table};
 
-use crate::{oracle::Violation, plan::Plan, run::run_plan};
+use crate::{oracle::Violation, plan::Plan, run::Level};
 use quorate_core::bug::Bug;
 use search::Search;
+pub(crate) use search::events_bound;
 use std::{
     fmt,
     time::{Duration, Instant},
@@ -27,6 +28,8 @@ const OTHER_SEEDS: u64 = 4;
 /// How to shrink.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
+    /// On which level plans run.
+    pub level: Level,
     /// No candidate is begun after this time.
     pub budget: Duration,
     /// Candidates at once.
@@ -103,11 +106,30 @@ pub fn planted() -> Option<Bug> {
     None
 }
 
+/// Plants a bug in the runs of this thread: none without the feature `planted-bugs`.
+#[cfg(feature = "planted-bugs")]
+pub(crate) fn plant(bug: Option<Bug>) {
+    quorate_core::bug::plant(bug);
+}
+
+/// Plants a bug in the runs of this thread: none without the feature `planted-bugs`.
+#[cfg(not(feature = "planted-bugs"))]
+pub(crate) const fn plant(_: Option<Bug>) {}
+
+/// The name of the bug that is planted in the runs of this thread.
+#[must_use]
+pub fn planted_key() -> Option<&'static str> {
+    #[cfg(feature = "planted-bugs")]
+    return planted().map(Bug::key);
+    #[cfg(not(feature = "planted-bugs"))]
+    None
+}
+
 /// Makes a failing plan small. `None`: it does not fail.
 #[must_use]
 pub fn shrink(plan: &Plan, options: Options<'_>) -> Option<Shrunk> {
     let start = Instant::now();
-    let outcome = run_plan(plan, true, None);
+    let outcome = options.level.run(plan, true, None);
     let violation = outcome.violation.clone()?;
     let mut search = Search::new(plan.clone(), violation.clone(), outcome.events, options, start);
     let mut finished = false;
@@ -126,7 +148,7 @@ pub fn shrink(plan: &Plan, options: Options<'_>) -> Option<Shrunk> {
         times::truncate(&mut search);
     }
     let (best, runs, cut) = (search.best, search.runs, search.cut);
-    let outcome = run_plan(&best, true, None);
+    let outcome = options.level.run(&best, true, None);
     let shrunk = Shrunk {
         violation: outcome.violation.unwrap_or(violation),
         hash: outcome.hash,

@@ -1,10 +1,9 @@
 //! The best plan so far, and the search for a better one among candidates.
 
-use super::{Options, Progress, operations, planted};
+use super::{Options, Progress, operations, plant, planted};
 use crate::{
     oracle::{Rule, Violation},
     plan::Plan,
-    run::run_within,
 };
 use core::hash::Hasher;
 use quorate_core::random::mix;
@@ -22,6 +21,12 @@ use std::{
 const EVENTS_TIMES: u64 = 2;
 /// And so many more.
 const EVENTS_MORE: u64 = 10_000;
+
+/// Most events of a plan that is to take the place of one that fails after so many.
+pub(crate) const fn events_bound(events: u64) -> u64 {
+    events.saturating_mul(EVENTS_TIMES).saturating_add(EVENTS_MORE)
+}
+
 /// Progress is told at most so often.
 const TELL: Duration = Duration::from_millis(100);
 
@@ -101,7 +106,7 @@ impl<'a> Search<'a> {
         let runs = AtomicU64::new(0);
         let found: Mutex<(Option<Found>, Vec<u64>)> = Mutex::new((None, Vec::new()));
         let bug = planted();
-        let bound = EVENTS_TIMES * self.events + EVENTS_MORE;
+        let bound = events_bound(self.events);
         let search = &*self;
         let work = || {
             plant(bug);
@@ -121,7 +126,7 @@ impl<'a> Search<'a> {
                     continue;
                 }
                 runs.fetch_add(1, Ordering::Relaxed);
-                let outcome = run_within(&plan, bound);
+                let outcome = search.options.level.run_within(&plan, bound);
                 let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
                 match outcome {
                     Some(outcome) if search.same(outcome.violation.as_ref()) => {
@@ -188,14 +193,6 @@ fn reseed(mut plan: Plan, number: u64) -> Plan {
     }
     plan
 }
-
-#[cfg(feature = "planted-bugs")]
-fn plant(bug: Option<quorate_core::bug::Bug>) {
-    quorate_core::bug::plant(bug);
-}
-
-#[cfg(not(feature = "planted-bugs"))]
-const fn plant(_: Option<quorate_core::bug::Bug>) {}
 
 fn fingerprint(plan: &Plan) -> u64 {
     let mut hasher = SipHasher13::new();

@@ -4,7 +4,8 @@ use crate::plan::{Limits, generate};
 #[test]
 fn a_plan_that_does_not_fail_is_not_shrunk() {
     let plan = generate(1, &Limits { duration_min_ms: 1_000, duration_max_ms: 1_000, faults: false });
-    let options = Options { budget: Duration::from_secs(10), threads: 1, progress: &|_| () };
+    let options =
+        Options { level: Level::Core, budget: Duration::from_secs(10), threads: 1, progress: &|_| () };
     assert!(shrink(&plan, options).is_none());
 }
 
@@ -24,7 +25,7 @@ mod planted_bugs {
 
     fn options(threads: usize) -> Options<'static> {
         // So long that it does not matter.
-        Options { budget: Duration::from_secs(600), threads, progress: &|_| () }
+        Options { level: Level::Core, budget: Duration::from_secs(600), threads, progress: &|_| () }
     }
 
     #[test]

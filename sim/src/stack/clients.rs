@@ -112,7 +112,7 @@ impl Person {
                 Ask::List(pb::ListRequest { prefix: prefix.into(), limit, ..Default::default() })
             }
             // The library shows no index, and asks for nothing that is not valid.
-            Operation::SubmitAhead { .. } | Operation::Invalid { .. } => return,
+            Operation::SubmitAhead { .. } | Operation::Look { .. } | Operation::Invalid { .. } => return,
             // The library does it by itself.
             Operation::KeepSession {} => return,
             Operation::CloseSession {} => return self.client.close().await,

@@ -19,6 +19,8 @@ pub(super) struct Image {
     pub(super) hard_state: HardState,
     start: LogPosition,
     entries: BTreeMap<Index, Entry>,
+    /// It says who the voters are.
+    voters: bool,
 }
 
 impl Image {
@@ -51,6 +53,12 @@ impl Image {
             self.entries.extend(write.entries.iter().map(|entry| (entry.index, entry.clone())));
         }
         self.hard_state = write.hard_state.unwrap_or(self.hard_state);
+        self.voters |= write.voters.is_some();
+    }
+
+    /// Whether its master takes part in the cluster: its directory says who the voters are.
+    pub(super) const fn has_joined(&self) -> bool {
+        self.voters
     }
 }
 
@@ -304,7 +312,8 @@ impl Commits {
         });
         let has = recovered.hard_state;
         let entries = recovered.entries.iter().map(|entry| (entry.index, entry.clone())).collect();
-        let image = Image { hard_state: has, start: recovered.start, entries };
+        let voters = !recovered.voters.is_empty();
+        let image = Image { hard_state: has, start: recovered.start, entries, voters };
         let begun = self.begun[place].take();
         let same = |known: &Image| {
             known.hard_state == has && known.start == image.start && known.entries == image.entries

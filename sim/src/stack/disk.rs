@@ -60,10 +60,10 @@ impl LogWriter for Watched<Storage> {
 }
 
 impl SnapshotFiles for Watched<SnapshotStore> {
-    async fn save(&mut self, snapshot: &Snapshot) -> Result<(), String> {
+    async fn save(&mut self, snapshot: &Snapshot, chunk_bytes: usize) -> Result<(), String> {
         let (before, after) = self.latency();
         sleep(before).await;
-        let result = SnapshotFiles::save(&mut self.inner, snapshot).await;
+        let result = SnapshotFiles::save(&mut self.inner, snapshot, chunk_bytes).await;
         sleep(after).await;
         if result.is_ok() {
             self.stage.world().count("snapshot saved");

@@ -75,6 +75,11 @@ impl Machine {
         };
         plan.executors.clocks.iter().map(machine).collect()
     }
+
+    /// Its agent, or the whole machine, is stopped.
+    pub(super) const fn stands_still(&self) -> bool {
+        self.pauses > 0 || self.freezes > 0
+    }
 }
 
 impl World {

@@ -6,6 +6,7 @@ use crate::{
     plan::{Around, Fault, FaultKind, Link},
 };
 use madsim::runtime::Handle;
+use quorate_core::point::Point;
 use quorate_proto::v1 as pb;
 
 /// The longest time that a delayed message takes: connecting takes two of them.
@@ -52,6 +53,13 @@ impl Stage {
                 self.world().masters[usize::from(*master)].slow.insert(number, sync_ms * 1_000);
                 true
             }
+            FaultKind::Point { master, point, one_in } => {
+                let Some(point) = Point::named(point) else { return false };
+                let place = usize::from(*master);
+                self.world().masters[place].points.insert(number, (point, *one_in));
+                self.switch_point(place, point).await;
+                true
+            }
             FaultKind::Flap { period_ms, .. } => {
                 self.flap(number, fault, *period_ms).await;
                 true
@@ -91,6 +99,13 @@ impl Stage {
             FaultKind::SyncError { master, restart: true } => self.mend_disk(usize::from(master)).await,
             FaultKind::SlowDisk { master, .. } => {
                 self.world().masters[usize::from(master)].slow.remove(&number);
+            }
+            FaultKind::Point { master, ref point, .. } => {
+                let place = usize::from(master);
+                self.world().masters[place].points.remove(&number);
+                if let Some(point) = Point::named(point) {
+                    self.switch_point(place, point).await;
+                }
             }
             FaultKind::AgentCrash { executor } | FaultKind::AgentShutdown { executor } => {
                 self.restart_agent(usize::from(executor));

@@ -48,6 +48,24 @@ impl Links {
         self.troubles.clear();
     }
 
+    /// Heals these links, and all that troubles the network as a whole; what else is cut stays so.
+    pub(super) fn heal_where(&mut self, healed: impl Fn(&Link) -> bool) {
+        self.troubles.clear();
+        for links in self.cuts.values_mut() {
+            links.retain(|link| !healed(link));
+        }
+    }
+
+    /// Whether a fault of this number cuts something.
+    pub(super) fn has_cut(&self, fault: usize) -> bool {
+        self.cuts.contains_key(&fault)
+    }
+
+    /// Whether any link is cut by a fault.
+    pub(super) fn any_cut(&self) -> bool {
+        self.cuts.values().any(|links| !links.is_empty())
+    }
+
     /// A master's machine has no power, or has it again.
     pub(super) fn power_off(&mut self, place: usize, off: bool) {
         if off {

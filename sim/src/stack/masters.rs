@@ -14,6 +14,7 @@ use crate::{
 use madsim::runtime::{Handle, NodeHandle as MachineHandle};
 use quorate_core::{
     contract::{Config, MemberAddress, StopReason},
+    point::Point,
     random::Draws,
     tape::{StartRef, TapeWriter},
     types::{NodeId, StorageId},
@@ -56,6 +57,8 @@ pub(super) struct Machine {
     pub(super) stopped: bool,
     /// A sync of this run was told to fail, so that it may stop.
     pub(super) may_stop: bool,
+    /// By fault: fault points that are on, and one in how many times they fire.
+    pub(super) points: BTreeMap<usize, (Point, u32)>,
     /// By fault: how long an access takes at least, microseconds.
     pub(super) slow: BTreeMap<usize, u64>,
     /// Accesses to its disk.
@@ -107,6 +110,7 @@ impl Machine {
             slow: BTreeMap::new(),
             accesses: 0,
             handle: None,
+            points: BTreeMap::new(),
             status: None,
         }
     }
@@ -213,6 +217,7 @@ impl Stage {
             executor_lease: world.plan.executors.lease(),
             snapshot_entries: world.plan.masters.snapshot_entries,
             trailing_entries: world.plan.masters.trailing_entries,
+            flow: world.plan.masters.flow(place),
         };
         world.tell_master(place, "start", || format!("run {number}"));
         Run { config, disk, seed, number, options: StorageOptions { segment_bytes } }
@@ -263,11 +268,28 @@ impl Stage {
                 world.masters[place].handle = Some(node.handle());
             }
         }
+        let points: Vec<(Point, u32)> = self.world().masters[place].points.values().copied().collect();
+        for (point, _) in points {
+            self.switch_point(place, point).await;
+        }
         let reason = node.stopped().await;
         let reason = reason.as_ref().map_or_else(|| "its driver ended".to_owned(), StopReason::to_string);
         self.stopped(place, &reason);
         node.shutdown().await;
         pending::<()>().await;
+    }
+
+    /// Tells a node how often one of its fault points is to fire.
+    pub(super) async fn switch_point(&self, place: usize, point: Point) {
+        let (handle, one_in) = {
+            let world = self.world();
+            let master = &world.masters[place];
+            let on = master.points.values().rev().find(|(other, _)| *other == point);
+            (master.handle.clone(), on.map_or(0, |(_, one_in)| *one_in))
+        };
+        if let Some(handle) = handle {
+            handle.fault_point(point, one_in).await;
+        }
     }
 
     fn stopped(&self, place: usize, reason: &str) {

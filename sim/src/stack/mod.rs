@@ -5,7 +5,7 @@
 //! * [`masters`], [`disk`]: a master's machine. [`commits`]: its log as it is on disks, which is what the oracles look at.
 //! * [`executors`], [`service`], [`processes`]: an executor's machine, and what really runs on it.
 //! * [`clients`], [`history`]: the workload, and what it was told.
-//! * [`faults`], [`links`], [`settle`]: what breaks, and how it is mended.
+//! * [`faults`], [`links`]: what breaks. [`mend`], [`settle`]: what is mended, and what has to come of it.
 //! * [`run`]: one plan on one fresh thread.
 //!
 //! What madsim lacks is left out of the plans or done here: masters have one clock, agents have their own; messages are not
@@ -19,6 +19,7 @@ mod faults;
 mod history;
 mod links;
 mod masters;
+mod mend;
 mod observe;
 mod processes;
 mod service;

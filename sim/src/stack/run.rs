@@ -3,7 +3,7 @@
 use super::{
     clients::Person,
     settle::inspector,
-    stage::{MILLISECOND, SECOND, Stage, World},
+    stage::{MILLISECOND, SECOND, Stage, Stormed, World},
 };
 use crate::{
     network::Endpoint,
@@ -49,7 +49,8 @@ pub fn run_plan(plan: &Plan, log: Option<Sink>, verbose: bool, tapes: Option<Tap
                 }
             });
             reached::clear();
-            let panicked = catch_unwind(run).is_err();
+            // A storm is a violation already.
+            let panicked = catch_unwind(run).is_err_and(|what| !what.is::<Stormed>());
             let text = panicked.then(|| take_panic().unwrap_or_else(|| "a panic without a text".to_owned()));
             (text, reached::take())
         });
@@ -86,6 +87,7 @@ fn outcome(shared: &OnceLock<Arc<Mutex<World>>>, panicked: Option<String>) -> Ou
             machines: world.lines(),
             looked: world.ledger.looked(),
             counts: world.counts.clone(),
+            excused: world.excused.clone(),
             ..Outcome::default()
         };
     }
@@ -118,7 +120,11 @@ async fn perform(plan: Plan, log: Option<Sink>, tapes: Option<Tapes>, shared: &O
     let last = stage.clone();
     let finish = async move {
         last.settle(&mut person).await;
-        if last.world().ledger.violation.is_none() {
+        let whole = {
+            let world = last.world();
+            world.ledger.violation.is_none() && world.excused.is_none()
+        };
+        if whole {
             last.read_all(&mut person).await;
         }
         if last.world().ledger.violation.is_none() {

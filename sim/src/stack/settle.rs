@@ -1,82 +1,58 @@
-//! After the faults: what can be mended is mended, and within a bound every accepted job must have ended, and all masters
-//! must agree. What is broken for good stays broken.
+//! After the faults, when the core is mended: within a bound every accepted job must have ended, the executors of the core
+//! must serve, and its masters must agree. Before a stall is called a bug, it is asked whether the cluster could have become
+//! whole at all.
 
 use super::{
     clients::Person,
     history::open_jobs,
     stage::{MILLISECOND, Stage, World},
 };
-use crate::{master::CLUSTER, oracle::Rule, plan::ClientPlan};
+use crate::{
+    master::CLUSTER,
+    oracle::{Rule, jobs::job_ended},
+    plan::{ClientPlan, CorePlan},
+    world::recoverable::{CoreMaster, Means, recoverable},
+};
 use quorate_core::types::NodeId;
 use quorate_net::storage::{Identity, Storage, StorageOptions};
 use quorate_proto::v1::{self as pb, client_request::Body as Ask};
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::VecDeque, sync::Arc};
 
 /// Between two looks, milliseconds.
 const LOOK_MS: u64 = 100;
+/// While an executor outside of the core comes and goes, masters need to hold what was committed so long ago, milliseconds.
+const LOOK_BACK_MS: u64 = 1_000;
 /// Services are canceled so often.
 const CANCEL_EVERY_MS: u64 = 1_500;
 
 impl Stage {
-    /// Mends everything.
-    pub(super) async fn mend(&self) {
-        let (masters, executors) = {
-            let mut world = self.world();
-            world.settling = true;
-            world.event("", "settle", || "the faults are over".to_owned());
-            world.links.heal();
-            world.apply_links();
-            let left_out = if world.begun() { world.plan.left_out.clone() } else { Vec::new() };
-            for place in left_out {
-                world.masters[usize::from(place)].gone = true;
-            }
-            (world.masters.len(), world.executors.len())
-        };
-        // Whoever is being killed is dead by then.
-        self.wait_ms(50).await;
-        for place in 0..masters {
-            while self.world().masters[place].pauses > 0 {
-                self.resume_master(place);
-            }
-            let (gone, stopped) = {
-                let mut world = self.world();
-                let master = &mut world.masters[place];
-                master.slow.clear();
-                if !master.gone && !master.stopped {
-                    // A fault that was ordered and did not come.
-                    master.disk.crash();
-                }
-                (master.gone, master.stopped)
-            };
-            if gone || stopped {
-                self.take_down(place, gone).await;
-            }
-            self.bring_up(place);
-        }
-        for place in 0..executors {
-            self.mend_executor(place);
-        }
-    }
-
     /// Waits until the cluster is whole.
     pub(super) async fn settle(&self, person: &mut Person) {
         let begun = self.now();
         let most = self.world().plan.settle_ms * MILLISECOND;
-        let (mut canceled, executors) = (0, self.world().executors.len());
+        let (mut canceled, core) = (0, self.world().core());
+        // What was committed at each look, the oldest first.
+        let mut looks: VecDeque<(u64, u64)> = VecDeque::new();
         loop {
             self.wait_ms(LOOK_MS).await;
-            for place in 0..executors {
+            for &place in &core.executors {
                 // An agent that was asked to end has ended.
-                self.start_agent(place);
+                self.start_agent(usize::from(place));
             }
-            let (open, apart, busy) = {
+            self.cut_outside_leader();
+            let (open, apart, busy, idle) = {
                 let world = self.world();
                 if world.ledger.violation.is_some() {
                     return;
                 }
-                (open_jobs(&world.commits), world.apart(begun), world.clients_busy)
+                looks.push_back((world.time(), world.commits.frontier().0));
+                while looks.len() > (LOOK_BACK_MS / LOOK_MS) as usize {
+                    looks.pop_front();
+                }
+                let apart = world.apart(&core, begun, looks.front().copied());
+                (open_jobs(&world.commits), apart, world.clients_busy, world.idle(&core))
             };
-            if open.is_empty() && apart.is_none() && busy == 0 && self.world().begun() {
+            if open.is_empty() && apart.is_none() && busy == 0 && idle.is_none() && self.world().begun() {
                 let mut world = self.world();
                 world.ledger.hold(Rule::Liveness, true, String::new);
                 world.event("", "whole", || "every job has ended, all masters agree".to_owned());
@@ -84,11 +60,19 @@ impl Stage {
             }
             let since = self.now() - begun;
             if since > most {
+                let mut world = self.world();
+                if let Err(reason) = recoverable(&world.means(&core)) {
+                    world.event("", "excused", || reason.clone());
+                    world.count("stall excused");
+                    world.excused = Some(reason);
+                    return;
+                }
                 let message = format!(
-                    "{} ms after the faults: open jobs: {open:?}; apart: {apart:?}; busy clients: {busy}",
+                    "{} ms after the faults, for {core:?}: open jobs: {open:?}; apart: {apart:?}; busy clients: {busy}; \
+                     executors: {idle:?}",
                     since / MILLISECOND
                 );
-                return self.world().fail(Rule::Liveness, message);
+                return world.fail(Rule::Liveness, message);
             }
             if since / MILLISECOND >= canceled {
                 canceled += CANCEL_EVERY_MS;
@@ -139,17 +123,54 @@ impl Stage {
 }
 
 impl World {
-    /// Masters that differ from the committed log, or are behind.
-    fn apart(&self, since: u64) -> Option<String> {
+    /// Masters of the core that differ from the committed log, or are behind. While something still happens, it is enough
+    /// to hold what was committed at a look a while `ago`.
+    fn apart(&self, core: &CorePlan, since: u64, ago: Option<(u64, u64)>) -> Option<String> {
         let frontier = self.commits.frontier().0;
-        let live = self.masters.iter().filter(|master| !master.wiped && !master.gone);
-        let said: BTreeSet<Option<u64>> = live
+        let inside = core.masters.iter().map(|&place| &self.masters[usize::from(place)]);
+        let said: Vec<Option<(u64, u64)>> = inside
+            .filter(|master| !master.wiped && !master.gone)
             .map(|master| {
                 let (asked, status) = master.status.as_ref()?;
-                (*asked > since).then_some(status.applied_index)
+                (*asked > since).then_some((*asked, status.applied_index))
             })
             .collect();
-        (said != BTreeSet::from([Some(frontier)])).then(|| format!("applied {said:?} of {frontier}"))
+        let goes_on = ago.filter(|(_, before)| *before < frontier);
+        let holds = |said: &Option<(u64, u64)>| match (said, goes_on) {
+            (None, _) => false,
+            (Some((_, applied)), None) => *applied == frontier,
+            (Some((asked, applied)), Some((looked, before))) => *asked > looked && *applied >= before,
+        };
+        (said.is_empty() || !said.iter().all(holds)).then(|| format!("applied {said:?} of {frontier}"))
+    }
+
+    /// An executor of the core that has no lease, or runs something although every job has ended.
+    fn idle(&self, core: &CorePlan) -> Option<String> {
+        let apart = |at: usize| {
+            let executor = &self.executors[at];
+            let serves = executor.up && executor.lease_until > executor.clock.local(self.time());
+            !serves || self.processes.values().any(|process| process.machine == at && process.process.up)
+        };
+        let mut inside = core.executors.iter().map(|&place| usize::from(place));
+        inside.find(|&at| apart(at)).map(|at| self.executor_line(at))
+    }
+
+    /// What is really there to become whole with.
+    fn means(&self, core: &CorePlan) -> Means {
+        let intact = |&place: &u8| {
+            let master = &self.masters[usize::from(place)];
+            CoreMaster { intact: !master.wiped && !master.gone }
+        };
+        let jobs = self.commits.reference.state.jobs().map(|(_, job)| job);
+        let open = jobs.filter(|job| !job_ended(job.state()));
+        Means {
+            voters: self.masters.len(),
+            masters: core.masters.iter().map(intact).collect(),
+            begun: self.joined_by_all(),
+            executors: core.executors.len(),
+            slots: self.plan.executors.slots,
+            open: open.map(|job| job.specification.as_ref().map_or(1, |what| what.slots_per_task)).collect(),
+        }
     }
 }
 

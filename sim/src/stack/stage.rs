@@ -7,7 +7,7 @@ use super::{
 use crate::{
     draw::{Purpose, draw},
     oracle::{Ledger, Rule, Truth},
-    plan::Plan,
+    plan::{CorePlan, Plan},
     run::Sink,
     tapes::Tapes,
 };
@@ -21,6 +21,12 @@ use std::{
 
 pub(super) const MILLISECOND: u64 = 1_000_000;
 pub(super) const SECOND: u64 = 1_000 * MILLISECOND;
+/// More events in one millisecond of simulated time are a storm, and would keep a run for ever. Each turn of a task takes the
+/// runtime 50 to 100 ns, so that no more than 20,000 turns fit; what is usual is below 200 events.
+const EVENTS_PER_MILLISECOND: u64 = 2_000;
+
+/// What a storm unwinds with: the tasks that make it let no other end the run.
+pub(super) struct Stormed;
 
 /// One run. Cloning it costs nothing.
 #[derive(Clone)]
@@ -55,6 +61,10 @@ pub(super) struct World {
     pub(super) reality: Option<madsim::runtime::NodeHandle>,
     /// The faults are over.
     pub(super) settling: bool,
+    /// Who was mended when they were over.
+    pub(super) core: Option<CorePlan>,
+    /// The cluster did not become whole, and could not: why.
+    pub(super) excused: Option<String>,
     /// Clients that have not ended.
     pub(super) clients_busy: usize,
     /// What happened how often.
@@ -63,6 +73,8 @@ pub(super) struct World {
     pub(super) tapes: Option<Tapes>,
     /// Events so far.
     pub(super) events: u64,
+    /// The last millisecond with an event, and how many it has.
+    storm: (u64, u64),
     hasher: SipHasher13,
     sink: Option<Sink>,
 }
@@ -89,6 +101,21 @@ impl World {
         self.hasher.write(text.as_bytes());
         if let Some(sink) = &mut self.sink {
             sink(self.ledger.time, &format!("{who:<4} {what:<10} {text}"));
+        }
+        self.calm();
+    }
+
+    /// Ends the run if its time stands still.
+    fn calm(&mut self) {
+        let millisecond = self.ledger.time / MILLISECOND;
+        let before = if self.storm.0 == millisecond { self.storm.1 } else { 0 };
+        self.storm = (millisecond, before + 1);
+        // Once: what is dropped while the run is unwound may have events too.
+        if before == EVENTS_PER_MILLISECOND {
+            self.ledger.fail(Rule::Storm, format!("over {EVENTS_PER_MILLISECOND} events in one millisecond"));
+            if !std::thread::panicking() {
+                std::panic::resume_unwind(Box::new(Stormed));
+            }
         }
     }
 
@@ -132,10 +159,13 @@ impl Stage {
             links: Links::default(),
             reality: None,
             settling: false,
+            core: None,
+            excused: None,
             clients_busy: plan.clients.len(),
             counts: BTreeMap::new(),
             tapes,
             events: 0,
+            storm: (0, 0),
             hasher: SipHasher13::new(),
             sink,
             plan,

@@ -44,7 +44,7 @@ pub fn page(plan: &Plan, outcome: &Outcome, recording: &Recording, command: &str
 }
 
 /// As text between two tags.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

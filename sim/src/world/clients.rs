@@ -202,6 +202,11 @@ impl World {
             }
         }
         self.wrong_refused(place, Some(&reply));
+        if wrong.is_none()
+            && let Some(busy) = &self.clients[usize::from(place)].busy
+        {
+            answers::taken(&mut self.ledger, &busy.request, &reply);
+        }
         self.came_of(place, Some(&reply));
         self.clients[usize::from(place)].finish(self.time, Some(&reply));
         let luck = draw(self.plan.seed, Purpose::Client, &[u64::from(place), attempt, 1]);

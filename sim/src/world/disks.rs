@@ -48,7 +48,9 @@ impl World {
 
     pub(super) fn disk_later(&mut self, at: usize, times: u64, done: DiskEvent) {
         let (place, run) = (at as u8, self.masters[at].run);
-        let wait = times * self.plan.disk.sync_max_us * MICROSECOND / 10;
+        let disk = &self.plan.disk;
+        let more = if matches!(done, DiskEvent::Loaded(_)) { disk.load_us } else { 0 };
+        let wait = times * disk.sync_max_us * MICROSECOND / 10 + more * MICROSECOND;
         self.queue.push(self.time + wait.max(MICROSECOND), Event::Disk { master: place, run, done });
     }
 
@@ -95,7 +97,8 @@ impl World {
                 }
             }
             DiskEvent::Saved(snapshot) => {
-                let chunks = snapshot.state.encode().collect();
+                let chunk_bytes = self.plan.masters.flow(at).snapshot_chunk_bytes;
+                let chunks = snapshot.state.encode_in(chunk_bytes).collect();
                 master.disk.store(StoredSnapshot { at: snapshot.at, chunks });
                 Input::SnapshotSaved { at: snapshot.at }
             }

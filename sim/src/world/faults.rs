@@ -6,7 +6,7 @@ use crate::{
     network::{Endpoint, Scope, Trouble},
     plan::{Around, FaultKind, Link, MessageKind, between, both_ways, to_masters},
 };
-use quorate_core::{agent::AgentInput, raft::Role, types::StorageId};
+use quorate_core::{agent::AgentInput, point::Point, raft::Role, types::StorageId};
 
 const MICROSECONDS: u64 = 1_000;
 
@@ -60,6 +60,12 @@ impl World {
             | FaultKind::FullDisk { .. }
             | FaultKind::StallDisk { .. }
             | FaultKind::SlowDisk { .. } => self.begin_disk(fault, kind, ends),
+            FaultKind::Point { master, point, one_in } => {
+                let Some(point) = Point::named(point) else { return false };
+                self.masters[usize::from(*master)].points.push((fault, point, *one_in));
+                self.switch_point(usize::from(*master), point);
+                true
+            }
             FaultKind::DoubleRequests { client, ppm } => {
                 self.clients[usize::from(*client)].doubles.push((fault, *ppm));
                 true
@@ -342,6 +348,13 @@ impl World {
             FaultKind::Suspend { master } => self.unsuspend(usize::from(master)),
             FaultKind::SlowProcessor { master, .. } => {
                 self.masters[usize::from(master)].steps.retain(|(number, _)| *number != fault);
+            }
+            FaultKind::Point { master, ref point, .. } => {
+                let at = usize::from(master);
+                self.masters[at].points.retain(|(number, ..)| *number != fault);
+                if let Some(point) = Point::named(point) {
+                    self.switch_point(at, point);
+                }
             }
             FaultKind::SlowDisk { master, .. } => {
                 self.masters[usize::from(master)].slow.retain(|(number, _)| *number != fault);

@@ -4,7 +4,7 @@ use super::World;
 use crate::{
     client::Client,
     marks::{SimCounts, SimMark},
-    plan::{Operation, Plan},
+    plan::{FlowPlan, Operation, Plan},
 };
 use bytes::Bytes;
 use quorate_proto::v1::{self as pb, RefusalCode, client_reply::Body, client_request::Body as Ask};
@@ -35,6 +35,7 @@ pub(super) fn planned(plan: &Plan, marks: &mut SimCounts) {
     ] {
         marks.hit_if(reached, mark);
     }
+    flows(&plan.masters.flow, marks);
     for planned in plan.clients.iter().flat_map(|client| &client.operations) {
         let (Operation::Submit { job } | Operation::SubmitAhead { job, .. }) = &planned.operation else {
             continue;
@@ -43,6 +44,19 @@ pub(super) fn planned(plan: &Plan, marks: &mut SimCounts) {
         marks.hit_if(job.tasks > 10, SimMark::JobWide);
         marks.hit_if(job.slots > 1, SimMark::JobManySlots);
     }
+}
+
+/// Marks of how much masters have on their way at a time.
+fn flows(flows: &[FlowPlan], marks: &mut SimCounts) {
+    for flow in flows {
+        let one_message = flow.inflight_messages == 1 || flow.inflight_bytes == 1;
+        let chunk_bytes = quorate_core::limits::SNAPSHOT_CHUNK_BYTES_MIN as u64;
+        marks.hit_if(flow.uncommitted_bytes == 1, SimMark::FlowUncommitted);
+        marks.hit_if(flow.append_entries == 1 || flow.append_bytes == 1, SimMark::FlowAppendOne);
+        marks.hit_if(one_message, SimMark::FlowInflightOne);
+        marks.hit_if(flow.snapshot_chunk_bytes == chunk_bytes, SimMark::FlowChunkSmall);
+    }
+    marks.hit_if(flows.windows(2).any(|pair| pair[0] != pair[1]), SimMark::FlowDiffers);
 }
 
 /// Done, refused, unknown; `None`: nobody asks whether that happens.

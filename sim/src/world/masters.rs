@@ -13,10 +13,11 @@ use prost::Message;
 use quorate_core::{
     Input, Node, Output,
     contract::{Lane, StopReason},
+    point::Point,
     raft::Role,
     tape::{StartRef, TapeWriter},
     trace::TraceEvent,
-    types::{NodeId, Term},
+    types::{Index, NodeId, Term},
 };
 use quorate_proto::v1::{self as pb, client_reply::Body, envelope::Body as Peer};
 
@@ -61,11 +62,20 @@ impl World {
         self.mark(1, place, run, &[]);
         self.line(Endpoint::Master(place), "start", || format!("run {run}"));
         self.stepped(at);
+        for (_, point, _) in self.masters[at].points.clone() {
+            self.switch_point(at, point);
+        }
         for peer in (0..self.masters.len() as u8).filter(|&peer| peer != place) {
             if self.masters[usize::from(peer)].node.is_some() {
                 self.connect(place, peer);
             }
         }
+    }
+
+    /// Tells a node how often one of its fault points is to fire.
+    pub(super) fn switch_point(&mut self, at: usize, point: Point) {
+        let one_in = self.masters[at].fires(point);
+        self.step_master(at, Input::FaultPoint { point, one_in });
     }
 
     /// Both ends hear that they are connected, if they are.
@@ -170,6 +180,7 @@ impl World {
         master.ended_at = node.raft().last_index();
         if let Some(oracles) = &mut self.oracles {
             oracles.contact.takes((at, master.run), now.time, &input);
+            oracles.logs.takes((at, master.run), &input);
         }
         if let Some(tape) = &mut master.tape {
             tape.input(now, &input);
@@ -265,6 +276,9 @@ impl World {
             let now = master.clock.local(self.time);
             let majority = self.masters.len() / 2 + 1;
             oracles.contact.stepped(&mut self.ledger, master, now, &self.plan.masters.timing(), majority);
+            let plan = &self.plan.masters;
+            let uncommitted = plan.flow(at).uncommitted_bytes;
+            oracles.logs.stepped(&mut self.ledger, master, plan.trailing_entries, uncommitted);
             for claim in core::mem::take(&mut oracles.reference.jobs.claims) {
                 oracles.truth.claimed(&mut self.ledger, &claim);
             }
@@ -286,6 +300,10 @@ impl World {
             Output::Write(write) => self.write(at, write),
             Output::SaveSnapshot(snapshot) => self.disk_later(at, 20, DiskEvent::Saved(snapshot)),
             Output::StoreSnapshotChunk { at: position, number, data, last } => {
+                let commit = self.masters[at].node.as_ref().map_or(Index(0), |node| node.raft().commit());
+                self.ledger.hold(Rule::SnapshotAhead, position.index > commit, || {
+                    format!("node {} stores a snapshot of {position:?}; {commit} is committed", at + 1)
+                });
                 let disk = &mut self.masters[at].disk;
                 let behind =
                     |aside: &StoredSnapshot| aside.at == position && aside.chunks.len() as u64 == number;
@@ -304,7 +322,9 @@ impl World {
             Output::ReadSnapshotChunk { peer, at: position, number } => {
                 let master = &self.masters[at];
                 if let Some(oracles) = &mut self.oracles {
-                    oracles.contact.reads(master, master.clock.local(self.time), peer);
+                    let (now, timing) = (master.clock.local(self.time), self.plan.masters.timing());
+                    let chunk = (peer, position, number);
+                    oracles.contact.reads(&mut self.ledger, master, now, chunk, &timing);
                 }
                 self.disk_later(at, 5, DiskEvent::ChunkRead(peer, position, number));
             }

@@ -160,6 +160,9 @@ impl World {
             self.masters[at].pauses = 0;
             self.resume_master(at);
         }
+        for (_, point, _) in core::mem::take(&mut self.masters[at].points) {
+            self.switch_point(at, point);
+        }
         let run = self.masters[at].run;
         self.start_master(at as u8, run);
     }
@@ -243,15 +246,12 @@ impl World {
     /// Id, state, and whether it is a service.
     pub(super) fn open_jobs(&self) -> Vec<(String, pb::JobState, bool)> {
         let Some(node) = self.newest() else { return Vec::new() };
-        let ask = pb::ListJobsRequest { limit: 1_000, ..pb::ListJobsRequest::default() };
-        let reply = node.state().query(&pb::ClientRequest { body: Some(Ask::ListJobs(ask)) });
-        let Some(Body::ListJobs(list)) = reply.body else { return Vec::new() };
-        let jobs = list.jobs.into_iter().filter_map(|status| status.job);
-        jobs.filter(|job| !job_ended(job.state()))
-            .map(|job| {
-                let state = job.state();
-                let service = job.specification.is_some_and(|what| what.r#type() == pb::JobType::Service);
-                (job.id, state, service)
+        node.state()
+            .jobs()
+            .filter(|(_, job)| !job_ended(job.state()))
+            .map(|(id, job)| {
+                let kind = job.specification.as_ref().map(pb::JobSpecification::r#type);
+                (id.as_str().to_owned(), job.state(), kind == Some(pb::JobType::Service))
             })
             .collect()
     }
@@ -317,6 +317,6 @@ impl World {
         if goes_on && self.held_before.is_some_and(|held| held > Index(0) && oldest >= held) {
             return None;
         }
-        (positions.len() > 1 || (positions.is_empty() && leader.is_none())).then(|| format!("{positions:x?}"))
+        (positions.len() != 1).then(|| format!("{positions:x?}"))
     }
 }

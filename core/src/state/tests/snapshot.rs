@@ -46,6 +46,20 @@ fn chunks_are_bounded_and_parts_go_over_their_borders() {
 }
 
 #[test]
+fn chunks_are_as_small_as_asked_and_hold_the_same() {
+    let world = filled();
+    let state = &world.state;
+    let whole: Vec<u8> = state.encode().flatten().collect();
+    for most in [256, 1_000] {
+        let chunks: Vec<_> = state.encode_in(most).collect();
+        assert!(chunks.len() > whole.len() / most);
+        assert!(chunks.iter().all(|chunk| chunk.len() <= most && !chunk.is_empty()));
+        assert_eq!(chunks.iter().flatten().copied().collect::<Vec<u8>>(), whole);
+        assert_eq!(State::decode(chunks.into_iter()).unwrap().hash(), state.hash());
+    }
+}
+
+#[test]
 fn an_empty_state_has_a_snapshot() {
     let state = State::default();
     let decoded = State::decode(state.encode()).unwrap();

@@ -1,8 +1,8 @@
 //! Sizes and times of machines, from one extreme to the other. Times are stretched until what waits for a network and a
 //! disk can be done in them: a cluster whose votes take longer than its elections is not broken, only wrongly set up.
 
-use super::{PART_CLOCKS, PART_DISK, PART_LEASE, PART_NETWORK, PART_TIMING, percent, pick};
-use crate::plan::{ClockPlan, DiskPlan, ExecutorsPlan, MastersPlan, NetworkPlan};
+use super::{PART_CLOCKS, PART_DISK, PART_FLOW, PART_LEASE, PART_NETWORK, PART_TIMING, percent, pick};
+use crate::plan::{ClockPlan, DiskPlan, ExecutorsPlan, FlowPlan, MastersPlan, NetworkPlan};
 use quorate_core::{limits, random::Draws};
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ pub(super) fn disk(seed: u64) -> DiskPlan {
             (20_000, 200_000),
         ],
     );
-    DiskPlan { sync_min_us, sync_max_us }
+    DiskPlan { sync_min_us, sync_max_us, load_us: 0 }
 }
 
 /// Heartbeat, election, stall, request.
@@ -103,7 +103,55 @@ pub(super) fn masters(seed: u64, masters: usize, drift_ppm: u32, pace: &Pace) ->
     let trailing_entries = *pick(&mut draws, &[0, 0, 1, 5, 50, 1_000, limits::TRAILING_ENTRIES]);
     let mut draws = Draws::new(seed, PART_CLOCKS);
     let clocks = (0..masters).map(|_| clock(&mut draws, drift_ppm)).collect();
-    MastersPlan { clocks, timing_ms, snapshot_entries, trailing_entries }
+    let flow = flow(&mut Draws::new(seed, PART_FLOW), masters, pace);
+    MastersPlan { clocks, timing_ms, snapshot_entries, trailing_entries, flow }
+}
+
+/// In most seeds each master has as much on its way as is allowed. In the others some have little: of one bound, or of all.
+fn flow(draws: &mut Draws, masters: usize, pace: &Pace) -> Vec<FlowPlan> {
+    if percent(draws, 65) {
+        return Vec::new();
+    }
+    let same = percent(draws, 50);
+    let first = one_flow(draws, pace);
+    let next = |_| match (same, percent(draws, 60)) {
+        (true, _) => first,
+        (false, true) => one_flow(draws, pace),
+        (false, false) => FlowPlan::default(),
+    };
+    (0..masters).map(next).collect()
+}
+
+/// What a follower lacks must still come to it in the time in which a cluster settles: on a slow network more goes at once.
+fn one_flow(draws: &mut Draws, pace: &Pace) -> FlowPlan {
+    /// Entries that a follower may lack, and bytes of a snapshot; and how long it may take until it has them.
+    const BEHIND: (u64, u64) = (3_000, 2 * 1_024 * 1_024);
+    const CAUGHT_UP_MS: u64 = 20_000;
+    /// Bytes of a usual entry.
+    const ENTRY: u64 = 300;
+    let at_once = (BEHIND.0 * pace.round_ms.max(1)).div_ceil(CAUGHT_UP_MS);
+    let chunk = (BEHIND.1 * pace.round_ms.max(1)).div_ceil(CAUGHT_UP_MS);
+    let most = FlowPlan::default();
+    let all = percent(draws, 30);
+    let mut bound = |least: u64, most: u64, some: &[u64]| {
+        let value = *pick(draws, some);
+        if all || percent(draws, 35) { value.max(least).min(most) } else { most }
+    };
+    let uncommitted_bytes = bound(1, most.uncommitted_bytes, &[1, 1, 200, 1_000, 20_000]);
+    let append_bytes = bound(at_once * ENTRY, most.append_bytes, &[1, 1, 500, 10_000]);
+    let append_entries = bound(at_once, most.append_entries, &[1, 1, 2, 7, 100]);
+    let inflight_messages = bound(1, most.inflight_messages, &[1, 1, 2, 5]);
+    let inflight_bytes = bound(at_once * ENTRY, most.inflight_bytes, &[1, 400, 5_000]);
+    let least = chunk.max(limits::SNAPSHOT_CHUNK_BYTES_MIN as u64);
+    let snapshot_chunk_bytes = bound(least, most.snapshot_chunk_bytes, &[0, 0, 1_000, 5_000, 60_000]);
+    FlowPlan {
+        uncommitted_bytes,
+        append_bytes,
+        append_entries,
+        inflight_messages,
+        inflight_bytes,
+        snapshot_chunk_bytes,
+    }
 }
 
 fn clock(draws: &mut Draws, drift_ppm: u32) -> ClockPlan {

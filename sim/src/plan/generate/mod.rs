@@ -5,13 +5,14 @@ mod core_of;
 mod faults;
 mod kinds;
 mod knobs;
+mod points;
 mod scenes;
 
-use super::{Atlas, ClientPlan, Operation, Plan};
+use super::{Atlas, ClientPlan, Operation, Plan, validate::TIME_MOST_MS};
 use quorate_core::random::Draws;
 
 /// Grows with every change of what a seed means.
-pub const GENERATOR: u32 = 3;
+pub const GENERATOR: u32 = 4;
 
 /// What generated plans stay within.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +42,8 @@ const PART_TIMING: u64 = 8;
 const PART_ATLAS: u64 = 9;
 const PART_CORE: u64 = 10;
 const PART_SCENES: u64 = 11;
+const PART_FLOW: u64 = 12;
+const PART_POINTS: u64 = 13;
 
 /// Time in which a cluster settles, without the work that is left, milliseconds.
 const SETTLE_MS: u64 = 120_000;
@@ -92,12 +95,18 @@ pub fn generate(seed: u64, limits: &Limits) -> Plan {
     };
     // Scenes may ask for more than a small cluster can give, which is a fault of its own.
     let (more, alone) = if limits.faults { scenes::add(&mut plan) } else { (Vec::new(), false) };
-    plan.settle_ms += work_ms(&plan.clients) / usable.max(1);
+    plan.settle_ms = (plan.settle_ms + work_ms(&plan.clients) / usable.max(1)).min(TIME_MOST_MS);
     if limits.faults {
         if !alone {
             (plan.faults, plan.left_out) = faults::faults(&plan, &atlas);
         }
+        if !alone {
+            plan.faults.extend(points::points(&plan));
+        }
         plan.faults.extend(more);
+        for fault in &mut plan.faults {
+            fault.at_ms = fault.at_ms.min(TIME_MOST_MS);
+        }
         plan.faults.sort_by_key(|fault| fault.at_ms);
     }
     plan

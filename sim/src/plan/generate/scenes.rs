@@ -6,7 +6,7 @@ use super::{
     percent, pick,
 };
 use crate::plan::{
-    ClientPlan, DiskPlan, Fault, FaultKind, JobPlan, MessageKind, Operation, Plan, PlannedOperation,
+    ClientPlan, DiskPlan, Fault, FaultKind, JobPlan, Look, MessageKind, Operation, Plan, PlannedOperation,
     SeldomPlan, Way, Wrong,
 };
 use quorate_core::{limits, random::Draws};
@@ -18,6 +18,8 @@ type Scene = fn(&mut Draws, &mut Plan) -> Vec<Fault>;
 const SCENES: &[(u64, Scene)] = &[
     (60, wrong),
     (60, pages),
+    (150, looks),
+    (20, edges),
     (15, large),
     (8, crowd),
     (8, flood),
@@ -32,6 +34,7 @@ const SCENES: &[(u64, Scene)] = &[
     (50, short_sessions),
     (30, transfers),
     (30, old_calls),
+    (30, overtaken_loads),
 ];
 
 /// Adds its scenes to a plan of a seed, and answers the faults that belong to them, and whether there are to be no others:
@@ -103,8 +106,67 @@ fn pages(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
     Vec::new()
 }
 
+/// Executors, jobs, tasks and keys are looked at, in short pages and in long ones.
+fn looks(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    for _ in 0..draws.range(1, 4) {
+        let at_ms = sometime(draws, plan);
+        let limit = *pick(draws, &[0, 1, 1, 2, 3, limits::PAGE_ITEMS as u32]);
+        let at = match draws.range(0, 4) {
+            0 => Look::Executor { which: draws.range(0, 4) as u8 },
+            1 => Look::Executors { limit },
+            2 => Look::Jobs { state: draws.range(0, 5) as i32, kind: draws.range(0, 2) as i32, limit },
+            3 => {
+                let jobs: Vec<String> = job_ids(plan);
+                let id = if jobs.is_empty() { "none".to_owned() } else { pick(draws, &jobs).clone() };
+                Look::Tasks { id, from: draws.range(0, 3) as u32, limit }
+            }
+            _ => Look::Keys { prefix: (*pick(draws, &["", "k", "k1"])).to_owned(), limit },
+        };
+        let count = draws.range(1, 4);
+        let operations = &mut client(draws, plan).operations;
+        for _ in 0..count {
+            operations.push(planned(at_ms, Operation::Look { at: at.clone() }));
+        }
+    }
+    Vec::new()
+}
+
+fn job_ids(plan: &Plan) -> Vec<String> {
+    let operations = plan.clients.iter().flat_map(|client| &client.operations);
+    let id = |planned: &PlannedOperation| match &planned.operation {
+        Operation::Submit { job } if !job.id.is_empty() => Some(job.id.clone()),
+        _ => None,
+    };
+    operations.filter_map(id).collect()
+}
+
+/// What is just within its limits: the longest key, and the longest page.
+fn edges(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    let at_ms = sometime(draws, plan);
+    let key = "e".repeat(limits::KEY_BYTES);
+    let get = || Operation::Get { key: key.clone(), stale: false };
+    let page = Operation::ListPage { prefix: "e".to_owned(), limit: limits::PAGE_ITEMS as u32 };
+    let operations = &mut client(draws, plan).operations;
+    let put = Operation::Put { key: key.clone() };
+    let delete = Operation::Delete { key: key.clone() };
+    for (later, operation) in (0..).zip([put, get(), page, delete, get()]) {
+        operations.push(planned(at_ms + later, operation));
+    }
+    Vec::new()
+}
+
+/// Values that are large make snapshots so. In the smallest chunks, one takes longer to come than the log takes to be cut
+/// again, and a follower would run after it for ever.
+fn large_snapshots(plan: &mut Plan) {
+    const CHUNK: u64 = 64 * 1_024;
+    for flow in &mut plan.masters.flow {
+        flow.snapshot_chunk_bytes = flow.snapshot_chunk_bytes.max(CHUNK);
+    }
+}
+
 /// A few large values at about the same time.
 fn large(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    large_snapshots(plan);
     let at_ms = sometime(draws, plan);
     for _ in 0..draws.range(3, 10) {
         let key = format!("large-{}", draws.range(1, 3));
@@ -118,6 +180,7 @@ fn large(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
 /// So many clients put values of the largest size at once that appends must wait.
 fn crowd(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
     const CLIENTS: usize = 14;
+    large_snapshots(plan);
     // All of them come before the first is acknowledged.
     plan.disk.sync_min_us = plan.disk.sync_min_us.max(8_000);
     plan.disk.sync_max_us = plan.disk.sync_max_us.max(12_000);
@@ -139,7 +202,7 @@ fn crowd(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
 /// A network and disks that keep nobody waiting.
 fn quick(plan: &mut Plan) {
     (plan.network.latency_min_us, plan.network.latency_max_us) = (100, 500);
-    plan.disk = DiskPlan { sync_min_us: 50, sync_max_us: 400 };
+    plan.disk = DiskPlan { sync_min_us: 50, sync_max_us: 400, load_us: 0 };
 }
 
 /// Many changes one behind the other, and a master that has to carry all of them out again.
@@ -340,11 +403,52 @@ fn transfers(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
         whole(late(MessageKind::SnapshotReply)),
         whole(FaultKind::Duplicate { ppm: 300_000, most_ms: 2 * most_ms }),
     ];
+    let crashes = *pick(draws, &[0, 30, 90]);
     let mut at_ms = 1_500;
     while at_ms < plan.duration_ms {
         let (master, for_ms) = (*pick(draws, &masters), draws.range(300, 1_500));
         faults.push(Fault { at_ms, for_ms, kind: FaultKind::Isolate { master, way: Way::Both } });
-        at_ms += for_ms + draws.range(300, 1_500);
+        at_ms += for_ms;
+        // It begins anew in the middle of what it is sent, and answers what is still on its way.
+        if percent(draws, crashes) {
+            let (after, for_ms) = (draws.range(20, 300), draws.range(10, 60));
+            faults.push(Fault { at_ms: at_ms + after, for_ms, kind: FaultKind::Crash { master } });
+        }
+        at_ms += draws.range(300, 1_500);
+    }
+    faults
+}
+
+/// Followers whose disks are slow, and links that are slow for a moment, in which much is written: what was sent on them
+/// comes while a snapshot, which came later and sooner, is loaded, and is not on the disk when that is done.
+fn overtaken_loads(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    /// A leader takes appends for lost after three to four of its heartbeats; then a snapshot needs about so long.
+    const SENT_MS: u64 = 300;
+    // No leader falls because of one slow link.
+    plan.masters.timing_ms = [50, 1_000, 2_000, 3_000, 5_000];
+    plan.masters.snapshot_entries = draws.range(2, 8);
+    plan.masters.trailing_entries = 0;
+    plan.masters.flow.clear();
+    (plan.network.latency_min_us, plan.network.latency_max_us) = (100, 500);
+    let load_ms = *pick(draws, &[200, 300, 500]);
+    plan.disk = DiskPlan { sync_min_us: 500, sync_max_us: 5_000, load_us: load_ms * 1_000 };
+    let masters = plan.masters.clocks.len() as u64;
+    let (mut faults, mut at_ms) = (Vec::new(), 2_000);
+    while at_ms < plan.duration_ms && masters > 1 {
+        let to = draws.range(0, masters - 1) as u8;
+        let (by_ms, for_ms) = (draws.range(SENT_MS - 100, SENT_MS + load_ms), draws.range(60, 140));
+        for from in (0..masters as u8).filter(|from| *from != to) {
+            faults.push(Fault { at_ms, for_ms, kind: FaultKind::SlowLink { from, to, by_ms } });
+        }
+        let slow = FaultKind::SlowDisk { master: to, sync_ms: draws.range(400, 1_000) };
+        faults.push(Fault { at_ms, for_ms: for_ms + by_ms + 300, kind: slow });
+        for client in &mut plan.clients {
+            for number in 0..draws.range(4, 12) {
+                let key = format!("load-{}", number % 3);
+                client.operations.push(planned(at_ms + number, Operation::Put { key }));
+            }
+        }
+        at_ms += for_ms + by_ms + draws.range(1_000, 2_000);
     }
     faults
 }

@@ -34,6 +34,13 @@ pub enum TraceEvent {
         /// Why.
         reason: StepDown,
     },
+    /// Who takes part has changed.
+    MembershipChanged {
+        /// The entry that changed it.
+        index: Index,
+        /// Who takes part from there on, as operators read it.
+        membership: String,
+    },
     /// The node takes no part in votes.
     NoVote {
         /// What an operator has to know.
@@ -119,4 +126,6 @@ pub enum StepDown {
     DiskStall,
     /// It lost its vote.
     NoVote,
+    /// It votes no more: it was removed, or is a learner.
+    Removed,
 }

@@ -81,6 +81,7 @@ impl Node {
     }
 
     fn after_entry(&mut self, index: Index, touched: &[RecordKey]) {
+        self.raft.applied(index, None);
         let first_of_term = self.raft.first_of_term();
         if let Some(lead) = &mut self.lead {
             if first_of_term == Some(index) {

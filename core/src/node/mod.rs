@@ -17,7 +17,7 @@ use crate::{
     identity::{Identity, Standing, Verdict},
     lead::Lead,
     point::Point,
-    raft::{Effect, Raft, RaftStart, Role},
+    raft::{Effect, Raft, RaftStart, Role, membership::Membership},
     state::{FEATURE_LEVEL, State, StateHash},
     trace::TraceEvent,
     types::{CallKey, Index, NodeId, Now, Time},
@@ -65,7 +65,7 @@ impl Node {
         let snapshot = recovered.snapshot.as_ref().map(|snapshot| snapshot.at);
         let start = RaftStart {
             id: config.node,
-            voters: members,
+            membership: Membership::of(members),
             timing: config.timing,
             flow: config.flow,
             seed,

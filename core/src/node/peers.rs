@@ -64,11 +64,11 @@ impl Node {
     fn witness(&mut self, from: NodeId, term: Term, message: &Message) {
         match message {
             Message::Appended { index } => self.identity.saw(from, term, *index),
-            Message::VoteReply { granted: true } => self.identity.saw(from, term, Index(0)),
+            Message::VoteReply { granted: true, .. } => self.identity.saw(from, term, Index(0)),
             Message::PreVote { .. }
             | Message::PreVoteReply { .. }
             | Message::Vote { .. }
-            | Message::VoteReply { granted: false }
+            | Message::VoteReply { granted: false, .. }
             | Message::Append { .. }
             | Message::AppendRefused { .. }
             // Its term may be in memory only.

@@ -508,6 +508,10 @@ impl Node {
                 mark::hit(Mark::ProposalNotTaken);
                 refusal(pb::RefusalCode::Exhausted, "too much waits to be committed; try again later")
             }
+            ProposeError::ChangePending => {
+                let message = "another change of the members is under way; try again when it is done";
+                refusal(pb::RefusalCode::Precondition, message)
+            }
         }
     }
 }

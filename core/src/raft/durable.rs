@@ -272,14 +272,17 @@ impl Raft {
             true => self.log.last().index.0,
             false => self.durability.durable.0,
         };
-        let others = leading.progress.values().map(|progress| progress.matched.0);
-        let all = core::iter::once(own).chain(others);
+        let matched = |node: NodeId| match leading.progress.get(&node) {
+            Some(progress) => progress.matched.0,
+            None if node == self.id => own,
+            None => 0,
+        };
         let reached = Index(if bug::planted(Bug::CommitOneShort) {
-            quorum::reached_by_one_less(all)
+            quorum::reached_by_one_less(self.membership.all_voters().map(matched))
         } else if bug::planted(Bug::CommitAwaitsAll) {
-            all.min().unwrap_or(0)
+            self.membership.all_voters().map(matched).min().unwrap_or(0)
         } else {
-            quorum::reached_by_majority(all)
+            self.membership.reached(matched)
         });
         let counts =
             self.log.term_at(reached) == Some(self.hard_state.term) || bug::planted(Bug::CommitsOldTerm);

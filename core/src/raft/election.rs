@@ -1,6 +1,12 @@
 //! Who leads (Raft, section 5.2; pre-vote and check-quorum: Raft dissertation, sections 9.6 and 6.2).
 
-use super::{Effect, Leading, Raft, Role, message::Message, progress::Progress, quorum, read::Reads};
+use super::{
+    Effect, Leading, Raft, Role,
+    message::Message,
+    progress::Progress,
+    quorum::{self, Decision},
+    read::Reads,
+};
 use crate::{
     bug::{self, Bug},
     contract::{Entry, LogPosition},
@@ -17,8 +23,7 @@ impl Raft {
     /// Nobody has led for an election timeout.
     pub(crate) fn election_due(&mut self) {
         self.reset_election_timer();
-        if !self.has_vote || self.is_stalled() {
-            mark::hit(Mark::ElectionStalled);
+        if !self.may_campaign() {
             return;
         }
         mark::hit_if(self.role == Role::PreCandidate, Mark::PreVoteRepeated);
@@ -35,10 +40,20 @@ impl Raft {
         mark::hit(Mark::ElectionPreVote);
         let (next_term, last) = (self.hard_state.term.next(), self.log.last());
         self.trace(TraceEvent::PreVoteStarted { term: next_term });
-        for peer in self.peers() {
+        for peer in self.rivals() {
             self.send(peer, Message::PreVote { next_term, last });
         }
         self.count_votes();
+    }
+
+    /// Who has not carried out all that it knows to be committed may have a membership that is older than the one before
+    /// the last: two majorities might not meet.
+    fn may_campaign(&self) -> bool {
+        let votes = self.has_vote && !self.is_stalled();
+        mark::hit_if(!votes, Mark::ElectionStalled);
+        let applied = self.applied >= self.hard_state.commit;
+        mark::hit_if(votes && !applied, Mark::ElectionUnapplied);
+        votes && applied && self.membership.is_voter(self.id)
     }
 
     /// Whoever hears a leader refuses, and so does a leader itself: a node that is cut off cannot disturb those that are not.
@@ -57,7 +72,8 @@ impl Raft {
         mark::hit_if(heard && self.role != Role::Leader, Mark::PreVoteRefusedHeard);
         mark::hit_if(self.role == Role::Leader, Mark::PreVoteRefusedLeader);
         mark::hit_if(!heard && last < self.log.last(), Mark::PreVoteRefusedLog);
-        self.send(from, Message::PreVoteReply { next_term, granted });
+        let commit = self.committed();
+        self.send(from, Message::PreVoteReply { next_term, granted, commit });
     }
 
     pub(crate) fn pre_vote_answered(&mut self, from: NodeId, next_term: Term, granted: bool) {
@@ -85,7 +101,8 @@ impl Raft {
             mark::hit_if(!free && self.role == Role::Follower, Mark::VoteRefusedTaken);
             mark::hit_if(self.role == Role::Candidate, Mark::VoteRefusedRival);
             mark::hit_if(free && last < self.log.last(), Mark::VoteRefusedLog);
-            self.send(from, Message::VoteReply { granted: false });
+            let commit = self.committed();
+            self.send(from, Message::VoteReply { granted: false, commit });
             return;
         }
         mark::hit_if(self.hard_state.vote == Some(from), Mark::VoteRepeated);
@@ -94,10 +111,11 @@ impl Raft {
         }
         self.role = Role::Follower;
         self.reset_election_timer();
+        let commit = self.committed();
         if bug::planted(Bug::VoteBeforeSync) {
-            return self.send(from, Message::VoteReply { granted });
+            return self.send(from, Message::VoteReply { granted, commit });
         }
-        self.promise(from, Message::VoteReply { granted });
+        self.promise(from, Message::VoteReply { granted, commit });
     }
 
     pub(crate) fn vote_answered(&mut self, from: NodeId, granted: bool) {
@@ -111,21 +129,27 @@ impl Raft {
 
     /// Votes count as they come: nobody waits for a node that is down.
     pub(crate) fn count_votes(&mut self) {
-        let granted = self.votes.values().filter(|&&granted| granted).count();
-        let needed = quorum::majority(self.voters.len()) - usize::from(bug::planted(Bug::ElectionOneShort));
-        if bug::planted(Bug::AllVotesAwaited) && self.votes.len() < self.voters.len() {
+        let voters = self.membership.all_voters().count();
+        if bug::planted(Bug::AllVotesAwaited) && self.votes.len() < voters {
             return;
         }
-        match self.role {
-            Role::PreCandidate if granted >= needed => self.become_candidate(),
-            Role::Candidate if granted >= needed => self.become_leader(),
-            Role::Candidate if self.votes.len() - granted + needed > self.voters.len() => {
+        let granted = self.votes.values().filter(|&&granted| granted).count();
+        let one_short = bug::planted(Bug::ElectionOneShort) && granted + 1 >= quorum::majority(voters);
+        let decision = if one_short { Decision::Won } else { self.membership.decide(&self.votes) };
+        // An answer may just have told it of more than it has carried out.
+        if decision == Decision::Won && !self.may_campaign() {
+            return;
+        }
+        match (self.role, decision) {
+            (Role::PreCandidate, Decision::Won) => self.become_candidate(),
+            (Role::Candidate, Decision::Won) => self.become_leader(),
+            (Role::Candidate, Decision::Lost) => {
                 mark::hit(Mark::ElectionLost);
                 // Lost: another round soon, at a time of its own, finds the votes free again.
                 let soon = self.now + self.draw(Duration::from_millis(1), self.timing.heartbeat * 3);
                 self.election_at = self.election_at.min(soon);
             }
-            Role::Follower | Role::PreCandidate | Role::Candidate | Role::Leader => {}
+            _ => {}
         }
     }
 
@@ -146,9 +170,9 @@ impl Raft {
         self.trace(TraceEvent::ElectionStarted { term: self.hard_state.term });
         if bug::planted(Bug::CandidateBeforeSync) {
             self.votes.insert(self.id, true);
-            return self.peers().into_iter().for_each(|peer| self.send(peer, Message::Vote { last }));
+            return self.rivals().into_iter().for_each(|peer| self.send(peer, Message::Vote { last }));
         }
-        for peer in self.peers() {
+        for peer in self.rivals() {
             // Not before the term is durable: a restart must not lead a second candidacy in the same term.
             self.promise(peer, Message::Vote { last });
         }
@@ -170,6 +194,9 @@ impl Raft {
             reads: Reads::default(),
             heartbeat_at: self.now,
             uncommitted_bytes,
+            // Not before an entry of the own term is committed: another leader's change may be in the log, or may be
+            // committed without being here (Ongaro, correction of 2015 to section 4.1).
+            changes_until: next,
         });
         // Until an entry of the own term is committed, a leader does not know what is (section 8).
         if !bug::planted(Bug::NoFirstEntry) {
@@ -230,7 +257,7 @@ impl Raft {
     }
 
     pub(crate) fn reset_election_timer(&mut self) {
-        self.election_at = if self.has_vote {
+        self.election_at = if self.has_vote && self.membership.is_voter(self.id) {
             let early = self.points.fires(Point::ElectionEarly);
             let most = if early { self.timing.election_min } else { self.timing.election_max };
             self.now + self.draw(self.timing.election_min, most)

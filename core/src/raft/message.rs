@@ -23,6 +23,8 @@ pub enum Message {
         next_term: Term,
         /// Whether it would.
         granted: bool,
+        /// What the sender knows to be committed.
+        commit: LogPosition,
     },
     /// Vote for me (Raft, section 5.2).
     Vote {
@@ -33,6 +35,8 @@ pub enum Message {
     VoteReply {
         /// Whether it did.
         granted: bool,
+        /// What the sender knows to be committed.
+        commit: LogPosition,
     },
     /// Entries behind a place (Raft, section 5.3).
     Append {

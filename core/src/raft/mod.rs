@@ -7,6 +7,7 @@
 //! granted vote, an acknowledged append, a node's own vote and its own copy of an entry) waits for its write.
 
 pub mod append;
+pub mod change;
 pub mod durable;
 pub mod election;
 pub mod log;
@@ -36,11 +37,12 @@ use crate::{
 use bytes::Bytes;
 use durable::Durability;
 use log::Log;
+use membership::Membership;
 use message::Message;
 use progress::Progress;
 use read::Reads;
 use snapshot::Receiving;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// What a node is in its term.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -112,12 +114,14 @@ pub enum ProposeError {
     NotLeader,
     /// Too much is uncommitted.
     Full,
+    /// The change of the membership before this one is not carried out yet.
+    ChangePending,
 }
 
 /// What only a leader keeps.
 #[derive(Clone, Debug)]
 pub(crate) struct Leading {
-    /// All other voters.
+    /// Everybody else who takes part.
     pub(crate) progress: BTreeMap<NodeId, Progress>,
     /// The first entry of the term: until it is committed, nothing of older terms is known to be.
     pub(crate) first_of_term: Index,
@@ -125,13 +129,19 @@ pub(crate) struct Leading {
     pub(crate) heartbeat_at: Time,
     /// Of all entries that are not committed, those of earlier terms among them.
     pub(crate) uncommitted_bytes: usize,
+    /// Behind every change of the membership that the log may hold.
+    pub(crate) changes_until: Index,
 }
 
 /// One node's consensus state.
 #[derive(Clone, Debug)]
 pub struct Raft {
     id: NodeId,
-    voters: BTreeSet<NodeId>,
+    membership: Membership,
+    /// The entry that made it.
+    membership_at: Index,
+    /// The membership is that of the log up to here.
+    applied: Index,
     timing: Timing,
     flow: Flow,
     draws: Draws,
@@ -166,8 +176,8 @@ pub struct Raft {
 pub struct RaftStart {
     /// Its id.
     pub id: NodeId,
-    /// All voters, itself among them.
-    pub voters: BTreeSet<NodeId>,
+    /// Who takes part, as of the newest durable snapshot.
+    pub membership: Membership,
     /// Periods.
     pub timing: Timing,
     /// How much is on its way at a time.
@@ -197,7 +207,9 @@ impl Raft {
         }
         let mut raft = Self {
             id: start.id,
-            voters: start.voters,
+            membership: start.membership,
+            membership_at: Index(0),
+            applied: start.snapshot.map_or(Index(0), |at| at.index),
             timing: start.timing,
             flow: start.flow,
             points: Points::new(start.seed),
@@ -272,9 +284,10 @@ impl Raft {
         }
     }
 
-    /// Takes a voter's message. `term` is the sender's.
+    /// Takes a message of another node, whether it takes part as far as this one knows or not: either may know of a newer
+    /// membership. `term` is the sender's.
     pub fn receive(&mut self, from: NodeId, term: Term, message: Message) {
-        if !self.voters.contains(&from) || from == self.id {
+        if from == self.id {
             return;
         }
         if term > self.hard_state.term {
@@ -293,9 +306,15 @@ impl Raft {
         }
         match message {
             Message::PreVote { next_term, last } => self.pre_vote_asked(from, next_term, last),
-            Message::PreVoteReply { next_term, granted } => self.pre_vote_answered(from, next_term, granted),
+            Message::PreVoteReply { next_term, granted, commit } => {
+                self.hear_commit(commit);
+                self.pre_vote_answered(from, next_term, granted);
+            }
             Message::Vote { last } => self.vote_asked(from, last),
-            Message::VoteReply { granted } => self.vote_answered(from, granted),
+            Message::VoteReply { granted, commit } => {
+                self.hear_commit(commit);
+                self.vote_answered(from, granted);
+            }
             Message::Append { previous, entries, commit } => {
                 self.append_asked(from, previous, entries, commit);
             }
@@ -321,11 +340,13 @@ impl Raft {
         match message {
             Message::PreVote { next_term, .. } => {
                 mark::hit(Mark::StalePreVote);
-                self.send(from, Message::PreVoteReply { next_term, granted: false });
+                let commit = self.committed();
+                self.send(from, Message::PreVoteReply { next_term, granted: false, commit });
             }
             Message::Vote { .. } => {
                 mark::hit(Mark::StaleVote);
-                self.send(from, Message::VoteReply { granted: false });
+                let commit = self.committed();
+                self.send(from, Message::VoteReply { granted: false, commit });
             }
             Message::Append { previous, .. } => {
                 mark::hit(Mark::StaleAppend);
@@ -383,11 +404,13 @@ impl Raft {
     pub fn fingerprint(&self, print: &mut Fingerprint) {
         print.add((self.hard_state, &self.log, self.role, self.leader, self.has_vote, self.verified));
         print.add((&self.votes, self.snapshot, &self.receiving, self.checkpoint));
+        print.add((&self.membership, self.membership_at, self.applied));
         print.add_time(self.election_at).add_time(self.leader_heard_at.unwrap_or(Time::FAR));
         self.durability.fingerprint(print);
         self.points.fingerprint(print);
         if let Some(leading) = &self.leading {
-            print.add((leading.first_of_term, &leading.reads)).add_time(leading.heartbeat_at);
+            print.add((leading.first_of_term, leading.changes_until, &leading.reads));
+            print.add_time(leading.heartbeat_at);
             for (peer, progress) in &leading.progress {
                 print.add(peer);
                 progress.fingerprint(print);
@@ -403,8 +426,14 @@ impl Raft {
         self.effects.push_back(Effect::Trace(event));
     }
 
+    /// All other voters.
+    fn rivals(&self) -> Vec<NodeId> {
+        self.membership.all_voters().filter(|&voter| voter != self.id).collect()
+    }
+
+    /// Everybody else who takes part.
     fn peers(&self) -> Vec<NodeId> {
-        self.voters.iter().copied().filter(|&voter| voter != self.id).collect()
+        self.membership.members().filter(|&member| member != self.id).collect()
     }
 
     /// What survives a crash, in its newest form (it may not be on the disk yet).

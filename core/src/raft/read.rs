@@ -10,7 +10,7 @@ use crate::{
     limits,
     mark::{self, Mark},
     point::Point,
-    types::Index,
+    types::{Index, NodeId},
 };
 use std::collections::VecDeque;
 
@@ -96,11 +96,15 @@ impl Raft {
 
     pub(crate) fn confirm_reads(&mut self) {
         let Some(leading) = &mut self.leading else { return };
-        let own = core::iter::once(leading.reads.sent);
-        let all = own.chain(leading.progress.values().map(|progress| progress.position));
+        let sent = leading.reads.sent;
+        let position = |node: NodeId| match leading.progress.get(&node) {
+            Some(progress) => progress.position,
+            None if node == self.id => sent,
+            None => 0,
+        };
         let reached = match bug::planted(Bug::ReadOneShort) {
-            true => quorum::reached_by_one_less(all),
-            false => quorum::reached_by_majority(all),
+            true => quorum::reached_by_one_less(self.membership.all_voters().map(position)),
+            false => self.membership.reached(position),
         };
         let reached = reached.min(leading.reads.sent);
         leading.reads.confirmed = leading.reads.confirmed.max(reached);

@@ -4,7 +4,6 @@ use super::{
     Effect, Leading, Raft,
     message::Message,
     progress::{Mode, Progress},
-    quorum,
 };
 use crate::{
     bug::{self, Bug},
@@ -68,12 +67,12 @@ impl Raft {
     /// Whether a majority answered within an election timeout (check-quorum).
     fn hears_quorum(&self) -> bool {
         let Some(leading) = &self.leading else { return false };
-        let heard = leading
-            .progress
-            .values()
-            .filter(|peer| self.now.since(peer.active_at) <= self.timing.election_max)
-            .count();
-        heard + 1 >= quorum::majority(self.voters.len())
+        let patience = self.timing.election_max;
+        let heard = |node: NodeId| match leading.progress.get(&node) {
+            Some(peer) => self.now.since(peer.active_at) <= patience,
+            None => node == self.id,
+        };
+        self.membership.reached(|node| u64::from(heard(node))) == 1
     }
 
     pub(crate) fn send_heartbeats(&mut self) {
@@ -139,7 +138,8 @@ impl Raft {
                 progress.sent(now, sent, bytes);
             }
             let previous = LogPosition { term, index: before };
-            let commit = if self.points.fires(Point::AppendNoCommit) { Index(0) } else { commit };
+            // What made the membership, everybody who hears of the next one must know to be committed.
+            let commit = if self.points.fires(Point::AppendNoCommit) { self.membership_at } else { commit };
             self.send(peer, Message::Append { previous, entries, commit });
         }
     }

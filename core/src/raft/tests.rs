@@ -1,5 +1,7 @@
 //! Stories of single nodes: what leaves, and what must wait.
 
+mod change;
+
 use super::*;
 use crate::{contract::Write, types::WriteId};
 
@@ -38,7 +40,7 @@ impl Bench {
     fn with(voters: u64, term: u64, log: &[(u64, u64)], flow: Flow) -> Self {
         let start = RaftStart {
             id: id(1),
-            voters: (1..=voters).map(NodeId).collect(),
+            membership: Membership::of((1..=voters).map(NodeId)),
             timing: Timing::default(),
             flow,
             seed: 7,
@@ -54,6 +56,7 @@ impl Bench {
     }
 
     fn settle(&mut self) {
+        self.raft.applied(self.raft.commit(), None);
         self.raft.start_read_round();
         self.raft.replicate();
         self.writes.extend(self.raft.take_write());
@@ -101,15 +104,23 @@ impl Bench {
     fn elect(&mut self) {
         self.deadline();
         let next_term = self.raft.term().next();
-        self.hear(2, self.raft.term().0, Message::PreVoteReply { next_term, granted: true });
-        self.hear(2, next_term.0, Message::VoteReply { granted: true });
+        self.hear(2, self.raft.term().0, pre_vote_reply(next_term, true));
+        self.hear(2, next_term.0, vote_reply(true));
         self.sync();
         assert_eq!(self.raft.role(), Role::Leader);
     }
 }
 
 fn granted(sent: &[(NodeId, Message)]) -> bool {
-    sent.iter().any(|(_, message)| *message == Message::VoteReply { granted: true })
+    sent.iter().any(|(_, message)| matches!(message, Message::VoteReply { granted: true, .. }))
+}
+
+fn pre_vote_reply(next_term: Term, granted: bool) -> Message {
+    Message::PreVoteReply { next_term, granted, commit: LogPosition::default() }
+}
+
+fn vote_reply(granted: bool) -> Message {
+    Message::VoteReply { granted, commit: LogPosition::default() }
 }
 
 #[test]
@@ -152,9 +163,9 @@ fn a_candidate_with_a_shorter_log_gets_no_vote_but_its_term_is_adopted() {
 fn the_own_vote_counts_only_after_its_sync() {
     let mut bench = Bench::new(3, 1, &[]);
     bench.deadline();
-    bench.hear(2, 1, Message::PreVoteReply { next_term: Term(2), granted: true });
+    bench.hear(2, 1, pre_vote_reply(Term(2), true));
     assert_eq!(bench.raft.role(), Role::Candidate);
-    bench.hear(2, 2, Message::VoteReply { granted: true });
+    bench.hear(2, 2, vote_reply(true));
     assert_eq!(bench.raft.role(), Role::Candidate, "one vote of three");
     bench.sync();
     assert_eq!(bench.raft.role(), Role::Leader);
@@ -164,7 +175,7 @@ fn the_own_vote_counts_only_after_its_sync() {
 fn requests_for_votes_leave_after_the_term_is_durable() {
     let mut bench = Bench::new(3, 1, &[]);
     bench.deadline();
-    let sent = bench.hear(2, 1, Message::PreVoteReply { next_term: Term(2), granted: true });
+    let sent = bench.hear(2, 1, pre_vote_reply(Term(2), true));
     assert!(sent.is_empty());
     assert_eq!(bench.sync().len(), 2);
 }
@@ -176,10 +187,10 @@ fn whoever_hears_a_leader_refuses_pre_votes_and_keeps_its_term() {
     bench.hear(2, 3, heartbeat);
     let asked = Message::PreVote { next_term: Term(4), last: place(9, 9) };
     let sent = bench.hear(3, 3, asked.clone());
-    assert_eq!(sent, [(id(3), Message::PreVoteReply { next_term: Term(4), granted: false })]);
+    assert_eq!(sent, [(id(3), pre_vote_reply(Term(4), false))]);
     bench.raft.peer_lost(id(2));
     let sent = bench.hear(3, 3, asked);
-    assert_eq!(sent, [(id(3), Message::PreVoteReply { next_term: Term(4), granted: true })]);
+    assert_eq!(sent, [(id(3), pre_vote_reply(Term(4), true))]);
     assert_eq!(bench.raft.term(), Term(3));
 }
 
@@ -255,10 +266,10 @@ fn entries_of_an_older_term_are_committed_only_with_one_of_the_own() {
     let mut bench = Bench::new(5, 3, &[(1, 1), (2, 2)]);
     bench.deadline();
     for node in [2, 3] {
-        bench.hear(node, 3, Message::PreVoteReply { next_term: Term(4), granted: true });
+        bench.hear(node, 3, pre_vote_reply(Term(4), true));
     }
     for node in [2, 3] {
-        bench.hear(node, 4, Message::VoteReply { granted: true });
+        bench.hear(node, 4, vote_reply(true));
     }
     bench.sync();
     bench.sync();
@@ -447,7 +458,7 @@ fn a_heartbeat_is_answered_without_what_rests_on_a_term_in_memory() {
 fn a_snapshot_that_is_ahead_of_the_log_is_what_the_node_holds() {
     let start = RaftStart {
         id: id(1),
-        voters: [1, 2, 3].map(NodeId).into(),
+        membership: Membership::of([1, 2, 3].map(NodeId)),
         timing: Timing::default(),
         flow: Flow::default(),
         seed: 7,

@@ -22,13 +22,20 @@ pub fn encode(message: Message) -> Body {
             last_term: last.term.0,
             next_term: next_term.0,
         }),
-        Message::PreVoteReply { next_term, granted } => {
-            Body::PreVoteReply(pb::PreVoteReply { next_term: next_term.0, granted })
-        }
+        Message::PreVoteReply { next_term, granted, commit } => Body::PreVoteReply(pb::PreVoteReply {
+            next_term: next_term.0,
+            granted,
+            commit_index: commit.index.0,
+            commit_term: commit.term.0,
+        }),
         Message::Vote { last } => {
             Body::Vote(pb::VoteRequest { last_index: last.index.0, last_term: last.term.0 })
         }
-        Message::VoteReply { granted } => Body::VoteReply(pb::VoteReply { granted }),
+        Message::VoteReply { granted, commit } => Body::VoteReply(pb::VoteReply {
+            granted,
+            commit_index: commit.index.0,
+            commit_term: commit.term.0,
+        }),
         Message::Append { previous, entries, commit } => Body::Append(pb::AppendRequest {
             prev_index: previous.index.0,
             prev_term: previous.term.0,
@@ -77,9 +84,15 @@ pub fn decode(term: Term, body: Body) -> Option<Message> {
         Body::PreVote(m) => {
             Message::PreVote { next_term: Term(m.next_term), last: place(m.last_term, m.last_index) }
         }
-        Body::PreVoteReply(m) => Message::PreVoteReply { next_term: Term(m.next_term), granted: m.granted },
+        Body::PreVoteReply(m) => Message::PreVoteReply {
+            next_term: Term(m.next_term),
+            granted: m.granted,
+            commit: place(m.commit_term, m.commit_index),
+        },
         Body::Vote(m) => Message::Vote { last: place(m.last_term, m.last_index) },
-        Body::VoteReply(m) => Message::VoteReply { granted: m.granted },
+        Body::VoteReply(m) => {
+            Message::VoteReply { granted: m.granted, commit: place(m.commit_term, m.commit_index) }
+        }
         Body::Append(m) => decode_append(term, m)?,
         Body::AppendReply(m) if m.accepted => Message::Appended { index: Index(m.index) },
         Body::AppendReply(m) => {

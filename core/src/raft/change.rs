@@ -1,0 +1,111 @@
+//! How a node's membership follows the log (Ongaro's dissertation, chapter 4).
+//!
+//! A change is an entry like any other, and takes effect at a node when that carries it out. Three rules keep the majorities
+//! of any two nodes that could decide something neighbours:
+//!
+//! * A leader adds a change only when it has carried out every change before it, and an entry of its own term.
+//! * Whoever hears of a change knows that the one before is committed: the append that brings it says so, and a voter that
+//!   answers a candidate says what it knows to be committed. A crash may keep the entry and lose that knowledge, so the
+//!   answer counts.
+//! * Nobody stands for election before it has carried out all that it knows to be committed.
+
+use super::{ProposeError, Raft, Role, membership::Membership, progress::Progress};
+use crate::{
+    contract::LogPosition,
+    mark::{self, Mark},
+    trace::{StepDown, TraceEvent},
+    types::{Index, Time},
+};
+use bytes::Bytes;
+
+impl Raft {
+    /// A leader adds an entry that may change the membership. As [`propose`](Self::propose).
+    ///
+    /// # Errors
+    /// Also `ChangePending` while the change before is not carried out here.
+    pub fn propose_change(&mut self, data: Bytes) -> Result<Index, ProposeError> {
+        let Some(leading) = &self.leading else { return Err(ProposeError::NotLeader) };
+        if leading.changes_until > self.applied {
+            mark::hit(Mark::ChangeWaits);
+            return Err(ProposeError::ChangePending);
+        }
+        let index = self.propose(data)?;
+        if let Some(leading) = &mut self.leading {
+            leading.changes_until = index;
+        }
+        Ok(index)
+    }
+
+    /// The entry at `index` was carried out. `membership`: as it is from there on, if the entry changed it.
+    pub fn applied(&mut self, index: Index, membership: Option<Membership>) {
+        self.applied = self.applied.max(index);
+        if let Some(membership) = membership {
+            self.take_membership(index, membership);
+        }
+    }
+
+    /// The membership of the log up to `index`, all of which was carried out.
+    fn take_membership(&mut self, index: Index, membership: Membership) {
+        self.membership_at = index;
+        self.membership = membership;
+        self.trace(TraceEvent::MembershipChanged { index, membership: self.membership.to_string() });
+        let votes = self.membership.is_voter(self.id);
+        if self.leading.is_some() {
+            self.follow_members();
+            if !votes {
+                mark::hit(Mark::DeposedRemoved);
+                // That it is committed nobody else may know.
+                self.send_heartbeats();
+                self.become_follower(self.hard_state.term, None, StepDown::Removed);
+            }
+            // Fewer may be needed.
+            self.advance_commit();
+            self.confirm_reads();
+        } else if !votes && self.role != Role::Follower {
+            self.become_follower(self.hard_state.term, None, StepDown::Removed);
+        }
+        if !votes {
+            self.election_at = Time::FAR;
+        } else if self.leading.is_none() && self.election_at == Time::FAR {
+            self.reset_election_timer();
+        }
+    }
+
+    /// A leader sends to whoever takes part, and to nobody else.
+    fn follow_members(&mut self) {
+        let (now, next) = (self.now, self.log.last().index.next());
+        let members = self.peers();
+        let Some(leading) = &mut self.leading else { return };
+        leading.progress.retain(|peer, _| members.contains(peer));
+        for peer in members {
+            leading.progress.entry(peer).or_insert_with(|| Progress::new(next, now));
+        }
+    }
+
+    /// A voter says what it knows to be committed. What this node holds there is the same entry, so it and all before it
+    /// are committed here too (log matching; Raft, section 5.3).
+    pub(crate) fn hear_commit(&mut self, commit: LogPosition) {
+        if commit.index > self.hard_state.commit && self.log.holds(commit) {
+            mark::hit(Mark::CommitByVote);
+            self.set_commit(commit.index);
+        }
+    }
+
+    /// What this node knows to be committed.
+    pub(crate) fn committed(&self) -> LogPosition {
+        let index = self.hard_state.commit;
+        LogPosition { term: self.log.term_at(index).unwrap_or_default(), index }
+    }
+
+    /// Who takes part, as far as this node has carried the log out.
+    #[must_use]
+    pub const fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    /// Everything up to it was carried out here.
+    #[must_use]
+    pub const fn applied_index(&self) -> Index {
+        self.applied
+    }
+}

@@ -40,6 +40,10 @@ mod tag {
     pub(super) const DELETE_JOB: u16 = 50;
     pub(super) const PLACE: u16 = 51;
     pub(super) const FORCE_CANCEL: u16 = 52;
+    pub(super) const CHANGE_MEMBERS: u16 = 64;
+    pub(super) const FOUND_MEMBERS: u16 = 65;
+    pub(super) const KNOW_MEMBER: u16 = 66;
+    pub(super) const LEAVE_JOINT: u16 = 67;
 }
 
 /// What every payload begins with.
@@ -174,6 +178,16 @@ fn encode_command(header: &Header, command: &Command) -> (u16, Vec<u8>) {
             let jobs: Vec<_> = jobs.iter().map(JobId::as_str).collect();
             (tag::FORCE_CANCEL, pack(&(header, jobs)))
         }
+        Command::ChangeMembers { changes } => {
+            let changes: Vec<_> = changes.iter().map(message).collect();
+            (tag::CHANGE_MEMBERS, pack(&(header, changes)))
+        }
+        Command::FoundMembers { members } => {
+            let members: Vec<_> = members.iter().map(message).collect();
+            (tag::FOUND_MEMBERS, pack(&(header, members)))
+        }
+        Command::KnowMember { node, storage } => (tag::KNOW_MEMBER, pack(&(header, node, storage))),
+        Command::LeaveJoint => (tag::LEAVE_JOINT, pack(&(header,))),
     }
 }
 
@@ -223,6 +237,7 @@ fn decode_command(tag: u16, payload: &[u8]) -> Result<(Header, Command), CodecEr
         tag::PUT..=tag::COMPARE_AND_SET => decode_keyvalue(tag, payload)?,
         tag::REGISTER_EXECUTOR..=tag::ATTEMPT_REFUSED => decode_fleet(tag, payload)?,
         tag::SUBMIT_JOB..=tag::FORCE_CANCEL => decode_jobs(tag, payload)?,
+        tag::CHANGE_MEMBERS..=tag::LEAVE_JOINT => decode_members(tag, payload)?,
         _ => return Err(CodecError(format!("command tag {tag}: this program does not know it"))),
     })
 }
@@ -300,6 +315,29 @@ fn decode_jobs(tag: u16, payload: &[u8]) -> Result<(Header, Command), CodecError
             let (header, jobs): (_, Vec<String>) = unpack(payload)?;
             let jobs: Result<Vec<_>, _> = jobs.iter().map(|id| parse_job(id)).collect();
             (header, Command::ForceCancel { jobs: jobs? })
+        }
+    })
+}
+
+fn decode_members(tag: u16, payload: &[u8]) -> Result<(Header, Command), CodecError> {
+    Ok(match tag {
+        tag::CHANGE_MEMBERS => {
+            let (header, changes): (_, Vec<Blob>) = unpack(payload)?;
+            let changes: Result<_, _> = changes.into_iter().map(parse_message).collect();
+            (header, Command::ChangeMembers { changes: changes? })
+        }
+        tag::FOUND_MEMBERS => {
+            let (header, members): (_, Vec<Blob>) = unpack(payload)?;
+            let members: Result<_, _> = members.into_iter().map(parse_message).collect();
+            (header, Command::FoundMembers { members: members? })
+        }
+        tag::KNOW_MEMBER => {
+            let (header, node, storage) = unpack(payload)?;
+            (header, Command::KnowMember { node, storage })
+        }
+        _ => {
+            let (header,) = unpack(payload)?;
+            (header, Command::LeaveJoint)
         }
     })
 }

@@ -2,11 +2,12 @@
 
 use crate::{
     contract::LeaseTimes,
-    types::{AttemptId, ClusterTime, ExecutorId, Incarnation, JobId, LeaseId, SessionId},
+    types::{AttemptId, ClusterTime, ExecutorId, Incarnation, JobId, LeaseId, NodeId, SessionId, StorageId},
 };
 use bytes::Bytes;
 use quorate_proto::v1 as pb;
 
+mod members;
 mod specification;
 mod validate;
 
@@ -111,6 +112,20 @@ pub enum Command {
     ForceCancel {
         jobs: Vec<JobId>,
     },
+    ChangeMembers {
+        changes: Vec<pb::MemberChange>,
+    },
+    /// A cluster's first leader says who its voters are.
+    FoundMembers {
+        members: Vec<pb::MemberRecord>,
+    },
+    /// The data directory of a member was seen for the first time.
+    KnowMember {
+        node: NodeId,
+        storage: StorageId,
+    },
+    /// The joint configuration was carried out by its leader.
+    LeaveJoint,
 }
 
 impl Command {
@@ -138,15 +153,25 @@ impl Command {
             | Self::RemoveExecutor { .. }
             | Self::SubmitJob { .. }
             | Self::CancelJob { .. }
-            | Self::DeleteJob { .. } => true,
+            | Self::DeleteJob { .. }
+            | Self::ChangeMembers { .. } => true,
             Self::OpenSession { .. }
             | Self::CloseSession { .. }
             | Self::ExpireLeases { .. }
             | Self::ReportAttempts { .. }
             | Self::AttemptRefused { .. }
             | Self::Place
-            | Self::ForceCancel { .. } => false,
+            | Self::ForceCancel { .. }
+            | Self::FoundMembers { .. }
+            | Self::KnowMember { .. }
+            | Self::LeaveJoint => false,
         }
+    }
+
+    /// Whether it may change who votes: one at a time is on its way.
+    #[must_use]
+    pub const fn changes_membership(&self) -> bool {
+        matches!(self, Self::ChangeMembers { .. } | Self::FoundMembers { .. } | Self::LeaveJoint)
     }
 }
 

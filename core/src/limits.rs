@@ -58,6 +58,9 @@ pub const SESSION_REPLIES: usize = 256;
 /// Answers kept for one session, in bytes; the oldest go first.
 pub const SESSION_REPLY_BYTES: usize = 4 * 1024 * 1024;
 
+/// Steps of one change of the membership.
+pub const MEMBER_CHANGES: usize = 16;
+
 /// Executors at one time.
 pub const EXECUTORS: usize = 10_000;
 /// Slots of one executor, and slots that one task may take.

@@ -1,6 +1,8 @@
 //! The bytes of every command are pinned; whatever else comes is an error, never a panic.
 
 use super::*;
+use crate::types::{NodeId, StorageId};
+use pb::member_change::Change;
 use proptest::prelude::*;
 
 fn job(id: &str) -> JobId {
@@ -37,6 +39,8 @@ fn all() -> Vec<Command> {
     let (key, value) = (Bytes::from("k"), Bytes::from("v"));
     let cas = |expected| Command::CompareAndSet { key: Bytes::from("k"), expected, value: Bytes::from("v") };
     let (executor, incarnation) = (ExecutorId(1), Incarnation(2));
+    let change = |change| pb::MemberChange { change: Some(change) };
+    let member = pb::AddMember { id: 5, peer_address: "p:1".into(), client_address: "c:2".into() };
     vec![
         Command::OpenSession { ttl_ms: 1 },
         Command::CloseSession { session: SessionId(1) },
@@ -57,6 +61,10 @@ fn all() -> Vec<Command> {
         Command::DeleteJob { id: job("j") },
         Command::Place,
         Command::ForceCancel { jobs: vec![job("j"), job("k")] },
+        Command::ChangeMembers { changes: vec![change(Change::Promote(4)), change(Change::Add(member))] },
+        Command::FoundMembers { members: vec![pb::MemberRecord { id: 1, storage: 2, ..Default::default() }] },
+        Command::KnowMember { node: NodeId(1), storage: StorageId(2) },
+        Command::LeaveJoint,
     ]
 }
 
@@ -71,7 +79,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 // A log that was written once is read for ever: no line of this may change, lines are only added.
-const GOLDEN: [&str; 19] = [
+const GOLDEN: [&str; 23] = [
     "0101001900000005000000000000000600000000000000000100000000000000",
     "0102001900000005000000000000000600000000000000000100000000000000",
     "010300290000000500000000000000060000000000000000020000000000000001000000000000000200000000000000",
@@ -91,6 +99,10 @@ const GOLDEN: [&str; 19] = [
     "01320032000000050000000000000006000000000000000107000000000000000800000000000000090000000000000001000000000000006a",
     "013300110000000500000000000000060000000000000000",
     "0134002b0000000500000000000000060000000000000000020000000000000001000000000000006a01000000000000006b",
+    "0140005100000005000000000000000600000000000000010700000000000000080000000000000009000000000000000200000000000000020000000000000010040e000000000000000a0c08051203703a311a03633a32",
+    "0141002500000005000000000000000600000000000000000100000000000000040000000000000008012002",
+    "01420021000000050000000000000006000000000000000001000000000000000200000000000000",
+    "014300110000000500000000000000060000000000000000",
 ];
 
 #[test]

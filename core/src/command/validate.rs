@@ -1,6 +1,6 @@
 //! Requests become commands here, once each of their fields is what it may be.
 
-use super::{Command, Expected, RequestId, specification};
+use super::{Command, Expected, RequestId, members, specification};
 use crate::{
     contract::LeaseTimes,
     limits::{
@@ -17,7 +17,7 @@ use pb::{client_request::Body, compare_and_set_request::Expected as WireExpected
 use prost::Message;
 use quorate_proto::v1 as pb;
 
-type Checked<T> = Result<T, pb::Refusal>;
+pub(super) type Checked<T> = Result<T, pb::Refusal>;
 
 /// See [`Command::from_request`].
 pub(super) fn request(
@@ -74,6 +74,7 @@ pub(super) fn request(
             (&it.request_id, Command::CancelJob { id: job_id(&it.id)?, timeout_ms })
         }
         Body::DeleteJob(it) => (&it.request_id, Command::DeleteJob { id: job_id(&it.id)? }),
+        Body::ChangeMembers(it) => (&it.request_id, members::change(it)?),
         Body::KeepSession(_)
         | Body::Get(_)
         | Body::List(_)
@@ -134,7 +135,7 @@ fn register(request: &pb::RegisterExecutorRequest, lease: &LeaseTimes) -> Checke
             format!("name has {characters} characters: it must have 1 to {EXECUTOR_NAME_CHARACTERS}");
         return Err(invalid(message));
     }
-    address(&request.address)?;
+    address("address", &request.address)?;
     if request.slots == 0 || request.slots > EXECUTOR_SLOTS {
         return Err(invalid(format!("slots is {}: it must be 1 to {EXECUTOR_SLOTS}", request.slots)));
     }
@@ -148,14 +149,14 @@ fn register(request: &pb::RegisterExecutorRequest, lease: &LeaseTimes) -> Checke
     })
 }
 
-fn address(address: &str) -> Checked<()> {
+pub(super) fn address(field: &str, address: &str) -> Checked<()> {
     let good =
         address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
     if good && address.len() <= PATH_BYTES {
         return Ok(());
     }
     let shown: String = address.chars().take(80).collect();
-    Err(invalid(format!("address is {shown:?}: it must be host:port, with a port from 0 to 65535")))
+    Err(invalid(format!("{field} is {shown:?}: it must be host:port, with a port from 0 to 65535")))
 }
 
 /// Names and values, sorted by name, each name once.
@@ -207,7 +208,7 @@ pub(super) fn number<T: Copy + Display + Ord + Default>(
     Ok(value)
 }
 
-fn above_zero(field: &str, value: u64) -> Checked<u64> {
+pub(super) fn above_zero(field: &str, value: u64) -> Checked<u64> {
     if value == 0 { Err(invalid(format!("{field} is 0: it must be above 0"))) } else { Ok(value) }
 }
 

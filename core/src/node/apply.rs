@@ -67,7 +67,7 @@ impl Node {
             match key {
                 RecordKey::Job(job) => _ = changed.insert(job.clone()),
                 RecordKey::Task(task) => _ = changed.insert(task.job.clone()),
-                RecordKey::Executor(_) | RecordKey::Lease(_) => {}
+                RecordKey::Executor(_) | RecordKey::Lease(_) | RecordKey::Membership => {}
             }
         }
         self.after_entry(index, &applied.touched);

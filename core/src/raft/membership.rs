@@ -43,6 +43,9 @@ pub enum MembershipError {
     /// A joint configuration needs somebody on both sides.
     #[error("can't make a zero-voter config joint")]
     JointOfNobody,
+    /// Nobody has two parts.
+    #[error("a node has two parts")]
+    TwoParts,
     /// More voters than there may be.
     #[error("{0} voters: there must be at most {max}", max = crate::limits::VOTERS)]
     TooManyVoters(usize),
@@ -93,6 +96,12 @@ impl Membership {
         auto_leave: bool,
     ) -> Result<Self, MembershipError> {
         let made = Self { voters, outgoing, learners, learners_next, auto_leave };
+        if !made.learners.is_disjoint(&made.voters) || !made.learners_next.is_subset(&made.outgoing) {
+            return Err(MembershipError::TwoParts);
+        }
+        if made.auto_leave && !made.is_joint() {
+            return Err(MembershipError::NotJoint);
+        }
         made.checked()
     }
 

@@ -5,6 +5,7 @@ mod fleet;
 mod hash;
 mod jobs;
 mod lease;
+mod members;
 mod query;
 mod records;
 mod refuse;
@@ -17,6 +18,7 @@ mod tests;
 pub(crate) use refuse::invalid;
 pub(crate) use store::keyvalue::FRAME_PREFIX;
 
+pub use members::Members;
 pub use records::RecordKey;
 
 use crate::{
@@ -120,6 +122,11 @@ impl Turn<'_> {
     fn put_task(&mut self, key: &TaskKey, task: pb::Task) {
         self.records.put_task(key, task);
         self.touched.insert(RecordKey::Task(key.clone()));
+    }
+
+    fn put_membership(&mut self, members: Members) {
+        self.records.put_membership(members);
+        self.touched.insert(RecordKey::Membership);
     }
 
     fn delete(&mut self, key: &RecordKey) {
@@ -261,6 +268,12 @@ impl State {
     #[must_use]
     pub fn session_lease(&self, session: SessionId) -> Option<LeaseId> {
         self.requests.lease(session)
+    }
+
+    /// The masters of the cluster; `None` until its first leader has said who they are.
+    #[must_use]
+    pub fn members(&self) -> Option<&Members> {
+        self.records.tables().members.get()
     }
 
     /// One executor.
@@ -416,6 +429,19 @@ fn dispatch(
         }
         Command::ForceCancel { jobs } => {
             job::force(turn, &jobs);
+            return None;
+        }
+        Command::ChangeMembers { changes } => members::change(turn, &changes),
+        Command::FoundMembers { members } => {
+            members::found(turn, &members);
+            return None;
+        }
+        Command::KnowMember { node, storage } => {
+            members::know(turn, node, storage);
+            return None;
+        }
+        Command::LeaveJoint => {
+            members::leave_joint(turn);
             return None;
         }
     };

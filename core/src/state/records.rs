@@ -1,7 +1,7 @@
 //! Quorate's own records, and the tables that are an index over them. The only way to change either.
 
 use super::{
-    fleet, jobs, lease,
+    fleet, jobs, lease, members,
     store::{Item, Space, Store},
 };
 use crate::{
@@ -14,6 +14,8 @@ use prost::Message;
 use quorate_proto::v1 as pb;
 use std::sync::Arc;
 
+const MEMBERSHIP: &str = "membership";
+
 /// Names one record.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RecordKey {
@@ -23,6 +25,8 @@ pub enum RecordKey {
     Job(JobId),
     /// `leases/<id>`
     Lease(LeaseId),
+    /// `membership`
+    Membership,
     /// `tasks/<job>/<number>`
     Task(TaskKey),
 }
@@ -34,6 +38,7 @@ impl RecordKey {
             Self::Executor(id) => format!("executors/{:020}", id.0),
             Self::Job(id) => format!("jobs/{id}"),
             Self::Lease(id) => format!("leases/{:020}", id.0),
+            Self::Membership => MEMBERSHIP.to_owned(),
             Self::Task(key) => format!("tasks/{}/{:010}", key.job, key.number),
         })
     }
@@ -41,6 +46,9 @@ impl RecordKey {
     /// The record that a key names.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let text = core::str::from_utf8(bytes).ok()?;
+        if text == MEMBERSHIP {
+            return Some(Self::Membership);
+        }
         let (kind, rest) = text.split_once('/')?;
         let key = match kind {
             "executors" => Self::Executor(ExecutorId(rest.parse().ok()?)),
@@ -65,6 +73,8 @@ pub(crate) struct Tables {
     pub(crate) fleet: fleet::Table,
     /// Jobs, tasks, and what follows from both.
     pub(crate) jobs: jobs::Table,
+    /// The masters of the cluster.
+    pub(crate) members: members::Table,
 }
 
 impl Tables {
@@ -142,6 +152,12 @@ impl Records {
         self.tables.task_changed(key, Some(Arc::new(task)));
     }
 
+    /// Sets who takes part.
+    pub(crate) fn put_membership(&mut self, members: members::Members) {
+        self.frame.put(RecordKey::Membership.bytes(), members.record().encode_to_vec().into());
+        self.tables.members.changed(Some(members));
+    }
+
     /// Takes a record out. A job goes after its tasks.
     pub(crate) fn delete(&mut self, key: &RecordKey) {
         self.frame.delete(&key.bytes());
@@ -149,6 +165,7 @@ impl Records {
             RecordKey::Executor(id) => self.tables.executor_changed(*id, None),
             RecordKey::Job(id) => self.tables.job_changed(id, None),
             RecordKey::Lease(id) => self.tables.lease_changed(*id, None),
+            RecordKey::Membership => self.tables.members.changed(None),
             RecordKey::Task(key) => self.tables.task_changed(key, None),
         }
     }
@@ -180,6 +197,9 @@ impl Records {
             RecordKey::Executor(id) => message(key, bytes)? == self.tables.fleet.get(*id).cloned(),
             RecordKey::Job(id) => message(key, bytes)? == self.tables.jobs.job(id).cloned(),
             RecordKey::Lease(id) => message(key, bytes)? == self.tables.leases.get(*id).copied(),
+            RecordKey::Membership => {
+                message(key, bytes)? == self.tables.members.get().map(members::Members::record)
+            }
             RecordKey::Task(key_) => message(key, bytes)? == self.tables.jobs.task(key_).cloned(),
         })
     }
@@ -216,6 +236,11 @@ fn fold(tables: &mut Tables, key: &Bytes, value: &Bytes) -> Result<(), CodecErro
             let lease =
                 message::<pb::Lease>(&parsed, value)?.filter(|it| it.id == id.0).ok_or_else(missing)?;
             tables.lease_changed(*id, Some(Arc::new(lease)));
+        }
+        RecordKey::Membership => {
+            let record = message::<pb::Membership>(&parsed, value)?.ok_or_else(missing)?;
+            let members = members::Members::from_record(&record).map_err(|why| bad(&why))?;
+            tables.members.changed(Some(members));
         }
         RecordKey::Task(key) => {
             let own = |it: &pb::Task| it.job == key.job.as_str() && it.number == key.number;

@@ -3,6 +3,7 @@
 mod fleet;
 mod jobs;
 mod keyvalue;
+mod members;
 mod queries;
 mod random;
 mod sessions;

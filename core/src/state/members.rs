@@ -1,0 +1,280 @@
+//! The masters of the cluster: who votes, who learns, where each is reached, and which data directory is theirs.
+
+use super::{
+    Outcome, Turn,
+    refuse::{already_exists, invalid, not_found, precondition},
+};
+use crate::{
+    mark::{self, Mark},
+    raft::membership::{Change, Membership},
+    types::{NodeId, StorageId},
+};
+use pb::{MemberPart, client_reply::Body, member_change};
+use quorate_proto::v1 as pb;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Who takes part, and what is known of each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Members {
+    membership: Membership,
+    /// Their parts are those of `membership`.
+    records: BTreeMap<NodeId, pb::MemberRecord>,
+    /// The entry that made it.
+    index: u64,
+}
+
+impl Members {
+    /// Who votes and who learns.
+    #[must_use]
+    pub const fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    /// One master.
+    #[must_use]
+    pub fn get(&self, node: NodeId) -> Option<&pb::MemberRecord> {
+        self.records.get(&node)
+    }
+
+    /// All, in order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = (NodeId, &pb::MemberRecord)> {
+        self.records.iter().map(|(node, record)| (*node, record))
+    }
+
+    /// The data directories that were seen.
+    #[must_use]
+    pub fn storages(&self) -> BTreeMap<NodeId, StorageId> {
+        let known = self.records.iter().filter(|(_, record)| record.storage != 0);
+        known.map(|(node, record)| (*node, StorageId(record.storage))).collect()
+    }
+
+    /// As it is kept.
+    #[must_use]
+    pub fn record(&self) -> pb::Membership {
+        let ids = |nodes: &BTreeSet<NodeId>| nodes.iter().map(|node| node.0).collect();
+        pb::Membership {
+            members: self.records.values().cloned().collect(),
+            outgoing: ids(self.membership.outgoing()),
+            learners_next: ids(self.membership.learners_next()),
+            auto_leave: self.membership.leaves_itself(),
+            index: self.index,
+        }
+    }
+
+    /// Out of what was kept.
+    ///
+    /// # Errors
+    /// What cannot have come about.
+    pub(crate) fn from_record(record: &pb::Membership) -> Result<Self, String> {
+        let nodes = |ids: &[u64]| ids.iter().map(|&id| NodeId(id)).collect::<BTreeSet<_>>();
+        let of = |part: MemberPart| {
+            record.members.iter().filter(|it| it.part() == part).map(|it| NodeId(it.id)).collect()
+        };
+        let parts = [
+            of(MemberPart::Voter),
+            nodes(&record.outgoing),
+            of(MemberPart::Learner),
+            nodes(&record.learners_next),
+        ];
+        let membership =
+            Membership::from_parts(parts, record.auto_leave).map_err(|error| error.to_string())?;
+        let records: BTreeMap<_, _> = record.members.iter().map(|it| (NodeId(it.id), it.clone())).collect();
+        let members = Self { membership, records, index: record.index };
+        let all = members.membership.members().eq(members.records.keys().copied());
+        // Made again: parts and order must be what they would be.
+        let same = members.clone().with_parts().record() == *record;
+        if all && same && !members.records.contains_key(&NodeId(0)) {
+            Ok(members)
+        } else {
+            Err("its members and their parts do not fit each other".to_owned())
+        }
+    }
+
+    /// Each record says the part that its node has; who has none goes.
+    fn with_parts(mut self) -> Self {
+        let members: BTreeSet<NodeId> = self.membership.members().collect();
+        self.records.retain(|node, _| members.contains(node));
+        for (node, record) in &mut self.records {
+            let part = if self.membership.voters().contains(node) {
+                MemberPart::Voter
+            } else if self.membership.learners().contains(node) {
+                MemberPart::Learner
+            } else {
+                MemberPart::Leaving
+            };
+            record.set_part(part);
+        }
+        self
+    }
+
+    /// What these changes make of it. Several voters are changed through a joint configuration.
+    ///
+    /// # Errors
+    /// Why not, for whoever asked.
+    pub fn changed(&self, changes: &[pb::MemberChange]) -> Result<Self, pb::Refusal> {
+        if self.membership.is_joint() {
+            return Err(precondition(format!(
+                "another change is under way ({}): try again when it is done",
+                self.membership
+            )));
+        }
+        let mut next = self.clone();
+        let mut steps = Vec::new();
+        for change in changes {
+            let Some(change) = &change.change else {
+                return Err(invalid("changes: one of them says nothing".to_owned()));
+            };
+            steps.extend(next.take(change)?);
+        }
+        next.membership =
+            self.membership.changed(&steps, false).map_err(|error| precondition(refused(&steps, &error)))?;
+        Ok(next.with_parts())
+    }
+
+    /// Takes one change into the records, and says what it means for the membership.
+    fn take(&mut self, change: &member_change::Change) -> Result<Option<Change>, pb::Refusal> {
+        use member_change::Change as Asked;
+        Ok(Some(match change {
+            Asked::Add(add) => {
+                let node = NodeId(add.id);
+                if self.records.contains_key(&node) {
+                    return Err(already_exists(format!("node {node} is a member already")));
+                }
+                self.check_addresses(add)?;
+                self.records.insert(node, record(add));
+                Change::AddLearner(node)
+            }
+            Asked::Update(update) => {
+                let storage = self.find(update.id)?.storage;
+                self.check_addresses(update)?;
+                self.records.insert(NodeId(update.id), pb::MemberRecord { storage, ..record(update) });
+                return Ok(None);
+            }
+            Asked::Promote(id) => {
+                let member = self.find(*id)?;
+                if member.storage == 0 {
+                    return Err(precondition(format!("node {id} has not been heard of yet: start it first")));
+                }
+                Change::AddVoter(NodeId(*id))
+            }
+            Asked::Demote(id) => {
+                self.find(*id)?;
+                Change::AddLearner(NodeId(*id))
+            }
+            Asked::Replace(id) => {
+                self.find(*id)?.storage = 0;
+                Change::AddLearner(NodeId(*id))
+            }
+            Asked::Remove(id) => {
+                self.find(*id)?;
+                Change::Remove(NodeId(*id))
+            }
+        }))
+    }
+
+    fn find(&mut self, id: u64) -> Result<&mut pb::MemberRecord, pb::Refusal> {
+        self.records.get_mut(&NodeId(id)).ok_or_else(|| not_found(format!("node {id} is no member")))
+    }
+
+    /// Two members at one address would each get the other's messages.
+    fn check_addresses(&self, new: &pb::AddMember) -> Result<(), pb::Refusal> {
+        let others = self.records.values().filter(|other| other.id != new.id);
+        for other in others {
+            for (field, own, its) in [
+                ("peer_address", &new.peer_address, &other.peer_address),
+                ("client_address", &new.client_address, &other.client_address),
+            ] {
+                if own == its {
+                    let id = other.id;
+                    return Err(already_exists(format!(
+                        "{field} is {own}: that is where node {id} is reached"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn record(add: &pb::AddMember) -> pb::MemberRecord {
+    pb::MemberRecord {
+        id: add.id,
+        peer_address: add.peer_address.clone(),
+        client_address: add.client_address.clone(),
+        storage: 0,
+        part: MemberPart::Unspecified.into(),
+    }
+}
+
+fn refused(steps: &[Change], error: &crate::raft::membership::MembershipError) -> String {
+    format!("{steps:?}: {error}")
+}
+
+/// The members, kept by [`Records`](super::records::Records).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Table(Option<Arc<Members>>);
+
+impl Table {
+    /// The record was put or deleted.
+    pub(crate) fn changed(&mut self, new: Option<Members>) {
+        self.0 = new.map(Arc::new);
+    }
+
+    /// The members.
+    pub(crate) fn get(&self) -> Option<&Members> {
+        self.0.as_deref()
+    }
+}
+
+/// A cluster's first leader says who its voters are. Nothing, if that was said before.
+pub(crate) fn found(turn: &mut Turn<'_>, members: &[pb::MemberRecord]) {
+    if turn.records.tables().members.get().is_some() {
+        mark::hit(Mark::FoundedTwice);
+        return;
+    }
+    let records: BTreeMap<_, _> = members.iter().map(|it| (NodeId(it.id), it.clone())).collect();
+    let membership = Membership::of(records.keys().copied());
+    let index = turn.index.0;
+    turn.put_membership(Members { membership, records, index }.with_parts());
+}
+
+/// Changes who takes part, if it is what somebody may want in the state as it is.
+pub(crate) fn change(turn: &mut Turn<'_>, changes: &[pb::MemberChange]) -> Outcome {
+    let Some(members) = turn.records.tables().members.get() else {
+        return Err(precondition("the cluster has not begun: it has no members yet".to_owned()));
+    };
+    let next = Members { index: turn.index.0, ..members.changed(changes)? };
+    let membership = Some(next.record());
+    mark::hit_if(next.membership.is_joint(), Mark::JointEntered);
+    turn.put_membership(next);
+    Ok(Body::ChangeMembers(pb::ChangeMembersReply { membership }))
+}
+
+/// Out of a joint configuration. Nothing, if it is left already.
+pub(crate) fn leave_joint(turn: &mut Turn<'_>) {
+    let left = turn.records.tables().members.get().and_then(|members| {
+        let membership = members.membership.leave_joint().ok()?;
+        Some(Members { membership, index: turn.index.0, ..members.clone() }.with_parts())
+    });
+    mark::hit_if(left.is_none(), Mark::JointLeftTwice);
+    if let Some(left) = left {
+        turn.put_membership(left);
+    }
+}
+
+/// The data directory of a member was seen for the first time.
+pub(crate) fn know(turn: &mut Turn<'_>, node: NodeId, storage: StorageId) {
+    let known = turn.records.tables().members.get().and_then(|members| {
+        let record = members.records.get(&node).filter(|record| record.storage == 0)?;
+        let mut next = members.clone();
+        next.records.insert(node, pb::MemberRecord { storage: storage.0, ..record.clone() });
+        Some(next)
+    });
+    mark::hit_if(known.is_none(), Mark::MemberKnown);
+    if let Some(known) = known {
+        turn.put_membership(known);
+    }
+}

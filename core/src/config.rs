@@ -25,8 +25,10 @@ pub struct Config {
     pub node: NodeId,
     /// The id of its data directory.
     pub storage: StorageId,
-    /// All voters, the node among them.
+    /// The cluster's first voters, the node among them; of a node that [joins](Self::joins), whom it asks.
     pub members: BTreeMap<NodeId, MemberAddress>,
+    /// The node was added to a cluster that there is. False: it is one of those that found it.
+    pub joins: bool,
     /// Elections and heartbeats.
     pub timing: Timing,
     /// Leases of executors.
@@ -253,7 +255,7 @@ impl Config {
                 return Err(ConfigError::Zero { field });
             }
         }
-        if !self.members.contains_key(&self.node) {
+        if !self.joins && !self.members.contains_key(&self.node) {
             return Err(ConfigError::NotAMember { node: self.node });
         }
         if self.members.len() > limits::VOTERS {
@@ -297,6 +299,7 @@ mod tests {
             node: NodeId(1),
             storage: StorageId(3),
             members: (1..=3).map(|id| (NodeId(id), address.clone())).collect(),
+            joins: false,
             timing: Timing::default(),
             executor_lease: LeaseTimes::default(),
             snapshot_entries: 10_000,

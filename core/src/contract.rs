@@ -57,7 +57,7 @@ pub struct HardState {
     pub commit: Index,
 }
 
-/// The storage id of each voter, as it was when the cluster began. Empty before that.
+/// The storage id of each member whose directory is known. Empty before the cluster began.
 pub type Voters = BTreeMap<NodeId, StorageId>;
 
 /// One write to the log on disk. Writes are carried out in the order of their ids; the parts in the order of the fields.
@@ -264,6 +264,9 @@ pub enum Output {
         /// Each once.
         jobs: Vec<JobId>,
     },
+    /// Where the members are from now on; of a node that starts, as its configuration says. Whoever is not named is not
+    /// connected to any more.
+    Members(BTreeMap<NodeId, MemberAddress>),
     /// Something worth a line in the log.
     Trace(TraceEvent),
     /// The node cannot go on. Its driver ends the process; whatever was not answered stays so.

@@ -8,13 +8,16 @@
 //!   that is not has named this very storage id;
 //! * whoever speaks with another storage id than the one that is kept is told so, and is heard no further;
 //! * a node that comes up says nothing else until a majority has answered what it acknowledged to them, and that is no
-//!   more than it still holds.
+//!   more than it still holds;
+//! * a directory that joins a cluster takes part when a member names its storage id, which the leader has had written down
+//!   when it first heard of it.
 
 use crate::{
     bug::{self, Bug},
     contract::Voters,
     mark::{self, Mark},
-    raft::quorum,
+    raft::{membership::Membership, quorum::Decision},
+    state::Members,
     types::{Index, NodeId, StorageId, Term},
 };
 use quorate_proto::v1::{self as pb, denied, envelope::Body};
@@ -23,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// How far a node has come.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Standing {
-    /// Its directory is empty: it waits for all initial members.
+    /// Its directory is empty: it waits for all initial members, or until the cluster that it joins knows it.
     Fresh,
     /// It knows the voters, and waits for a majority to confirm that it has lost nothing.
     Greeting,
@@ -51,7 +54,15 @@ pub enum Verdict {
 pub struct Identity {
     node: NodeId,
     storage: StorageId,
+    /// It joins a cluster that there is, and founds none.
+    joins: bool,
+    /// Whom it talks to.
     members: BTreeSet<NodeId>,
+    /// Whose greetings count.
+    membership: Membership,
+    /// The entry of the membership that it knows; 0 = that of the founders.
+    index: Index,
+    /// The directories that it knows.
     voters: Voters,
     standing: Standing,
     /// Members that said that they are empty, with their storage ids.
@@ -67,9 +78,9 @@ impl Identity {
     /// `voters` as they were kept; empty for an empty directory.
     #[must_use]
     pub fn new(
-        node: NodeId,
-        storage: StorageId,
+        (node, storage): (NodeId, StorageId),
         members: BTreeSet<NodeId>,
+        joins: bool,
         voters: Voters,
         feature_level: u32,
     ) -> Self {
@@ -78,8 +89,48 @@ impl Identity {
             Some(&kept) if kept == storage => Standing::Greeting,
             Some(_) | None => Standing::Denied("the data directory holds the log of another one".to_owned()),
         };
-        let (empty, greeted, seen) = (Voters::new(), BTreeSet::new(), BTreeMap::new());
-        Self { node, storage, members, voters, standing, empty, greeted, seen, feature_level }
+        // Of a cluster that it joined, it knows who votes when it has carried out its log.
+        let founders = if joins { voters.keys().copied().collect() } else { members.clone() };
+        Self {
+            node,
+            storage,
+            joins,
+            members,
+            membership: Membership::of(founders),
+            index: Index(0),
+            voters,
+            standing,
+            empty: Voters::new(),
+            greeted: BTreeSet::new(),
+            seen: BTreeMap::new(),
+            feature_level,
+        }
+    }
+
+    /// The cluster's members are these from now on. The storage ids to be kept durably, if they are other ones than before.
+    #[must_use]
+    pub fn follow(&mut self, members: &Members, index: Index) -> Option<Voters> {
+        self.membership.clone_from(members.membership());
+        self.members = members.iter().map(|(node, _)| node).collect();
+        self.index = index;
+        let known = members.storages();
+        if known == self.voters || matches!(self.standing, Standing::Denied(_)) {
+            return None;
+        }
+        self.voters.clone_from(&known);
+        Some(known)
+    }
+
+    /// The directories that it knows.
+    #[must_use]
+    pub const fn known(&self) -> &Voters {
+        &self.voters
+    }
+
+    /// Whether it is a member whose directory is not known yet.
+    #[must_use]
+    pub fn is_stranger(&self, node: NodeId) -> bool {
+        self.members.contains(&node) && !self.voters.contains_key(&node)
     }
 
     /// How far the node has come.
@@ -92,27 +143,42 @@ impl Identity {
     #[must_use]
     pub fn decide(&mut self) -> Verdict {
         match self.standing {
-            Standing::Fresh if self.has_heard_all() => {
+            Standing::Fresh if !self.joins && self.has_heard_all() => {
                 mark::hit(Mark::IdentityBegins);
                 let mut voters = self.empty.clone();
                 voters.insert(self.node, self.storage);
                 self.adopt(voters)
             }
-            Standing::Greeting
-                if self.greeted.len() + 1 >= quorum::majority(self.members.len())
-                    || bug::planted(Bug::IdentityNoGreeting) =>
-            {
+            Standing::Greeting if self.is_greeted() || bug::planted(Bug::IdentityNoGreeting) => {
                 mark::hit(Mark::IdentityReturns);
                 self.standing = Standing::Member;
                 Verdict::Join
+            }
+            Standing::Greeting | Standing::Member if self.is_replaced() => {
+                let kept = self.voters.get(&self.node).copied().unwrap_or_default();
+                mark::hit(Mark::IdentityReplaced);
+                self.deny(format!(
+                    "node {} was replaced: the cluster knows it with data directory {kept:?}, not {:?}",
+                    self.node, self.storage
+                ))
             }
             Standing::Fresh | Standing::Greeting | Standing::Member | Standing::Denied(_) => Verdict::Nothing,
         }
     }
 
+    fn is_replaced(&self) -> bool {
+        self.voters.get(&self.node).is_some_and(|kept| *kept != self.storage) && !other_directories_pass()
+    }
+
+    /// Whether a majority has confirmed that it lost nothing.
+    fn is_greeted(&self) -> bool {
+        let all = self.greeted.iter().copied().chain([self.node]);
+        self.membership.decide(&all.map(|node| (node, true)).collect()) == Decision::Won
+    }
+
     fn has_heard_all(&self) -> bool {
         let heard = self.empty.len() + 1;
-        let early = bug::planted(Bug::IdentityEarlyStart) && heard >= quorum::majority(self.members.len());
+        let early = bug::planted(Bug::IdentityEarlyStart) && heard > self.members.len() / 2;
         heard == self.members.len() || early
     }
 
@@ -160,7 +226,7 @@ impl Identity {
     ///
     /// # Errors
     /// The answer, if there is one.
-    pub fn admit(&self, from: NodeId, storage: StorageId) -> Result<(), Option<Box<Body>>> {
+    pub fn admit(&self, from: NodeId, storage: StorageId, is_hello: bool) -> Result<(), Option<Box<Body>>> {
         match self.voters.get(&from) {
             Some(&kept) if kept == storage => Ok(()),
             Some(_) if other_directories_pass() => Ok(()),
@@ -169,6 +235,12 @@ impl Identity {
                 Err(Some(Box::new(other_storage(from, storage, kept))))
             }
             None if self.voters.is_empty() && self.members.contains(&from) => Ok(()),
+            // Its directory is about to become known.
+            None if is_hello && self.members.contains(&from) => Ok(()),
+            None if !self.members.contains(&from) && self.index > Index(0) => {
+                mark::hit(Mark::IdentityRemoved);
+                Err(Some(Box::new(removed(from, storage, self.index))))
+            }
             None => Err(None),
         }
     }
@@ -208,7 +280,8 @@ impl Identity {
         let voters: Voters =
             hello.voters.iter().map(|voter| (NodeId(voter.node), StorageId(voter.storage))).collect();
         match voters.get(&self.node) {
-            Some(&kept) if kept == self.storage && voters.keys().eq(self.members.iter()) => {
+            None if self.joins => Verdict::Nothing,
+            Some(&kept) if kept == self.storage && (self.joins || voters.keys().eq(self.members.iter())) => {
                 mark::hit(Mark::IdentityLate);
                 self.adopt(voters)
             }
@@ -241,6 +314,11 @@ impl Identity {
             mark::hit(Mark::IdentityDeniedAgain);
             return Verdict::Nothing;
         }
+        // Who has not been added yet waits for it, and who was added again knows better.
+        let removed = denial.reason() == denied::Reason::Removed;
+        if removed && (self.standing == Standing::Fresh || Index(denial.index) <= self.index) {
+            return Verdict::Nothing;
+        }
         mark::hit(Mark::IdentityDenied);
         self.deny(denial.message.clone())
     }
@@ -258,6 +336,16 @@ fn other_storage(node: NodeId, found: StorageId, kept: StorageId) -> Body {
              it takes no part until the member is replaced"
         ),
         storage: found.0,
+        index: 0,
+    })
+}
+
+fn removed(node: NodeId, storage: StorageId, index: Index) -> Body {
+    Body::Denied(pb::Denied {
+        reason: denied::Reason::Removed.into(),
+        message: format!("node {node} is no member of the cluster any more, as of entry {index}: stop it"),
+        storage: storage.0,
+        index: index.0,
     })
 }
 
@@ -274,13 +362,13 @@ mod tests {
 
     fn identity(node: u64, storage: u64, voters: &[(u64, u64)]) -> Identity {
         let voters = voters.iter().map(|&(node, storage)| (NodeId(node), StorageId(storage))).collect();
-        Identity::new(NodeId(node), StorageId(storage), [1, 2, 3].map(NodeId).into(), voters, 1)
+        Identity::new((NodeId(node), StorageId(storage)), [1, 2, 3].map(NodeId).into(), false, voters, 1)
     }
 
     /// `to` hears what `from` has to say.
     fn tell(from: &Identity, to: &mut Identity, held: (u64, u64)) -> Verdict {
         let Body::Hello(hello) = from.hello(to.node, false) else { unreachable!() };
-        if to.admit(from.node, from.storage).is_err() {
+        if to.admit(from.node, from.storage, true).is_err() {
             return Verdict::Nothing;
         }
         to.hello_heard(from.node, from.storage, &hello, (Term(held.0), Index(held.1))).1
@@ -303,7 +391,7 @@ mod tests {
         assert!(
             matches!(&wiped.standing, Standing::Denied(why) if why.contains("0063") && why.contains("000b"))
         );
-        assert!(knows.admit(NodeId(1), StorageId(99)).is_err());
+        assert!(knows.admit(NodeId(1), StorageId(99), true).is_err());
     }
 
     #[test]

@@ -122,6 +122,8 @@ marks! {
     IdentityWentBack = "identity: a directory that went back in time is found out",
     IdentityDeniedAgain = "identity: a denial comes to a node that is denied already",
     IdentityDenied = "identity: a peer denies a node its part",
+    IdentityRemoved = "identity: who is no member any more is told so",
+    IdentityReplaced = "identity: a node learns that another directory took its place",
     IdentityDeaf = "identity: a node that is not confirmed yet passes over a message",
     ClientLeft = "node: a client leaves while its request waits",
     ErrandNotTaken = "node: too much is uncommitted for an errand of the leader, which is put off",

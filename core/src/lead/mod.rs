@@ -16,7 +16,7 @@ use crate::{
     mark::{self, Mark},
     state::{RecordKey, State},
     trace::TraceEvent,
-    types::{CallKey, ClusterTime, ExecutorId, Index, LeaseId, Term, Time},
+    types::{CallKey, ClusterTime, ExecutorId, Index, LeaseId, NodeId, Term, Time},
 };
 use clock::ClusterClock;
 use core::time::Duration;
@@ -39,6 +39,8 @@ pub struct Lead {
     /// Too much was uncommitted: nothing is proposed before.
     resume_at: Time,
     heartbeat: Duration,
+    /// The voters that found the cluster, for as long as its log does not say who they are.
+    pub founders: Vec<pb::MemberRecord>,
 }
 
 /// What an internal proposal is for.
@@ -52,6 +54,12 @@ pub enum Errand {
     ForceCancel,
     /// `ReportAttempts` of one executor.
     Report(ExecutorId),
+    /// `FoundMembers`.
+    Found,
+    /// `LeaveJoint`.
+    LeaveJoint,
+    /// `KnowMember` of one.
+    Know(NodeId),
 }
 
 impl Lead {
@@ -67,6 +75,7 @@ impl Lead {
             proposed: BTreeMap::new(),
             resume_at: now,
             heartbeat: config.timing.heartbeat,
+            founders: Vec::new(),
         }
     }
 
@@ -106,7 +115,11 @@ impl Lead {
         let stuck = |errand: &Errand| match errand {
             Errand::Expire => bug::planted(Bug::LeaseEndsOnce),
             Errand::Place => bug::planted(Bug::JobPlacedOnce),
-            Errand::ForceCancel | Errand::Report(_) => false,
+            Errand::ForceCancel
+            | Errand::Report(_)
+            | Errand::Found
+            | Errand::LeaveJoint
+            | Errand::Know(_) => false,
         };
         self.proposed.retain(|errand, index| *index > state.index() || stuck(errand));
         if !self.active {
@@ -162,11 +175,32 @@ impl Lead {
                 due.push((Errand::ForceCancel, Command::ForceCancel { jobs }));
             }
         }
+        due.extend(self.members_due(state));
         if free(self, Errand::Place) && state.can_place(time) {
             mark::hit(Mark::PlaceProposed);
             due.push((Errand::Place, Command::Place));
         }
         due
+    }
+
+    /// What is to be done about who takes part.
+    fn members_due(&self, state: &State) -> Option<(Errand, Command)> {
+        let due = match state.members() {
+            None if !self.founders.is_empty() => {
+                (Errand::Found, Command::FoundMembers { members: self.founders.clone() })
+            }
+            Some(members) if members.membership().leaves_itself() => {
+                (Errand::LeaveJoint, Command::LeaveJoint)
+            }
+            None | Some(_) => return None,
+        };
+        self.is_free(due.0).then_some(due)
+    }
+
+    /// Whether no proposal of this errand is on its way.
+    #[must_use]
+    pub fn is_free(&self, errand: Errand) -> bool {
+        !self.proposed.contains_key(&errand)
     }
 
     /// An internal proposal was taken.

@@ -81,7 +81,11 @@ impl Node {
     }
 
     fn after_entry(&mut self, index: Index, touched: &[RecordKey]) {
-        self.raft.applied(index, None);
+        if touched.contains(&RecordKey::Membership) {
+            self.follow_members(index);
+        } else {
+            self.raft.applied(index, None);
+        }
         let first_of_term = self.raft.first_of_term();
         if let Some(lead) = &mut self.lead {
             if first_of_term == Some(index) {

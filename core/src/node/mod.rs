@@ -1,9 +1,10 @@
 //! Puts the parts together; holds no rule of its own.
 //!
 //! One file a concern: [`peers`] takes messages in, [`requests`] finds who answers a request, [`apply`] carries out what is
-//! committed, [`snapshots`] shortens the log.
+//! committed, [`snapshots`] shortens the log, [`members`] follows who takes part.
 
 mod apply;
+mod members;
 mod peers;
 mod requests;
 mod snapshots;
@@ -60,12 +61,14 @@ impl Node {
     pub fn new(config: Config, recovered: Recovered, seed: u64, now: Now) -> Self {
         bug::confess();
         let members: std::collections::BTreeSet<_> = config.members.keys().copied().collect();
-        let identity =
-            Identity::new(config.node, config.storage, members.clone(), recovered.voters, FEATURE_LEVEL);
+        let own = (config.node, config.storage);
+        let identity = Identity::new(own, members.clone(), config.joins, recovered.voters, FEATURE_LEVEL);
         let snapshot = recovered.snapshot.as_ref().map(|snapshot| snapshot.at);
+        // Who joined learns from the log who votes.
+        let founders = if config.joins { Membership::default() } else { Membership::of(members) };
         let start = RaftStart {
             id: config.node,
-            membership: Membership::of(members),
+            membership: founders,
             timing: config.timing,
             flow: config.flow,
             seed,
@@ -97,6 +100,8 @@ impl Node {
         }
         let verdict = node.identity.decide();
         node.obey(verdict);
+        node.tell_members();
+        node.follow_members(node.state.index());
         node.finish();
         node
     }
@@ -191,7 +196,9 @@ impl Node {
                 Effect::Trace(event) => {
                     if let TraceEvent::LeaderElected { term } = event {
                         let time = self.state.time();
-                        self.lead = Some(Lead::new(&self.config, term, self.now.time, time, self.calls));
+                        let mut lead = Lead::new(&self.config, term, self.now.time, time, self.calls);
+                        lead.founders = self.founders();
+                        self.lead = Some(lead);
                     }
                     if let TraceEvent::LeaderElected { .. } | TraceEvent::Following { .. } = event {
                         self.leader_changed();

@@ -17,10 +17,8 @@ impl Node {
         let mine = envelope.to == self.config.node.0
             && envelope.cluster == self.config.cluster.0
             && from != self.config.node;
-        let Some(body) = envelope.body.filter(|_| mine && self.config.members.contains_key(&from)) else {
-            return;
-        };
-        if let Err(answer) = self.identity.admit(from, storage) {
+        let Some(body) = envelope.body.filter(|_| mine) else { return };
+        if let Err(answer) = self.identity.admit(from, storage, matches!(body, Body::Hello(_))) {
             if let Some(answer) = answer {
                 self.send(from, Lane::Control, *answer);
             }
@@ -28,6 +26,7 @@ impl Node {
         }
         let body = match body {
             Body::Hello(hello) => {
+                self.stranger_heard(from, storage);
                 let held = (self.raft.term(), self.raft.held_index());
                 let (answer, verdict) = self.identity.hello_heard(from, storage, &hello, held);
                 self.obey(verdict);

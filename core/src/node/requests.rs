@@ -300,8 +300,9 @@ impl Node {
 
     fn propose(&mut self, request: Option<RequestId>, command: Command) -> Result<Index, ProposeError> {
         let time = self.lead.as_ref().map_or_else(|| self.state.time(), |lead| lead.time(self.now.time));
-        let proposal = Proposal { time, wall_ms: self.now.wall_ms, request, command };
-        self.raft.propose(codec::encode(&proposal))
+        let changes = command.changes_membership();
+        let data = codec::encode(&Proposal { time, wall_ms: self.now.wall_ms, request, command });
+        if changes { self.raft.propose_change(data) } else { self.raft.propose(data) }
     }
 
     /// A proposal of the leader's own. If it is not taken, it comes due again.

@@ -72,6 +72,7 @@ impl Node {
             self.state = *state;
             self.saved = at.index;
             self.raft.applied(at.index, None);
+            self.follow_members(at.index);
             self.checkpoints.clear();
         }
     }

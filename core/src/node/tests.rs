@@ -29,6 +29,7 @@ fn config(node: u64, members: u64) -> Config {
         node: NodeId(node),
         storage: StorageId(node * 11),
         members: (1..=members).map(|id| (NodeId(id), address(id))).collect(),
+        joins: false,
         timing: Timing::default(),
         executor_lease: LeaseTimes::default(),
         snapshot_entries: 50,
@@ -86,6 +87,7 @@ impl Cluster {
                         | Output::ReadSnapshotChunk { .. }
                         | Output::LoadSnapshot { .. }
                         | Output::Changed { .. }
+                        | Output::Members(_)
                         | Output::Trace(_) => {}
                     }
                 }

@@ -58,7 +58,7 @@ pub fn sealed<'a>(records: impl IntoIterator<Item = (u8, &'a [u8])>) -> Vec<u8> 
 }
 
 /// The format's version.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Why bytes are not a tape that can be replayed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

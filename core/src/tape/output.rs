@@ -20,6 +20,7 @@ mod tag {
     pub(super) const CHANGED: u8 = 9;
     pub(super) const TRACE: u8 = 10;
     pub(super) const STOP: u8 = 11;
+    pub(super) const MEMBERS: u8 = 12;
 }
 
 /// A place as numbers.
@@ -68,6 +69,11 @@ pub(super) fn push(into: &mut Vec<u8>, output: &Output) {
             let jobs: Vec<&str> = jobs.iter().map(crate::types::JobId::as_str).collect();
             into.put_u8(tag::CHANGED);
             into.put_slice(&pack(&(index, jobs)));
+        }
+        Output::Members(members) => {
+            let members: Vec<_> = members.iter().map(|(id, it)| (id, &it.peer, &it.client)).collect();
+            into.put_u8(tag::MEMBERS);
+            into.put_slice(&pack(&members));
         }
         Output::Trace(event) => {
             into.put_u8(tag::TRACE);

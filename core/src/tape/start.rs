@@ -45,6 +45,7 @@ struct Head {
     node: NodeId,
     storage: StorageId,
     members: Vec<(NodeId, String, String)>,
+    joins: bool,
     timing: [u64; 5],
     lease: [u64; 4],
     drift_ppm: u32,
@@ -109,6 +110,7 @@ pub(super) fn encode(start: &StartRef<'_>) -> Vec<u8> {
             .iter()
             .map(|(id, member)| (*id, member.peer.clone(), member.client.clone()))
             .collect(),
+        joins: config.joins,
         timing: [
             timing.heartbeat,
             timing.election_min,
@@ -144,6 +146,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Start, CodecError> {
         node: head.node,
         storage: head.storage,
         members: head.members.into_iter().map(member).collect(),
+        joins: head.joins,
         timing: Timing { heartbeat, election_min, election_max, disk_stall, request_timeout },
         executor_lease: LeaseTimes { ttl, grace, check, kill, drift_ppm: head.drift_ppm },
         snapshot_entries: head.snapshot_entries,

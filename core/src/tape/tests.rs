@@ -36,6 +36,7 @@ fn config() -> Config {
         node: NodeId(1),
         storage: StorageId(3),
         members: [(NodeId(1), address)].into(),
+        joins: false,
         timing: Timing::default(),
         executor_lease: LeaseTimes::default(),
         snapshot_entries: 8,

@@ -1,0 +1,62 @@
+//! Who takes part, as the log says: Raft, the identity and the driver follow it.
+
+use super::Node;
+use crate::{
+    command::Command,
+    contract::{MemberAddress, Output},
+    lead::Errand,
+    types::{Index, NodeId, StorageId},
+};
+use quorate_proto::v1 as pb;
+use std::collections::BTreeMap;
+
+impl Node {
+    /// The entry at `index` changed who takes part, or a snapshot up to it did.
+    pub(super) fn follow_members(&mut self, index: Index) {
+        let Some(members) = self.state.members() else { return };
+        self.raft.applied(index, Some(members.membership().clone()));
+        if let Some(known) = self.identity.follow(members, index) {
+            self.raft.keep_voters(known);
+        }
+        let verdict = self.identity.decide();
+        self.obey(verdict);
+        self.tell_members();
+    }
+
+    /// Tells the driver where everybody is.
+    pub(super) fn tell_members(&mut self) {
+        self.outputs.push_back(Output::Members(self.addresses()));
+    }
+
+    /// Where everybody is.
+    fn addresses(&self) -> BTreeMap<NodeId, MemberAddress> {
+        let Some(members) = self.state.members() else { return self.config.members.clone() };
+        let address = |record: &pb::MemberRecord| MemberAddress {
+            peer: record.peer_address.clone(),
+            client: record.client_address.clone(),
+        };
+        members.iter().map(|(node, record)| (node, address(record))).collect()
+    }
+
+    /// The voters that found the cluster, if this node is one of them and knows them all.
+    pub(super) fn founders(&self) -> Vec<pb::MemberRecord> {
+        let known = self.identity.known();
+        let founders = self.config.members.iter().filter(|_| !self.config.joins);
+        let record = |(node, address): (&NodeId, &MemberAddress)| pb::MemberRecord {
+            id: node.0,
+            peer_address: address.peer.clone(),
+            client_address: address.client.clone(),
+            storage: known.get(node).map_or(0, |storage| storage.0),
+            part: pb::MemberPart::Voter.into(),
+        };
+        founders.map(record).collect()
+    }
+
+    /// A member speaks whose directory is not known yet: its leader has it written down.
+    pub(super) fn stranger_heard(&mut self, node: NodeId, storage: StorageId) {
+        let asks = |lead: &crate::lead::Lead| lead.is_active() && lead.is_free(Errand::Know(node));
+        if self.identity.is_stranger(node) && self.lead.as_ref().is_some_and(asks) {
+            self.propose_errand(Errand::Know(node), Command::KnowMember { node, storage });
+        }
+    }
+}

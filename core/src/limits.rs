@@ -58,6 +58,8 @@ pub const SESSION_REPLIES: usize = 256;
 /// Answers kept for one session, in bytes; the oldest go first.
 pub const SESSION_REPLY_BYTES: usize = 4 * 1024 * 1024;
 
+/// Share of the leader's log that a learner must hold to become a voter, in percent.
+pub const PROMOTED_PERCENT: u64 = 90;
 /// Steps of one change of the membership.
 pub const MEMBER_CHANGES: usize = 16;
 

@@ -39,6 +39,8 @@ marks! {
     JointEntered = "members: a joint configuration is entered",
     JointLeftTwice = "members: a joint configuration is to be left that is left already",
     MemberKnown = "members: a directory is named of a member that is known, or is none",
+    ChangeUnhealthy = "raft: a change of the membership is refused that would leave too few who answer",
+    ChangeTooEarly = "raft: a learner is to vote that lacks much of the log",
     ChangeWaits = "raft: a change of the membership waits for the one before",
     DeposedRemoved = "raft: a leader that votes no more steps down",
     CommitByVote = "raft: a candidate learns from a voter what is committed",

@@ -5,6 +5,7 @@ use crate::{
     command::Command,
     contract::{MemberAddress, Output},
     lead::Errand,
+    state::precondition,
     types::{Index, NodeId, StorageId},
 };
 use quorate_proto::v1 as pb;
@@ -50,6 +51,17 @@ impl Node {
             part: pb::MemberPart::Voter.into(),
         };
         founders.map(record).collect()
+    }
+
+    /// A change of the members that would leave the cluster without a majority that answers, or that would let somebody vote
+    /// who lacks much of the log, is not even proposed: only its leader knows who answers.
+    pub(super) fn check_members(&self, command: &Command) -> Result<(), pb::Refusal> {
+        let (Command::ChangeMembers { changes }, Some(members)) = (command, self.state.members()) else {
+            return Ok(());
+        };
+        // What is wrong with the change itself, it is told when it is carried out.
+        let Ok(next) = members.changed(changes) else { return Ok(()) };
+        self.raft.check_change(next.membership()).map_err(precondition)
     }
 
     /// A member speaks whose directory is not known yet: its leader has it written down.

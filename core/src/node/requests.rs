@@ -292,6 +292,7 @@ impl Node {
         request: Option<RequestId>,
         command: Command,
     ) -> Result<(), pb::Refusal> {
+        self.check_members(&command)?;
         let index = self.propose(request, command).map_err(|error| self.not_taken(error))?;
         self.waiting.proposals.insert(index, (self.raft.term(), asker));
         self.wait(Place::Proposal(index), asker);

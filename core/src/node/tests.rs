@@ -1,5 +1,7 @@
 //! Small clusters with a perfect network and instant disks: who answers what.
 
+mod members;
+
 use super::*;
 use crate::{
     contract::{Flow, LeaseTimes, MemberAddress, Timing, Write},

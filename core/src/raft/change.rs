@@ -12,9 +12,10 @@
 use super::{ProposeError, Raft, Role, membership::Membership, progress::Progress};
 use crate::{
     contract::LogPosition,
+    limits::PROMOTED_PERCENT,
     mark::{self, Mark},
     trace::{StepDown, TraceEvent},
-    types::{Index, Time},
+    types::{Index, NodeId, Time},
 };
 use bytes::Bytes;
 
@@ -34,6 +35,37 @@ impl Raft {
             leading.changes_until = index;
         }
         Ok(index)
+    }
+
+    /// Whether the membership may become this one as far as a leader sees: a majority of it must answer, and whoever votes
+    /// from then on must have nearly all of the log, so that commits do not wait for it.
+    ///
+    /// # Errors
+    /// Why not, and what would be right. Nothing, if this node does not lead.
+    pub fn check_change(&self, next: &Membership) -> Result<(), String> {
+        let Some(leading) = &self.leading else { return Ok(()) };
+        let answers = |node: NodeId| match leading.progress.get(&node) {
+            Some(peer) => self.now.since(peer.active_at) <= self.timing.election_max,
+            None => node == self.id,
+        };
+        if next.reached(|node| u64::from(answers(node))) == 0 {
+            mark::hit(Mark::ChangeUnhealthy);
+            let silent: Vec<_> = next.all_voters().filter(|node| !answers(*node)).collect();
+            return Err(format!(
+                "of the voters after this change ({next}), {silent:?} do not answer: too few would be left to decide anything"
+            ));
+        }
+        let last = self.log.last().index;
+        for node in next.voters().difference(self.membership.voters()).filter(|node| **node != self.id) {
+            let matched = leading.progress.get(node).map_or(Index(0), |peer| peer.matched);
+            if u128::from(matched.0) * 100 < u128::from(last.0) * u128::from(PROMOTED_PERCENT) {
+                mark::hit(Mark::ChangeTooEarly);
+                return Err(format!(
+                    "node {node} has {matched} of {last} entries: it must have {PROMOTED_PERCENT} % to vote; try again later"
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// The entry at `index` was carried out. `membership`: as it is from there on, if the entry changed it.

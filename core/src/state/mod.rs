@@ -15,7 +15,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use refuse::invalid;
+pub(crate) use refuse::{invalid, precondition};
 pub(crate) use store::keyvalue::FRAME_PREFIX;
 
 pub use members::Members;

@@ -1,0 +1,197 @@
+//! Members come and go, while the cluster works.
+
+use super::*;
+use pb::member_change::Change;
+
+fn joining(node: u64, storage: u64) -> Config {
+    Config { joins: true, storage: StorageId(storage), ..config(node, 3) }
+}
+
+fn added(id: u64) -> pb::AddMember {
+    pb::AddMember { id, peer_address: format!("p{id}:1"), client_address: format!("c{id}:1") }
+}
+
+impl Cluster {
+    fn began(members: u64) -> (Self, u64) {
+        let mut cluster = Self::new(members);
+        cluster.run(Duration::from_secs(1));
+        let leader = cluster.leader();
+        let session = cluster.session(leader);
+        (cluster, session)
+    }
+
+    fn change(&mut self, session: u64, changes: impl IntoIterator<Item = Change>) -> Option<Reply> {
+        self.next_key += 100;
+        let sequence = self.next_key;
+        let request_id = Some(pb::RequestId { session, sequence, lowest_open: sequence });
+        let changes = changes.into_iter().map(|change| pb::MemberChange { change: Some(change) }).collect();
+        let leader = self.leader();
+        self.ask(leader, Request::ChangeMembers(pb::ChangeMembersRequest { request_id, changes }))
+    }
+
+    fn accepted(&mut self, session: u64, changes: impl IntoIterator<Item = Change>) {
+        let reply = self.change(session, changes);
+        assert!(matches!(reply, Some(Reply::ChangeMembers(_))), "{reply:?}");
+    }
+
+    fn shown(&self, node: u64) -> String {
+        self.nodes[&NodeId(node)].raft.membership().to_string()
+    }
+
+    fn start(&mut self, node: u64, config: Config) {
+        self.nodes.insert(NodeId(node), Node::new(config, Recovered::default(), node, self.now));
+        self.settle();
+    }
+
+    /// A new member, up to its vote.
+    fn joined(&mut self, session: u64, node: u64) {
+        self.accepted(session, [Change::Add(added(node))]);
+        self.start(node, joining(node, node * 11));
+        self.run(Duration::from_secs(1));
+        self.accepted(session, [Change::Promote(node)]);
+        self.run(Duration::from_millis(200));
+    }
+}
+
+fn message(reply: Option<Reply>) -> String {
+    match reply {
+        Some(Reply::Refusal(refusal)) => refusal.message,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn a_new_member_learns_the_log_and_then_votes() {
+    let (mut cluster, session) = Cluster::began(3);
+    let leader = cluster.leader();
+    assert_eq!(cluster.shown(leader.0), "voters=(1 2 3)");
+    cluster.start(4, joining(4, 44));
+    cluster.run(Duration::from_secs(1));
+    assert_eq!(*cluster.nodes[&NodeId(4)].identity.standing(), Standing::Fresh, "nobody has added it");
+    cluster.accepted(session, [Change::Add(added(4))]);
+    cluster.run(Duration::from_secs(1));
+    assert_eq!(*cluster.nodes[&NodeId(4)].identity.standing(), Standing::Member);
+    cluster.put(leader, session, 900, "a");
+    cluster.run(Duration::from_millis(200));
+    assert_eq!(cluster.shown(4), "voters=(1 2 3) learners=(4)");
+    assert_eq!(value(cluster.get(NodeId(4), true)).as_deref(), Some("a"));
+    cluster.accepted(session, [Change::Promote(4)]);
+    // Two of four are down: the other two are no majority.
+    let others: Vec<_> = cluster.nodes.keys().copied().filter(|id| *id != leader && id.0 != 4).collect();
+    cluster.cut.clone_from(&others);
+    assert_eq!(cluster.put(leader, session, 901, "b"), None);
+    cluster.cut.pop();
+    cluster.run(Duration::from_secs(2));
+    let leader = cluster.leader();
+    assert_eq!(value(cluster.get(leader, false)).as_deref(), Some("b"));
+}
+
+#[test]
+fn a_leader_that_is_removed_makes_way_and_is_told() {
+    let (mut cluster, session) = Cluster::began(3);
+    let leader = cluster.leader();
+    cluster.accepted(session, [Change::Remove(leader.0)]);
+    assert_eq!(cluster.nodes[&leader].raft.role(), Role::Follower);
+    cluster.run(Duration::from_secs(2));
+    let new = cluster.leader();
+    assert!(new != leader);
+    assert!(matches!(cluster.put(new, session, 900, "a"), Some(Reply::Put(_))));
+    assert!(!cluster.nodes[&new].raft.membership().is_voter(leader));
+}
+
+#[test]
+fn two_voters_are_exchanged_at_once_and_the_joint_configuration_is_left() {
+    let (mut cluster, session) = Cluster::began(3);
+    for node in [4, 5] {
+        cluster.accepted(session, [Change::Add(added(node))]);
+        cluster.start(node, joining(node, node * 11));
+    }
+    cluster.run(Duration::from_secs(1));
+    let leader = cluster.leader();
+    let leave: Vec<_> = [1, 2, 3].into_iter().filter(|id| *id != leader.0).collect();
+    let promoted = [Change::Promote(4), Change::Promote(5)];
+    cluster.accepted(session, promoted.into_iter().chain(leave.iter().map(|id| Change::Remove(*id))));
+    cluster.run(Duration::from_secs(1));
+    let shown = cluster.shown(leader.0);
+    assert_eq!(shown, format!("voters=({} 4 5)", leader.0));
+    for left in leave {
+        cluster.nodes.remove(&NodeId(left));
+    }
+    assert!(matches!(cluster.put(leader, session, 900, "a"), Some(Reply::Put(_))));
+}
+
+#[test]
+fn a_member_whose_directory_was_lost_is_replaced_under_its_id() {
+    let (mut cluster, session) = Cluster::began(3);
+    let lost = cluster.follower();
+    let again = Config { joins: true, storage: StorageId(999), ..config(lost.0, 3) };
+    cluster.start(lost.0, again.clone());
+    cluster.run(Duration::from_secs(1));
+    assert!(matches!(cluster.nodes[&lost].identity.standing(), Standing::Denied(_)), "nobody said so yet");
+    cluster.accepted(session, [Change::Replace(lost.0)]);
+    cluster.start(lost.0, again);
+    cluster.run(Duration::from_secs(1));
+    assert_eq!(*cluster.nodes[&lost].identity.standing(), Standing::Member);
+    cluster.accepted(session, [Change::Promote(lost.0)]);
+    let leader = cluster.leader();
+    cluster.run(Duration::from_millis(200));
+    assert_eq!(cluster.shown(lost.0), "voters=(1 2 3)");
+    let third = *cluster.nodes.keys().find(|id| **id != leader && **id != lost).unwrap();
+    cluster.cut.push(third);
+    assert!(matches!(cluster.put(leader, session, 900, "a"), Some(Reply::Put(_))), "it votes and counts");
+}
+
+#[test]
+fn a_change_that_would_leave_too_few_who_answer_is_refused() {
+    let (mut cluster, session) = Cluster::began(3);
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    let other = *cluster.nodes.keys().find(|id| **id != leader && **id != follower).unwrap();
+    cluster.cut.push(other);
+    cluster.run(Duration::from_secs(1));
+    let refused = message(cluster.change(session, [Change::Remove(follower.0)]));
+    assert!(refused.contains("do not answer"), "{refused}");
+    // Who does not answer may go.
+    cluster.accepted(session, [Change::Remove(other.0)]);
+}
+
+#[test]
+fn a_learner_without_the_log_does_not_vote() {
+    let (mut cluster, session) = Cluster::began(3);
+    for sequence in 1..60 {
+        let leader = cluster.leader();
+        cluster.put(leader, session, sequence, "a");
+    }
+    cluster.accepted(session, [Change::Add(added(4))]);
+    cluster.start(4, joining(4, 44));
+    cluster.run(Duration::from_secs(1));
+    cluster.accepted(session, [Change::Demote(cluster.follower().0)]);
+    let silent = cluster.nodes.remove(&NodeId(4)).unwrap();
+    for sequence in 2_000..2_040 {
+        let leader = cluster.leader();
+        cluster.put(leader, session, sequence, "a");
+    }
+    let refused = message(cluster.change(session, [Change::Promote(4)]));
+    assert!(refused.contains("must have 90 %"), "{refused}");
+    cluster.nodes.insert(NodeId(4), silent);
+    cluster.run(Duration::from_secs(2));
+    cluster.accepted(session, [Change::Promote(4)]);
+}
+
+#[test]
+fn a_member_that_joined_comes_up_again_and_knows_who_votes() {
+    let (mut cluster, session) = Cluster::began(3);
+    cluster.joined(session, 4);
+    let mut recovered = Recovered::default();
+    for write in &cluster.writes[&NodeId(4)] {
+        recovered.hard_state = write.hard_state.unwrap_or(recovered.hard_state);
+        recovered.voters = write.voters.clone().unwrap_or(recovered.voters);
+        for entry in &write.entries {
+            recovered.entries.retain(|kept| kept.index < entry.index);
+            recovered.entries.push(entry.clone());
+        }
+    }
+    cluster.nodes.insert(NodeId(4), Node::new(joining(4, 44), recovered, 5, cluster.now));
+    cluster.run(Duration::from_secs(2));
+    assert_eq!(cluster.shown(4), "voters=(1 2 3 4)");
+    assert_eq!(*cluster.nodes[&NodeId(4)].identity.standing(), Standing::Member);
+}

@@ -61,6 +61,22 @@ fn a_run_whose_time_stands_still_is_a_storm_and_ends() {
 }
 
 #[test]
+fn a_run_is_over_within_its_bound_or_gives_nothing() {
+    let limits = Limits { duration_min_ms: 4_000, duration_max_ms: 4_000, faults: false };
+    let mut plan = generate(1, &limits);
+    let whole = Level::Stack.run(&plan, true, None);
+    assert_eq!((whole.violation.clone(), whole.events > 500), (None, true), "{} events", whole.events);
+    let within = Level::Stack.run_within(&plan, whole.events).expect("it needs no more events than it has");
+    assert_eq!((within.hash, within.events, within.violation), (whole.hash, whole.events, None));
+    assert!(Level::Stack.run_within(&plan, whole.events - 1).is_none());
+    assert!(Level::Stack.run_within(&plan, 0).is_none());
+    // Too slow for a storm of one millisecond, and for ever.
+    let harmless = |at_ms| Fault { at_ms, for_ms: 100, kind: FaultKind::Loss { ppm: 0 } };
+    plan.faults = (0..80_000).map(|number| harmless(500 + number / 100)).collect();
+    assert!(Level::Stack.run_within(&plan, 2 * whole.events + 10_000).is_none());
+}
+
+#[test]
 fn tapes_of_fifty_seeds_give_the_same_outputs_on_the_core() {
     let summary = run(&Job { check_tapes: true, ..job(0..50, true) }, |_| ());
     assert!(summary.clean(), "{:#?}", (summary.tapes_differ, summary.failures));

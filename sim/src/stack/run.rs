@@ -3,7 +3,7 @@
 use super::{
     clients::Person,
     settle::inspector,
-    stage::{MILLISECOND, SECOND, Stage, Stormed, World},
+    stage::{MILLISECOND, SECOND, Stage, Stopped, World},
 };
 use crate::{
     network::Endpoint,
@@ -25,6 +25,25 @@ use std::{
 /// each run of each master is recorded.
 #[must_use]
 pub fn run_plan(plan: &Plan, log: Option<Sink>, verbose: bool, tapes: Option<Tapes>) -> Outcome {
+    run_bounded(plan, log, verbose, tapes, u64::MAX).0
+}
+
+/// Runs a plan, unless it is not over after so many events: writes, answers, elections and what else goes into its hash.
+/// What makes no event ends with the simulated time, of which each turn of a task takes some.
+#[must_use]
+pub fn run_within(plan: &Plan, events_max: u64) -> Option<Outcome> {
+    let (outcome, over_bound) = run_bounded(plan, None, false, None, events_max);
+    (!over_bound).then_some(outcome)
+}
+
+/// Also, whether it had more events than it may.
+fn run_bounded(
+    plan: &Plan,
+    log: Option<Sink>,
+    verbose: bool,
+    tapes: Option<Tapes>,
+    events_max: u64,
+) -> (Outcome, bool) {
     let (seed, plan) = (plan.seed, plan.clone());
     let shared = Arc::new(OnceLock::new());
     let kept = Arc::clone(&shared);
@@ -35,6 +54,8 @@ pub fn run_plan(plan: &Plan, log: Option<Sink>, verbose: bool, tapes: Option<Tap
             #[cfg(feature = "planted-bugs")]
             quorate_core::bug::plant(bug);
             let run = AssertUnwindSafe(|| {
+                // The simulated time begins in the runtime.
+                let stage = || Stage::new(plan, log, tapes, events_max);
                 let runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
                 if verbose {
                     let lines = tracing_subscriber::fmt()
@@ -42,15 +63,15 @@ pub fn run_plan(plan: &Plan, log: Option<Sink>, verbose: bool, tapes: Option<Tap
                         .with_timer(SimulatedTime)
                         .with_ansi(false)
                         .finish();
-                    let run = perform(plan, log, tapes, &kept);
+                    let run = perform(stage, &kept);
                     tracing::subscriber::with_default(lines, || runtime.block_on(run));
                 } else {
-                    runtime.block_on(perform(plan, log, tapes, &kept));
+                    runtime.block_on(perform(stage, &kept));
                 }
             });
             reached::clear();
-            // A storm is a violation already.
-            let panicked = catch_unwind(run).is_err_and(|what| !what.is::<Stormed>());
+            // A storm is a violation already, and a run over its bound is none.
+            let panicked = catch_unwind(run).is_err_and(|what| !what.is::<Stopped>());
             let text = panicked.then(|| take_panic().unwrap_or_else(|| "a panic without a text".to_owned()));
             (text, reached::take())
         });
@@ -59,7 +80,8 @@ pub fn run_plan(plan: &Plan, log: Option<Sink>, verbose: bool, tapes: Option<Tap
         Ok(Err(_)) => (Some("the seed's thread panicked".to_owned()), Hits::new()),
         Err(error) => (Some(format!("no thread for the seed: {error}")), Hits::new()),
     };
-    Outcome { marks, ..outcome(&shared, panicked) }
+    let over_bound = shared.get().is_some_and(|world| Stage::after(world).over_bound);
+    (Outcome { marks, ..outcome(&shared, panicked) }, over_bound)
 }
 
 struct SimulatedTime;
@@ -99,8 +121,9 @@ fn outcome(shared: &OnceLock<Arc<Mutex<World>>>, panicked: Option<String>) -> Ou
 }
 
 /// The whole run: machines, faults, workload, and then the settling.
-async fn perform(plan: Plan, log: Option<Sink>, tapes: Option<Tapes>, shared: &OnceLock<Arc<Mutex<World>>>) {
-    let stage = Stage::new(plan.clone(), log, tapes);
+async fn perform(stage: impl FnOnce() -> Stage, shared: &OnceLock<Arc<Mutex<World>>>) {
+    let stage = stage();
+    let plan = stage.world().plan.clone();
     let _ = shared.set(stage.shared());
     let people = build(&stage, &plan);
     let duration = plan.duration_ms * MILLISECOND;

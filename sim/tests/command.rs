@@ -104,6 +104,15 @@ fn what_came_of_a_tape_is_a_line_of_json_and_so_is_each_input() {
 }
 
 #[test]
+fn only_the_core_level_is_asked_for_all_marks() {
+    let scratch = Scratch::new("all-marks");
+    let run = sim(&scratch, &["run", "--level", "stack", "--seeds", "0..1", "--all-marks"]);
+    assert_eq!((run.status.code(), out(&run).as_str()), (Some(2), ""));
+    let said = error(&run);
+    assert!(said.contains("--all-marks") && said.contains("`cargo sim run --all-marks`"), "{said}");
+}
+
+#[test]
 fn marks_are_one_line_of_json() {
     let scratch = Scratch::new("marks-json");
     let marks = ["marks", "--seeds", "0..2", "--jobs", "1", "--duration", "1..2", "-o", "json"];

@@ -6,7 +6,7 @@ use quorate_sim::{
     plan::{CorePlan, Fault, FaultKind, Limits, Plan, generate},
     run::{Job, Level, run},
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, process::Command};
 
 fn job(seeds: core::ops::Range<u64>, faults: bool) -> Job {
     let limits = Limits { duration_min_ms: 5_000, duration_max_ms: 12_000, faults };
@@ -58,6 +58,23 @@ fn a_run_whose_time_stands_still_is_a_storm_and_ends() {
     assert_eq!(violation.rule, Rule::Storm, "{violation:?}");
     assert!((1_000..1_100).contains(&(violation.time / 1_000_000)), "{violation:?}");
     assert!(outcome.events < calm.events + 3_000, "{} events, {} in a calm run", outcome.events, calm.events);
+}
+
+#[test]
+fn the_command_refuses_to_ask_for_all_marks_and_lists_what_is_not_reached() {
+    let sim = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_quorate-sim-stack")).args(arguments).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let few = ["--seeds", "0..2", "--duration", "2..3", "--jobs", "1"];
+    let (code, out, error) = sim(&[&["run", "--all-marks"], &few[..]].concat());
+    assert_eq!((code, out.as_str()), (Some(2), ""), "{error}");
+    assert!(error.contains("--all-marks") && error.contains("core level"), "{error}");
+    let (code, out, error) = sim(&[&["marks"], &few[..]].concat());
+    assert!(code == Some(0) && out.contains("no seed reached:"), "{out}{error}");
+    let (code, out, error) = sim(&[&["run", "--level", "core", "--all-marks"], &few[..]].concat());
+    assert!(code == Some(1) && error.contains("were reached by no seed"), "{out}{error}");
 }
 
 #[test]

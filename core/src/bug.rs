@@ -92,6 +92,8 @@ bugs! {
     LastCommitUntold = "raft-last-commit-untold", "heartbeats do not tell what is committed", "R5";
     ProbeNotRepeated = "raft-probe-not-repeated", "a lost probe is not sent again", "G7, R5";
     AppendNotRepeated = "raft-append-not-repeated", "a lost append is not sent again", "G7";
+    LogNotCutLater = "raft-log-not-cut-later", "a log that was not durable when its snapshot was saved is not cut when it is", "G6";
+    InheritedUncounted = "raft-inherited-uncounted", "a leader does not count what others left uncommitted", "G7";
     PingPong = "raft-ping-pong", "every acknowledgement is answered by another append", "storm";
     ReadUnconfirmed = "raft-read-unconfirmed", "a read is confirmed without asking anybody", "G5, R7";
     ReadOneShort = "raft-read-one-short", "one answer less than a majority confirms a read", "G5, R7";
@@ -167,6 +169,7 @@ bugs! {
     JobTasksLeft = "job-tasks-left", "a deleted job leaves its tasks", "ES9, D1";
     JobCreatedTwice = "job-created-twice", "a second job takes the id of one that is there", "ES10";
     JobExecutorIdReused = "job-executor-id-reused", "an executor gets the id of one that left", "ES11";
+    JobForcedNever = "job-forced-never", "a cancel that takes too long is not forced", "ES8";
     JobForcedEarly = "job-forced-early", "a cancel is forced before its time", "ES8";
     StateCasAlways = "state-cas-always", "a compare-and-set sets whatever is there", "G5";
     StateDeleteKeeps = "state-delete-keeps", "a delete says so, and keeps the key", "G5, R16";

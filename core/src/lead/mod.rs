@@ -155,7 +155,7 @@ impl Lead {
                 due.push((Errand::Expire, Command::ExpireLeases { leases }));
             }
         }
-        if free(self, Errand::ForceCancel) {
+        if free(self, Errand::ForceCancel) && !bug::planted(Bug::JobForcedNever) {
             let jobs = state.overdue_cancels(time);
             if !jobs.is_empty() {
                 mark::hit(Mark::CancelOverdue);
@@ -204,11 +204,9 @@ impl Lead {
         }
         let lease = if self.proposed.contains_key(&Errand::Expire) { None } else { self.leases.next_end() };
         let backoff = if self.proposed.contains_key(&Errand::Place) { None } else { state.next_backoff() };
-        let cancel = if self.proposed.contains_key(&Errand::ForceCancel) {
-            None
-        } else {
-            state.next_cancel_deadline()
-        };
+        let waits = self.proposed.contains_key(&Errand::ForceCancel);
+        let cancel =
+            if waits || bug::planted(Bug::JobForcedNever) { None } else { state.next_cancel_deadline() };
         let by_time = [backoff, cancel].into_iter().flatten().min().map(|time| self.clock.when(time));
         [lease, by_time].into_iter().flatten().min().map_or(Time::FAR, |at| at.max(self.resume_at))
     }

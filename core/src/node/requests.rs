@@ -310,8 +310,9 @@ impl Node {
     }
 
     pub(super) fn propose_errand(&mut self, errand: Errand, command: Command) {
-        let Ok(index) = self.propose(None, command.clone()) else {
-            mark::hit(Mark::ErrandNotTaken);
+        let proposed = self.propose(None, command.clone());
+        mark::hit_if(matches!(proposed, Err(ProposeError::Full)), Mark::ErrandNotTaken);
+        let Ok(index) = proposed else {
             if let Some(lead) = &mut self.lead
                 && !bug::planted(Bug::ErrandNotPutOff)
             {

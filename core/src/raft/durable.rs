@@ -217,7 +217,8 @@ impl Raft {
             state.durable_term = write.term;
             state.pending.pop_front();
         }
-        let later = state.compact_later.filter(|position| position.index <= state.durable);
+        let durable = state.durable;
+        let later = state.compact_later.take_if(|position| position.index <= durable);
         while let Some(held) = state.held.front()
             && held.io <= io
         {
@@ -238,7 +239,9 @@ impl Raft {
                 self.count_votes();
             }
         }
-        if let Some(position) = later {
+        if let Some(position) = later
+            && !bug::planted(Bug::LogNotCutLater)
+        {
             self.compact(position);
         }
         self.advance_commit();

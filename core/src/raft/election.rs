@@ -161,7 +161,8 @@ impl Raft {
         self.leader = Some(self.id);
         let next = self.log.last().index.next();
         let inherited = (self.hard_state.commit.0 + 1..next.0).filter_map(|at| self.log.entry(Index(at)));
-        let uncommitted_bytes = inherited.map(|entry| entry.data.len()).sum();
+        let inherited = inherited.map(|entry| entry.data.len()).sum();
+        let uncommitted_bytes = if bug::planted(Bug::InheritedUncounted) { 0 } else { inherited };
         let progress = self.peers().into_iter().map(|peer| (peer, Progress::new(next, self.now))).collect();
         self.leading = Some(Leading {
             progress,

@@ -127,3 +127,67 @@ fn decode_append(term: Term, message: pb::AppendRequest) -> Option<Message> {
     }
     (previous.term <= term).then_some(Message::Append { previous, entries, commit: Index(message.commit) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    const SENDER: Term = Term(5);
+
+    fn append(entries: &[(u64, u64, usize)]) -> Option<Message> {
+        let entry = |&(term, index, bytes): &(u64, u64, usize)| pb::LogEntry {
+            term,
+            index,
+            data: Bytes::from(vec![1; bytes]),
+        };
+        let entries = entries.iter().map(entry).collect();
+        decode(SENDER, Body::Append(pb::AppendRequest { prev_term: 3, prev_index: 7, entries, commit: 9 }))
+    }
+
+    fn chunk(entry_term: u64, index: u64, bytes: usize) -> Option<Message> {
+        let data = Bytes::from(vec![1; bytes]);
+        decode(
+            SENDER,
+            Body::SnapshotChunk(pb::SnapshotChunk { entry_term, index, data, ..Default::default() }),
+        )
+    }
+
+    #[test]
+    fn what_no_honest_sender_sends_is_no_message() {
+        let most = limits::ENTRY_BYTES;
+        for fits in [&[][..], &[(3, 8, most)], &[(3, 8, 1), (3, 9, 1), (5, 10, 1)]] {
+            assert!(append(fits).is_some(), "{fits:?}");
+        }
+        let wrong: [&[(u64, u64, usize)]; 6] = [
+            &[(3, 8, most + 1)],
+            &[(3, 7, 1)],
+            &[(3, 9, 1)],
+            &[(2, 8, 1)],
+            &[(4, 8, 1), (3, 9, 1)],
+            &[(5, 8, 1), (6, 9, 1)],
+        ];
+        for wrong in wrong {
+            assert!(append(wrong).is_none(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_chunk_is_of_a_known_place_and_no_larger_than_it_may_be() {
+        assert!(chunk(5, 1, limits::SNAPSHOT_CHUNK_BYTES).is_some());
+        assert!(chunk(5, 1, 0).is_some());
+        assert!(chunk(5, 1, limits::SNAPSHOT_CHUNK_BYTES + 1).is_none());
+        assert!(chunk(5, 0, 1).is_none());
+        assert!(chunk(6, 1, 1).is_none());
+    }
+
+    #[test]
+    fn a_hash_has_its_length() {
+        let heartbeat = |hash_index, bytes: usize| {
+            let hash = Bytes::from(vec![7; bytes]);
+            decode(SENDER, Body::Heartbeat(pb::HeartbeatMessage { hash_index, hash, ..Default::default() }))
+        };
+        assert!(heartbeat(0, 0).is_some() && heartbeat(4, 16).is_some());
+        assert!(heartbeat(4, 15).is_none() && heartbeat(4, 0).is_none());
+    }
+}

@@ -3,12 +3,17 @@
 use super::{Ledger, Rule, reference::refusal};
 use quorate_core::{
     command::{Command, Proposal},
+    contract::LogPosition,
     limits::REFUSED_WAIT_MS,
     state::{Applied, RecordKey, State},
-    types::{AttemptId, Epoch, ExecutorId, Index, JobId, SessionId, TaskKey},
+    types::{AttemptId, Epoch, ExecutorId, Index, JobId, SessionId, TaskKey, Term},
 };
 use quorate_proto::v1::{self as pb, AttemptEnd, JobState, TaskState};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Within so much of a leader's time, milliseconds, it forces a cancel whose time is over: it puts it off, by a heartbeat at a
+/// time, while it has too much uncommitted.
+const FORCED_WITHIN_MS: u64 = 3_000;
 
 /// From when to when an executor was registered.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +53,8 @@ pub struct Jobs {
     told: BTreeSet<(SessionId, u64)>,
     /// Until when each cancel that is under way may take.
     cancels: BTreeMap<JobId, u64>,
+    /// The term of the newest entry, and the time of the first one of it that was carried out.
+    reign: (Term, u64),
 }
 
 /// Whether a job in this state has ended.
@@ -146,6 +153,20 @@ impl Jobs {
         if took_effect && refusal(&applied.reply).is_none() {
             self.accepted(ledger, state, index, &proposal.command);
         }
+    }
+
+    /// An entry was carried out: what its leader should have forced by then.
+    pub fn overdue(&mut self, ledger: &mut Ledger, state: &State, at: LogPosition) {
+        let now = state.time().0;
+        if self.reign.0 != at.term {
+            self.reign = (at.term, now);
+        }
+        let Some((id, due)) = self.cancels.iter().min_by_key(|(_, due)| **due) else { return };
+        let until = self.reign.1.max(*due).saturating_add(FORCED_WITHIN_MS);
+        ledger.hold(Rule::CancelForced, now <= until, || {
+            let index = at.index;
+            format!("at entry {index}, the cancel of job {id} has had time until {due}; it is {now}")
+        });
     }
 
     /// What a command that was accepted must have done.

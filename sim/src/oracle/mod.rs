@@ -8,6 +8,7 @@ pub mod conduct;
 pub mod contact;
 mod flow;
 pub mod jobs;
+pub mod log;
 pub mod pages;
 pub mod raft;
 pub mod reference;
@@ -18,6 +19,7 @@ pub use answers::Answers;
 pub use conduct::Conduct;
 pub use contact::Contact;
 pub use jobs::Jobs;
+pub use log::Logs;
 pub use raft::Consensus;
 pub use reference::Reference;
 pub use register::Register;
@@ -84,6 +86,8 @@ rules! {
     SearchEnds = "G5 the search for an order ends",
     SameState = "G6 equal state at equal index",
     LogBounded = "G6 the log is cut from time to time",
+    LogReleased = "G6 what a snapshot covers leaves the log as soon as it is durable",
+    UncommittedBounded = "G7 a leader takes no more than it may have uncommitted",
     CompactionCovered = "G6 the log is cut only up to a durable snapshot",
     AppendRepeated = "G7 what a follower lacks is sent until it says that it has it",
     SentOnce = "G7 what is on its way is not sent again before its time",
@@ -106,6 +110,7 @@ rules! {
     JobKept = "ES7 an accepted job is kept until it is deleted",
     CancelKept = "ES8 a canceled job only ends",
     CancelWaits = "ES8 a cancel waits for what runs, until its time is over",
+    CancelForced = "ES8 a cancel is forced soon after its time is over",
     DeleteTerminal = "ES9 only ended jobs are deleted",
     OneCreate = "ES10 one of two creates succeeds",
     ExecutorFresh = "ES11 executor ids are never used again",
@@ -212,6 +217,8 @@ pub struct Oracles {
     pub consensus: Consensus,
     /// Who heard whom.
     pub contact: Contact,
+    /// How much of its log each node keeps.
+    pub logs: Logs,
     /// The committed log, carried out once more.
     pub reference: Reference,
     /// What masters and clients were told.

@@ -137,6 +137,7 @@ impl Reference {
             self.key(ledger, entry.index, &proposal, &applied.reply);
         }
         self.jobs.applied(ledger, &self.state, entry.index, &proposal, &applied, first);
+        self.jobs.overdue(ledger, &self.state, entry.position());
         self.news.extend(applied.trace);
     }
 

@@ -180,6 +180,7 @@ impl World {
         master.ended_at = node.raft().last_index();
         if let Some(oracles) = &mut self.oracles {
             oracles.contact.takes((at, master.run), now.time, &input);
+            oracles.logs.takes((at, master.run), &input);
         }
         if let Some(tape) = &mut master.tape {
             tape.input(now, &input);
@@ -275,6 +276,9 @@ impl World {
             let now = master.clock.local(self.time);
             let majority = self.masters.len() / 2 + 1;
             oracles.contact.stepped(&mut self.ledger, master, now, &self.plan.masters.timing(), majority);
+            let plan = &self.plan.masters;
+            let uncommitted = plan.flow(at).uncommitted_bytes;
+            oracles.logs.stepped(&mut self.ledger, master, plan.trailing_entries, uncommitted);
             for claim in core::mem::take(&mut oracles.reference.jobs.claims) {
                 oracles.truth.claimed(&mut self.ledger, &claim);
             }

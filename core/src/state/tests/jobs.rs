@@ -189,6 +189,35 @@ fn a_refused_attempt_goes_elsewhere() {
 }
 
 #[test]
+fn a_task_that_one_executor_gave_back_twice_waits() {
+    let mut world = World::new();
+    let only = world.executor(1);
+    world.submit("job", |_| {});
+    let give_back = |world: &mut World| {
+        world.report("job", 0, AttemptPhase::Ended, AttemptEnd::Stopped, 0);
+        world.task("job", 0)
+    };
+    // Nobody else has room.
+    let task = give_back(&mut world);
+    assert_eq!((task.state(), task.executor), (TaskState::Assigned, only.0));
+    for _ in 0..2 {
+        let task = give_back(&mut world);
+        let until = world.time + crate::limits::REFUSED_WAIT_MS;
+        assert_eq!((task.state(), task.not_before_ms), (TaskState::Pending, until));
+        world.time = until;
+        world.internal(Command::Place);
+        assert_eq!(world.task("job", 0).executor, only.0);
+    }
+    let other = world.executor(1);
+    give_back(&mut world);
+    world.time += crate::limits::REFUSED_WAIT_MS;
+    world.internal(Command::Place);
+    assert_eq!(world.task("job", 0).executor, other.0);
+    // This one gives it back for the first time.
+    assert_eq!(give_back(&mut world).executor, only.0);
+}
+
+#[test]
 fn a_cancel_stops_what_waits_at_once_and_what_runs_when_it_has_ended() {
     let mut world = World::new();
     world.executor(1);

@@ -5,6 +5,7 @@ use quorate_sim::{
     oracle::Rule,
     plan::{CorePlan, Fault, FaultKind, Limits, Plan, generate},
     run::{Job, Level, run},
+    stack::run::MEMORY_LEFT,
 };
 use std::{collections::BTreeSet, process::Command};
 
@@ -29,6 +30,7 @@ fn seeds_are_clean_and_what_they_plan_happens() {
     assert!(summary.clean(), "{:#?}", summary.failures);
     // A stall that nobody could prevent is rare.
     assert!(summary.excused.len() <= 8, "{:#?}", summary.excused);
+    assert_eq!(summary.counts.get(MEMORY_LEFT), None);
     let planned = planned_kinds(0..80);
     assert!(!planned.is_empty());
     // One in eight seeds has the rarest of these, or more: that none of eighty has it is out of the question.

@@ -12,7 +12,8 @@ use crate::{
     tapes::Tapes,
 };
 use core::hash::Hasher;
-use quorate_net::rt::{Duration, Instant, lock, sleep, sleep_until};
+use madsim::task::AbortHandle;
+use quorate_net::rt::{Duration, Instant, lock, sleep, sleep_until, spawn};
 use siphasher::sip::SipHasher13;
 use std::{
     collections::BTreeMap,
@@ -79,6 +80,10 @@ pub(super) struct World {
     pub(super) over_bound: bool,
     /// The last millisecond with an event, and how many it has.
     storm: (u64, u64),
+    /// Tasks of the run itself, which are on no machine.
+    pub(super) tasks: Vec<AbortHandle>,
+    /// The run has ended, and all that is known of it was taken.
+    closed: bool,
     hasher: SipHasher13,
     sink: Option<Sink>,
 }
@@ -103,6 +108,9 @@ impl World {
 
     /// Something happened: it goes into the hash, and to whoever reads the events. A colon in no `what`.
     pub(super) fn event(&mut self, who: &str, what: &str, text: impl FnOnce() -> String) {
+        if self.closed {
+            return;
+        }
         self.events += 1;
         self.ledger.step += 1;
         let text = text();
@@ -129,6 +137,11 @@ impl World {
             self.over_bound = true;
             stop();
         }
+    }
+
+    /// What happens from here on is no part of the run.
+    pub(super) fn close(&mut self) {
+        (self.closed, self.sink, self.tapes) = (true, None, None);
     }
 
     /// Counts something.
@@ -180,6 +193,8 @@ impl Stage {
             events_max,
             over_bound: false,
             storm: (0, 0),
+            tasks: Vec::new(),
+            closed: false,
             hasher: SipHasher13::new(),
             sink,
             plan,
@@ -207,6 +222,12 @@ impl Stage {
     /// True time, nanoseconds.
     pub(super) fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Starts a task of the run itself.
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let task = spawn(work);
+        self.world().tasks.push(task.abort_handle());
     }
 
     /// Waits until a true time.

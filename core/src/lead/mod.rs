@@ -109,6 +109,8 @@ impl Lead {
             Errand::ForceCancel | Errand::Report(_) => false,
         };
         self.proposed.retain(|errand, index| *index > state.index() || stuck(errand));
+        // There is room, and errands come before clients.
+        self.resume_at = self.resume_at.min(now);
         if !self.active {
             return;
         }
@@ -177,7 +179,8 @@ impl Lead {
         leases.iter().map(|&lease| TraceEvent::LeaseMissed { lease }).collect()
     }
 
-    /// A proposal was not taken, because too much is uncommitted: the next try is a heartbeat later.
+    /// A proposal was not taken, because too much is uncommitted: the next try is when something of it is applied, or a
+    /// heartbeat later.
     pub fn not_taken(&mut self, now: Time) {
         self.resume_at = now + self.heartbeat;
     }

@@ -35,21 +35,18 @@ pub fn seconds(text: &str) -> Result<(u64, u64), String> {
     }
 }
 
-/// A length of time, such as `60s`, `5m` or `2h`.
+/// A length of time, such as `500ms`, `60s`, `5m` or `2h`.
 ///
 /// # Errors
 /// What is no number with one of these units, or 0.
 pub fn length_of_time(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a length of time: give a number with s, m or h, such as 60s");
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let number: u64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
-    let seconds = match unit {
-        's' => Some(number),
-        'm' => number.checked_mul(60),
-        'h' => number.checked_mul(3_600),
-        _ => None,
-    };
-    seconds.filter(|&seconds| seconds > 0).map(Duration::from_secs).ok_or_else(wrong)
+    let wrong = || format!("{text:?} is not a length of time: give a number with ms, s, m or h, such as 60s");
+    // `ms` before `s`, which it ends with.
+    let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+    let split = units.iter().find_map(|&(unit, of)| Some((text.strip_suffix(unit)?, of)));
+    let (number, of) = split.ok_or_else(wrong)?;
+    let milliseconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(of));
+    milliseconds.filter(|&time| time > 0).map(Duration::from_millis).ok_or_else(wrong)
 }
 
 /// A part of a range of seeds: one of several machines that search together.
@@ -112,7 +109,8 @@ mod tests {
         }
         assert_eq!(length_of_time("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(length_of_time("2h"), Ok(Duration::from_secs(7_200)));
-        for wrong in ["", "s", "60", "0s", "5d", "-1s", "18446744073709551615h", "5é"] {
+        assert_eq!(length_of_time("500ms"), Ok(Duration::from_millis(500)));
+        for wrong in ["", "s", "ms", "0ms", "60", "0s", "5d", "-1s", "18446744073709551615h", "5é"] {
             assert!(length_of_time(wrong).is_err(), "{wrong:?}");
         }
         assert!(seconds("0").unwrap_err().contains("1 to 3600"));

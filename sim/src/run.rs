@@ -84,14 +84,13 @@ impl Level {
         }
     }
 
-    /// Runs a plan with oracles, unless it is not over after so many events. The stack level has no such bound: a plan that
-    /// was made smaller ends with its settling.
+    /// Runs a plan with oracles, unless it is not over after so many events.
     #[must_use]
     pub fn run_within(self, plan: &Plan, events_max: u64) -> Option<Outcome> {
         match self {
             Self::Core => run_within(plan, events_max),
             #[cfg(madsim)]
-            Self::Stack => Some(self.run(plan, true, None)),
+            Self::Stack => crate::stack::run::run_within(plan, events_max),
         }
     }
 

@@ -45,6 +45,12 @@ pub struct Group<'a> {
     pub failure: &'a Failure,
 }
 
+/// Faults that took effect, of what happened how often.
+#[must_use]
+pub fn faults(counts: &BTreeMap<&'static str, u64>) -> u64 {
+    FaultKind::NAMES.iter().filter_map(|name| counts.get(name)).sum()
+}
+
 /// What came of many seeds. The same, whatever thread was faster.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
@@ -122,7 +128,7 @@ impl Summary {
     /// Faults that took effect.
     #[must_use]
     pub fn faults(&self) -> u64 {
-        FaultKind::NAMES.iter().filter_map(|name| self.counts.get(name)).sum()
+        faults(&self.counts)
     }
 
     /// How many seeds failed.

@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::{Scratch, command, error};
+use common::{Scratch, command, error, json_line, out, sim};
+use serde_json::Value;
 use std::{fs, process::Stdio};
 
 /// A command whose output goes into a pipe that nobody reads any more: its exit code, and what it says about errors.
@@ -55,14 +56,74 @@ fn an_output_that_is_full_is_an_error() {
     assert!(error(&output).contains("cannot write to the standard output"), "{}", error(&output));
 }
 
+#[test]
+fn what_came_of_a_replay_is_one_line_of_json() {
+    let scratch = Scratch::new("replay-json");
+    let replay = ["replay", "3", "--duration", "2", "--tape", "tapes", "-o", "json"];
+    let output = sim(&scratch, &replay);
+    assert_eq!(output.status.code(), Some(0), "{}", error(&output));
+    let line = json_line(&output);
+    assert_eq!(
+        (&line["event"], &line["level"], &line["seed"]),
+        (&"replay".into(), &"core".into(), &3.into())
+    );
+    let hash = sim(&scratch, &["hash", "3", "--duration", "2"]);
+    assert_eq!(line["hash"], out(&hash).trim());
+    assert!(line["signature"].is_null() && line["excused"].is_null(), "{line}");
+    let machines = line["machines"].as_array().unwrap().len() as u64;
+    assert!(machines > 3 && line["events"].as_u64() > Some(100) && line["faults"].is_u64(), "{line}");
+    assert!(line["simulated_seconds"].as_f64() > Some(2.0) && line["oracles"].is_object(), "{line}");
+    let tapes = fs::read_dir(scratch.file("tapes")).unwrap().count() as u64;
+    assert!(tapes > 0 && line["tapes"] == tapes, "{line}");
+    let wrong = sim(&scratch, &["replay", "3", "-o", "json", "--verbose"]);
+    assert_eq!((wrong.status.code(), out(&wrong).as_str()), (Some(2), ""));
+    assert!(
+        error(&wrong).contains("--output json") && error(&wrong).contains("--verbose"),
+        "{}",
+        error(&wrong)
+    );
+}
+
+#[test]
+fn what_came_of_a_tape_is_a_line_of_json_and_so_is_each_input() {
+    let scratch = Scratch::new("tape-json");
+    let replay = ["replay", "3", "--duration", "2", "--tape", "tapes", "--quiet"];
+    assert_eq!(sim(&scratch, &replay).status.code(), Some(0));
+    let tape = fs::read_dir(scratch.file("tapes")).unwrap().next().unwrap().unwrap().path();
+    let tape = tape.display().to_string();
+    let said = json_line(&sim(&scratch, &["tape", &tape, "-o", "json"]));
+    assert_eq!((&said["event"], &said["same"]), (&"tape".into(), &true.into()));
+    let printed = sim(&scratch, &["tape", &tape, "-o", "json", "--print", "--from", "3"]);
+    let lines: Vec<Value> =
+        out(&printed).lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    let (last, inputs) = lines.split_last().unwrap();
+    assert_eq!(last, &said);
+    assert!(inputs.iter().all(|line| line["event"] == "input" && line["what"].is_string()));
+    let numbers: Vec<u64> = inputs.iter().map(|line| line["input"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (3..=said["inputs"].as_u64().unwrap()).collect::<Vec<_>>());
+}
+
+#[test]
+fn only_the_core_level_is_asked_for_all_marks() {
+    let scratch = Scratch::new("all-marks");
+    let run = sim(&scratch, &["run", "--level", "stack", "--seeds", "0..1", "--all-marks"]);
+    assert_eq!((run.status.code(), out(&run).as_str()), (Some(2), ""));
+    let said = error(&run);
+    assert!(said.contains("--all-marks") && said.contains("`cargo sim run --all-marks`"), "{said}");
+}
+
+#[test]
+fn marks_are_one_line_of_json() {
+    let scratch = Scratch::new("marks-json");
+    let marks = ["marks", "--seeds", "0..2", "--jobs", "1", "--duration", "1..2", "-o", "json"];
+    let table = json_line(&sim(&scratch, &marks));
+    assert_eq!((table["seeds"].as_u64(), &table["marks"][0]["hits"]), (Some(2), &0.into()));
+}
+
 #[cfg(feature = "planted-bugs")]
 mod planted {
-    use super::{
-        common::{out, sim},
-        *,
-    };
+    use super::*;
     use quick_junit::{Report, TestCaseStatus};
-    use serde_json::Value;
     use std::{collections::BTreeMap, path::Path};
 
     const BUG: &str = "raft-votes-twice";
@@ -137,6 +198,63 @@ mod planted {
         let (code, table) = (kept.status.code(), out(&kept));
         assert_eq!(code, Some(0), "{}", error(&kept));
         assert!(table.contains(BUG) && table.contains("--bug") && table.contains("plan.json"), "{table}");
+    }
+
+    /// The first seed that finds the bug.
+    fn failing_seed(scratch: &Scratch) -> String {
+        let run = ["run", "--bug", BUG, "--jobs", "1", "--no-shrink", "--max-failures", "1", "-o", "json"];
+        let events = json_lines(&out(&sim(scratch, &run)));
+        events["failure"][0]["seed"].to_string()
+    }
+
+    #[test]
+    fn what_a_plan_was_shrunk_to_is_one_line_of_json_and_its_replay_another() {
+        let scratch = Scratch::new("shrink-json");
+        let seed = failing_seed(&scratch);
+        let shrink = ["shrink", &seed, "--bug", BUG, "--jobs", "1", "--budget", "3s", "-o", "json"];
+        let output = sim(&scratch, &shrink);
+        assert_eq!(output.status.code(), Some(1), "{}", error(&output));
+        let made = json_line(&output);
+        assert_eq!((made["event"].as_str(), made["seed"].to_string()), (Some("shrunk"), seed.clone()));
+        for what in ["faults", "operations"] {
+            let [before, after] = ["before", "after"].map(|when| made[format!("{what}_{when}")].as_u64());
+            assert!(after.is_some() && after <= before, "{made}");
+        }
+        assert!(made["runs"].as_u64() > Some(2) && made["wall_seconds"].is_f64(), "{made}");
+        let plan = made["plan"].as_str().unwrap();
+        assert_eq!(plan, format!("repro/{}/plan.json", made["signature"].as_str().unwrap()));
+        assert_eq!(made["replay"], format!("cargo sim replay {plan} --bug {BUG}"));
+
+        let output = sim(&scratch, &["replay", plan, "--bug", BUG, "-o", "json"]);
+        assert_eq!(output.status.code(), Some(1));
+        let again = json_line(&output);
+        for field in ["hash", "signature", "rule", "message", "at_seconds", "step"] {
+            assert!(!again[field].is_null(), "{field}: {again}");
+            assert_eq!(again[field], made[field], "{field}");
+        }
+        // Without its bug it is no failing plan.
+        let clean = sim(&scratch, &["shrink", plan, "--jobs", "1", "-o", "json"]);
+        assert_eq!((clean.status.code(), &json_line(&clean)["event"]), (Some(0), &"clean".into()));
+    }
+
+    #[test]
+    fn the_table_of_shrunk_bugs_is_lines_of_json() {
+        let scratch = Scratch::new("shrink-bugs-json");
+        let table =
+            ["shrink", "--bugs", "--seeds", "0..1", "--duration", "2", "--jobs", "1", "--budget", "10ms"];
+        let output = sim(&scratch, &[&table[..], &["-o", "json"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", error(&output));
+        let events = json_lines(&out(&output));
+        let summary = &events["summary"][0];
+        assert_eq!((events["summary"].len(), &summary["end"]), (1, &1.into()));
+        let missed = events.get("not found").map_or(0, Vec::len);
+        assert_eq!(summary["found"], events["shrunk"].len());
+        assert_eq!(summary["bugs"], events["shrunk"].len() + missed);
+        for line in &events["shrunk"] {
+            assert!(line["bug"].is_string() && line["signature"].is_string(), "{line}");
+            assert!(line["faults_before"].is_u64() && line["faults_after"].is_u64(), "{line}");
+            assert_eq!(line["hash"].as_str().map(str::len), Some(16));
+        }
     }
 
     #[test]

@@ -5,8 +5,9 @@ use quorate_sim::{
     oracle::Rule,
     plan::{CorePlan, Fault, FaultKind, Limits, Plan, generate},
     run::{Job, Level, run},
+    stack::run::MEMORY_LEFT,
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, process::Command};
 
 fn job(seeds: core::ops::Range<u64>, faults: bool) -> Job {
     let limits = Limits { duration_min_ms: 5_000, duration_max_ms: 12_000, faults };
@@ -29,6 +30,7 @@ fn seeds_are_clean_and_what_they_plan_happens() {
     assert!(summary.clean(), "{:#?}", summary.failures);
     // A stall that nobody could prevent is rare.
     assert!(summary.excused.len() <= 8, "{:#?}", summary.excused);
+    assert_eq!(summary.counts.get(MEMORY_LEFT), None);
     let planned = planned_kinds(0..80);
     assert!(!planned.is_empty());
     // One in eight seeds has the rarest of these, or more: that none of eighty has it is out of the question.
@@ -58,6 +60,39 @@ fn a_run_whose_time_stands_still_is_a_storm_and_ends() {
     assert_eq!(violation.rule, Rule::Storm, "{violation:?}");
     assert!((1_000..1_100).contains(&(violation.time / 1_000_000)), "{violation:?}");
     assert!(outcome.events < calm.events + 3_000, "{} events, {} in a calm run", outcome.events, calm.events);
+}
+
+#[test]
+fn the_command_refuses_to_ask_for_all_marks_and_lists_what_is_not_reached() {
+    let sim = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_quorate-sim-stack")).args(arguments).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let few = ["--seeds", "0..2", "--duration", "2..3", "--jobs", "1"];
+    let (code, out, error) = sim(&[&["run", "--all-marks"], &few[..]].concat());
+    assert_eq!((code, out.as_str()), (Some(2), ""), "{error}");
+    assert!(error.contains("--all-marks") && error.contains("core level"), "{error}");
+    let (code, out, error) = sim(&[&["marks"], &few[..]].concat());
+    assert!(code == Some(0) && out.contains("no seed reached:"), "{out}{error}");
+    let (code, out, error) = sim(&[&["run", "--level", "core", "--all-marks"], &few[..]].concat());
+    assert!(code == Some(1) && error.contains("were reached by no seed"), "{out}{error}");
+}
+
+#[test]
+fn a_run_is_over_within_its_bound_or_gives_nothing() {
+    let limits = Limits { duration_min_ms: 4_000, duration_max_ms: 4_000, faults: false };
+    let mut plan = generate(1, &limits);
+    let whole = Level::Stack.run(&plan, true, None);
+    assert_eq!((whole.violation.clone(), whole.events > 500), (None, true), "{} events", whole.events);
+    let within = Level::Stack.run_within(&plan, whole.events).expect("it needs no more events than it has");
+    assert_eq!((within.hash, within.events, within.violation), (whole.hash, whole.events, None));
+    assert!(Level::Stack.run_within(&plan, whole.events - 1).is_none());
+    assert!(Level::Stack.run_within(&plan, 0).is_none());
+    // Too slow for a storm of one millisecond, and for ever.
+    let harmless = |at_ms| Fault { at_ms, for_ms: 100, kind: FaultKind::Loss { ppm: 0 } };
+    plan.faults = (0..80_000).map(|number| harmless(500 + number / 100)).collect();
+    assert!(Level::Stack.run_within(&plan, 2 * whole.events + 10_000).is_none());
 }
 
 #[test]

@@ -122,6 +122,8 @@ impl Lead {
             | Errand::Know(_) => false,
         };
         self.proposed.retain(|errand, index| *index > state.index() || stuck(errand));
+        // There is room, and errands come before clients.
+        self.resume_at = self.resume_at.min(now);
         if !self.active {
             return;
         }
@@ -211,7 +213,8 @@ impl Lead {
         leases.iter().map(|&lease| TraceEvent::LeaseMissed { lease }).collect()
     }
 
-    /// A proposal was not taken, because too much is uncommitted: the next try is a heartbeat later.
+    /// A proposal was not taken, because too much is uncommitted: the next try is when something of it is applied, or a
+    /// heartbeat later.
     pub fn not_taken(&mut self, now: Time) {
         self.resume_at = now + self.heartbeat;
     }

@@ -4,8 +4,10 @@ mod members;
 
 use super::*;
 use crate::{
+    command::{Command, Proposal},
     contract::{Flow, LeaseTimes, MemberAddress, Timing, Write},
-    types::{ClusterId, NodeId, RequestKey, StorageId},
+    state::ApplyContext,
+    types::{ClusterId, ClusterTime, NodeId, RequestKey, StorageId, Term},
 };
 use core::time::Duration;
 use pb::{client_reply::Body as Reply, client_request::Body as Request};
@@ -516,4 +518,20 @@ fn a_state_that_differs_from_the_leaders_at_an_agreed_index_serves_nothing() {
     assert_eq!(node.status().role(), pb::Role::NoVote);
     assert_eq!(code(cluster.get(follower, true)), pb::RefusalCode::Unavailable);
     assert!(matches!(cluster.put(leader, session, 301, "b"), Some(Reply::Put(_))), "the others carry on");
+}
+
+#[test]
+fn an_errand_that_was_not_taken_is_due_again_when_something_is_applied() {
+    let mut state = State::default();
+    let command = Command::OpenSession { ttl_ms: 1_000 };
+    let opened = Proposal { time: ClusterTime(0), wall_ms: 0, request: None, command };
+    state.apply(&ApplyContext { index: Index(1) }, opened);
+    let mut lead = Lead::new(&config(1, 3), Term(2), Time(0), state.time(), CallKey(1));
+    lead.activate(Time(0), &state);
+    let late = Time(0) + Duration::from_secs(3_600);
+    assert_eq!(lead.due(late, &state).len(), 1, "the session's lease is over");
+    lead.not_taken(late);
+    assert!(lead.due(late, &state).is_empty());
+    lead.applied(late, &state, &[]);
+    assert_eq!(lead.due(late, &state).len(), 1, "before any client takes the room");
 }

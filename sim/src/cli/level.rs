@@ -23,6 +23,12 @@ pub(crate) struct LevelArg {
 }
 
 impl LevelArg {
+    /// Whether it is the stack level, in whatever build.
+    pub(crate) fn is_stack(&self) -> bool {
+        let named = if cfg!(madsim) { Named::Stack } else { Named::Core };
+        self.level.unwrap_or(named) == Named::Stack
+    }
+
     /// The level, if this build has it; else the command is carried out by the build that does, and how it ended.
     pub(crate) fn here(&self) -> anyhow::Result<Result<Level, Ended>> {
         #[cfg(madsim)]

@@ -9,6 +9,7 @@ mod bugs;
 mod golden;
 mod latency;
 mod level;
+mod lines;
 mod marks;
 mod replay;
 mod report;
@@ -46,6 +47,7 @@ const EXAMPLES: &str = "Examples:
   quorate-sim shrink 42                 make the failing seed 42 small, and draw its timeline
   quorate-sim plan 42 > plan.json       the plan of seed 42
   quorate-sim replay plan.json          run a plan from a file
+  quorate-sim replay 42 -o json         what came of it as one line of JSON; also of shrink, tape, run and others
   quorate-sim replay 42 --tape DIR      also record a tape of each run of each master
   quorate-sim tape master-1.tape        run a tape on the core, and compare
   quorate-sim marks --swarm             which places seeds reached, and which faults lead there

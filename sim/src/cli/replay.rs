@@ -1,6 +1,6 @@
 //! `cargo sim replay`: one seed or plan, with everything that happened.
 
-use super::{Ended, LimitArgs, level::LevelArg, print_failure, shrink::BugArgs};
+use super::{Ended, LimitArgs, level::LevelArg, lines, print_failure, report::Format, shrink::BugArgs};
 use crate::{
     plan::{Plan, generate},
     record::run_recorded,
@@ -70,6 +70,9 @@ pub(super) struct ReplayArgs {
     /// Print messages between masters, writes and heartbeats as well.
     #[arg(long, short)]
     verbose: bool,
+    /// Print text, or one line of JSON about what came of it and no events.
+    #[arg(long, short, value_enum, default_value_t = Format::Text)]
+    output: Format,
     /// Write a tape of each run of each master into this directory.
     #[arg(long, value_name = "DIR")]
     tape: Option<PathBuf>,
@@ -102,27 +105,29 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<Ended> {
         Ok(level) => level,
         Err(ended) => return Ok(ended),
     };
+    let json = args.output == Format::Json;
+    anyhow::ensure!(
+        !json || (!args.verbose && args.from == 0.0),
+        "--output json: it prints no events; leave out --verbose and --from"
+    );
     args.bug.plant()?;
     let plan = args.plan.read(&args.limits)?;
     keep_panics();
     let tapes = args.tape.as_ref().map(|_| Tapes::default());
-    let sink = (!args.quiet).then(|| printer(args, level));
+    let sink = (!args.quiet && !json).then(|| printer(args, level));
     let outcome = run_one(level, &plan, sink, args.verbose, tapes.clone());
-    if let (Some(directory), Some(tapes)) = (&args.tape, tapes) {
-        println!("{} tapes in {}", tapes.write(directory)?, directory.display());
-    }
+    let tapes = match (&args.tape, tapes) {
+        (Some(directory), Some(tapes)) => Some(tapes.write(directory)?),
+        _ => None,
+    };
     if let Some(path) = &args.timeline {
         draw(args, level, &plan, path)?;
     }
-    for machine in &outcome.machines {
-        println!("{machine}");
+    if json {
+        println!("{}", lines::replayed(level, &plan, &outcome, tapes));
+    } else {
+        text(args, &outcome, tapes);
     }
-    println!(
-        "hash {:016x}, {} events, {:.3} simulated s",
-        outcome.hash,
-        outcome.events,
-        outcome.time as f64 / 1e9
-    );
     print_failure(plan.seed, &outcome);
     let excused = outcome.excused.is_some();
     if let Some(why) = outcome.excused {
@@ -134,6 +139,21 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<Ended> {
         None if excused && matches!(args.plan, Which::Seed(_)) => Ended::Stall,
         None => Ended::Clean,
     })
+}
+
+fn text(args: &ReplayArgs, outcome: &Outcome, tapes: Option<usize>) {
+    if let (Some(directory), Some(tapes)) = (&args.tape, tapes) {
+        println!("{tapes} tapes in {}", directory.display());
+    }
+    for machine in &outcome.machines {
+        println!("{machine}");
+    }
+    println!(
+        "hash {:016x}, {} events, {:.3} simulated s",
+        outcome.hash,
+        outcome.events,
+        outcome.time as f64 / 1e9
+    );
 }
 
 fn draw(args: &ReplayArgs, level: Level, plan: &Plan, path: &Path) -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
 //! How the outcome of many seeds is told: to people, to scripts, and to CI.
 
-use super::LimitArgs;
+use super::{LimitArgs, lines::failing};
 use crate::{
     oracle::Rule,
     run::Level,
@@ -57,16 +57,8 @@ pub(super) fn text(summary: &Summary, verbose: bool) {
 /// A line for each failing seed, and one for the whole.
 pub(super) fn json(summary: &Summary) -> anyhow::Result<()> {
     for (seed, failure) in &summary.failures {
-        let violation = &failure.violation;
-        let line = serde_json::json!({
-            "event": "failure",
-            "seed": seed,
-            "signature": violation.rule.signature(),
-            "rule": violation.rule.name(),
-            "message": violation.message,
-            "at_seconds": violation.time as f64 / 1e9,
-            "step": violation.step,
-        });
+        let line = serde_json::json!({ "event": "failure", "seed": seed });
+        let line = failing(line, &failure.violation);
         println!("{}", serde_json::to_string(&line)?);
     }
     for (seed, (first, second)) in &summary.diverged {

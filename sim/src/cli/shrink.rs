@@ -3,7 +3,9 @@
 use super::{
     Ended, LimitArgs,
     level::LevelArg,
+    lines,
     replay::Which,
+    report::Format,
     run::{RunArgs, threads},
 };
 use crate::{
@@ -36,7 +38,7 @@ pub(super) struct ShrinkArgs {
     #[arg(long, short = 'j')]
     jobs: Option<usize>,
     /// Where the directory with the shrunk plan is made.
-    #[arg(long, short, value_name = "DIR", default_value = repro::ROOT)]
+    #[arg(long, value_name = "DIR", default_value = repro::ROOT)]
     out: PathBuf,
     /// Shrink one failing seed of each planted bug, and print a table.
     #[arg(long, conflicts_with = "plan")]
@@ -44,6 +46,9 @@ pub(super) struct ShrinkArgs {
     /// Which seeds are looked at for each planted bug.
     #[arg(long, default_value = "0..2000", value_parser = seeds, requires = "bugs")]
     seeds: Range<u64>,
+    /// Print text, or a line of JSON for each plan and, of a table, one for the whole.
+    #[arg(long, short, value_enum, default_value_t = Format::Text)]
+    output: Format,
     #[command(flatten)]
     bug: BugArgs,
     #[command(flatten)]
@@ -116,12 +121,14 @@ pub(super) fn shrink(args: &ShrinkArgs) -> anyhow::Result<Ended> {
     let made = repro::make(&plan, options, &args.out);
     let _ = std::panic::take_hook();
     clear();
-    let Some(made) = made? else {
-        println!("no rule is broken: there is nothing to shrink");
-        return Ok(Ended::Clean);
-    };
-    println!("{made}");
-    Ok(Ended::of(made.violation.rule))
+    let made = made?;
+    match (args.output, &made) {
+        (Format::Text, None) => println!("no rule is broken: there is nothing to shrink"),
+        (Format::Text, Some(made)) => println!("{made}"),
+        (Format::Json, None) => println!("{}", lines::nothing_to_shrink(level, plan.seed)),
+        (Format::Json, Some(made)) => println!("{}", lines::made(plan.seed, made)),
+    }
+    Ok(made.map_or(Ended::Clean, |made| Ended::of(made.violation.rule)))
 }
 
 /// Shrinks the fastest failing seed of each broken rule. Gives back where the plans are; what cannot be written is told.
@@ -152,32 +159,51 @@ fn bugs(args: &ShrinkArgs, options: Options<'_>) -> anyhow::Result<Ended> {
     if !cfg!(feature = "planted-bugs") {
         anyhow::bail!("--bugs: this build has no planted bugs; use `cargo sim`");
     }
-    println!(
-        "{:<34} {:>6}  {:>7}  {:>10}  {:>5}  {:>6}  {:>7}  {:>5}  broken rule",
-        "bug", "seed", "faults", "operations", "nodes", "sim s", "seconds", "runs"
-    );
+    if args.output == Format::Text {
+        println!(
+            "{:<34} {:>6}  {:>7}  {:>10}  {:>5}  {:>6}  {:>7}  {:>5}  broken rule",
+            "bug", "seed", "faults", "operations", "nodes", "sim s", "seconds", "runs"
+        );
+    }
     keep_panics();
     let rows = table(&args.seeds, &args.limits.limits(), options, |row| {
         clear();
-        println!("{}", line(row));
+        match args.output {
+            Format::Text => println!("{}", line(row)),
+            Format::Json => println!("{}", lines::row(row)),
+        }
     });
     let _ = std::panic::take_hook();
-    let shrunk: Vec<&Shrunk> = rows.iter().filter_map(|row| Some(&row.found.as_ref()?.1)).collect();
-    let median = |mut of: Vec<u64>| {
-        of.sort_unstable();
-        of.get(of.len() / 2).copied().unwrap_or(0)
-    };
+    let medians = medians(&rows);
+    if args.output == Format::Json {
+        println!("{}", lines::rows(&args.seeds, &rows, medians));
+        return Ok(Ended::Clean);
+    }
+    let [faults, operations, milliseconds] = medians;
     println!(
-        "{} of {} bugs found in seeds {}..{}; median: {} faults, {} operations, {:.1} s",
-        shrunk.len(),
+        "{} of {} bugs found in seeds {}..{}; median: {faults} faults, {operations} operations, {:.1} s",
+        rows.iter().filter(|row| row.found.is_some()).count(),
         rows.len(),
         args.seeds.start,
         args.seeds.end,
-        median(shrunk.iter().map(|shrunk| shrunk.faults as u64).collect()),
-        median(shrunk.iter().map(|shrunk| shrunk.operations as u64).collect()),
-        median(shrunk.iter().map(|shrunk| shrunk.wall.as_millis() as u64).collect()) as f64 / 1e3
+        milliseconds as f64 / 1e3
     );
     Ok(Ended::Clean)
+}
+
+/// Of the bugs that were found: faults, operations, and milliseconds.
+fn medians(rows: &[Row]) -> [u64; 3] {
+    let shrunk: Vec<&Shrunk> = rows.iter().filter_map(|row| Some(&row.found.as_ref()?.1)).collect();
+    let median = |of: fn(&Shrunk) -> u64| {
+        let mut all: Vec<u64> = shrunk.iter().map(|shrunk| of(shrunk)).collect();
+        all.sort_unstable();
+        all.get(all.len() / 2).copied().unwrap_or(0)
+    };
+    [
+        median(|shrunk| shrunk.faults as u64),
+        median(|shrunk| shrunk.operations as u64),
+        median(|shrunk| shrunk.wall.as_millis() as u64),
+    ]
 }
 
 fn line(row: &Row) -> String {

@@ -1,6 +1,6 @@
 //! `cargo sim tape`: runs the tape of a node on the core, and compares.
 
-use super::{Ended, shrink::BugArgs};
+use super::{Ended, report::Format, shrink::BugArgs};
 use crate::{
     run::keep_panics,
     tapes::{CheckError, Checked, check},
@@ -8,7 +8,7 @@ use crate::{
 };
 use anyhow::Context;
 use bytes::Bytes;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use quorate_core::{
     contract::{Input, Output},
     raft::Role,
@@ -23,14 +23,6 @@ use std::{
 /// Most bytes of one line that shows an input or an output.
 const LINE_BYTES: usize = 400;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    /// For people.
-    Text,
-    /// One object.
-    Json,
-}
-
 #[derive(Args)]
 pub(super) struct TapeArgs {
     /// The tape: of `replay --tape`, or of `quorate server --record-tape`.
@@ -42,7 +34,7 @@ pub(super) struct TapeArgs {
     /// Print inputs from this number on.
     #[arg(long, value_name = "N", default_value_t = 1, requires = "print")]
     from: u64,
-    /// How to print what came of it.
+    /// Print text, or one line of JSON about what came of it, and one for each input that is printed.
     #[arg(long, short, value_enum, default_value_t = Format::Text)]
     output: Format,
     // The tape of a healthy run must differ under a bug: a test of the comparison.
@@ -61,7 +53,10 @@ pub(super) fn tape(args: &TapeArgs) -> anyhow::Result<Ended> {
             last = Some((step.number, step.offset, step.input.clone()));
             if args.print && step.number >= args.from {
                 // Nobody reads a pipe that is closed.
-                let _closed = writeln!(out, "{}", line(step));
+                let _closed = match args.output {
+                    Format::Text => writeln!(out, "{}", line(step)),
+                    Format::Json => writeln!(out, "{}", input(step)),
+                };
             }
         })
     }));
@@ -89,7 +84,7 @@ fn say_same(args: &TapeArgs, checked: &Checked) -> anyhow::Result<Ended> {
         println!(
             "{}",
             serde_json::json!({
-                "same": true, "version": checked.version, "inputs": checked.steps, "seconds": span,
+                "event": "tape", "same": true, "version": checked.version, "inputs": checked.steps, "seconds": span,
                 "chain": format!("{:016x}", checked.chain), "torn_bytes": checked.torn_bytes,
                 "unfinished": checked.unfinished, "role": role, "term": raft.term().0,
                 "commit": raft.commit().0, "applied": node.state().index().0,
@@ -131,7 +126,7 @@ fn say_different(args: &TapeArgs, difference: &Difference) -> anyhow::Result<End
         println!(
             "{}",
             serde_json::json!({
-                "same": false, "input": step, "offset": offset, "seconds": now.time.0 as f64 / 1e9,
+                "event": "tape", "same": false, "input": step, "offset": offset, "seconds": now.time.0 as f64 / 1e9,
                 "what": input, "expected": format!("{expected:016x}"), "found": format!("{found:016x}"),
                 "outputs": outputs,
             })
@@ -158,12 +153,23 @@ fn say_panic(args: &TapeArgs, last: Option<(u64, u64, Input)>) -> Ended {
         (step, offset, describe::input(&input))
     });
     if args.output == Format::Json {
-        let value = serde_json::json!({ "same": false, "panic": true, "input": step, "offset": offset, "what": what });
+        let value = serde_json::json!({
+            "event": "tape", "same": false, "panic": true, "input": step, "offset": offset, "what": what,
+        });
         println!("{value}");
     } else {
         println!("PANIC in input {step}, byte {offset}\n  input     {}", short(&what));
     }
     Ended::Crash
+}
+
+/// One line of JSON for a step.
+fn input(step: &Step) -> serde_json::Value {
+    serde_json::json!({
+        "event": "input", "input": step.number, "offset": step.offset,
+        "seconds": step.now.time.0 as f64 / 1e9, "what": describe::input(&step.input),
+        "chain": step.chain.map(|chain| format!("{chain:016x}")),
+    })
 }
 
 /// One line for a step.

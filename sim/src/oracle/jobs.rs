@@ -37,6 +37,25 @@ pub enum Claim {
     Quiet(Index, JobId, Index),
 }
 
+/// A cancel that is under way.
+#[derive(Clone, Copy, Debug)]
+struct Cancel {
+    /// Until when it may take.
+    due: u64,
+    /// Up to here the log was there before its leader knew of the cancel.
+    known_at: Index,
+    /// Since when its leader could have forced it.
+    since: u64,
+}
+
+/// The newest reign.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reign {
+    term: Term,
+    /// Up to here the log was there before its leader did what is due, or while it waited for what it had proposed before.
+    busy_until: Index,
+}
+
 /// The rules' memory.
 #[derive(Default)]
 pub struct Jobs {
@@ -51,10 +70,10 @@ pub struct Jobs {
     tasks: BTreeMap<TaskKey, pb::Task>,
     /// Requests that were told that there is a job of that id.
     told: BTreeSet<(SessionId, u64)>,
-    /// Until when each cancel that is under way may take.
-    cancels: BTreeMap<JobId, u64>,
-    /// The term of the newest entry, and the time of the first one of it that was carried out.
-    reign: (Term, u64),
+    cancels: BTreeMap<JobId, Cancel>,
+    reign: Reign,
+    /// Where the log ended of the node that committed the newest entry first.
+    pub ends_at: Index,
 }
 
 /// Whether a job in this state has ended.
@@ -110,11 +129,12 @@ impl Jobs {
         &mut self,
         ledger: &mut Ledger,
         state: &State,
-        index: Index,
+        at: LogPosition,
         proposal: &Proposal,
         applied: &Applied,
         took_effect: bool,
     ) {
+        let index = at.index;
         if took_effect && let Command::SubmitJob { id: Some(id), .. } = &proposal.command {
             let before = self.job_now(id.as_str());
             ledger.hold(Rule::OneCreate, before.is_none(), || {
@@ -153,20 +173,31 @@ impl Jobs {
         if took_effect && refusal(&applied.reply).is_none() {
             self.accepted(ledger, state, index, &proposal.command);
         }
+        self.overdue(ledger, state.time().0, at, &proposal.command);
+    }
+
+    /// The first entry of a term is committed: its leader does what is due from now on.
+    pub const fn reign_begins(&mut self, term: Term) {
+        self.reign = Reign { term, busy_until: self.ends_at };
     }
 
     /// An entry was carried out: what its leader should have forced by then.
-    pub fn overdue(&mut self, ledger: &mut Ledger, state: &State, at: LogPosition) {
-        let now = state.time().0;
-        if self.reign.0 != at.term {
-            self.reign = (at.term, now);
+    fn overdue(&mut self, ledger: &mut Ledger, now: u64, at: LogPosition, command: &Command) {
+        let reign = &mut self.reign;
+        if matches!(command, Command::ForceCancel { .. }) {
+            // One at a time is on its way.
+            reign.busy_until = reign.busy_until.max(self.ends_at);
         }
-        let Some((id, due)) = self.cancels.iter().min_by_key(|(_, due)| **due) else { return };
-        let until = self.reign.1.max(*due).saturating_add(FORCED_WITHIN_MS);
-        ledger.hold(Rule::CancelForced, now <= until, || {
-            let index = at.index;
-            format!("at entry {index}, the cancel of job {id} has had time until {due}; it is {now}")
-        });
+        for (id, cancel) in &mut self.cancels {
+            if at.term != reign.term || at.index <= reign.busy_until.max(cancel.known_at) {
+                cancel.since = now;
+            }
+            let until = cancel.since.max(cancel.due).saturating_add(FORCED_WITHIN_MS);
+            ledger.hold(Rule::CancelForced, now <= until, || {
+                let (index, due) = (at.index, cancel.due);
+                format!("at entry {index}, the cancel of job {id} has had time until {due}; it is {now}")
+            });
+        }
     }
 
     /// What a command that was accepted must have done.
@@ -336,7 +367,7 @@ impl Jobs {
             let created = state.job(id).map_or(0, |job| job.created_index);
             return self.claims.push(Claim::Quiet(index, id.clone(), Index(created)));
         }
-        let due = self.cancels.get(id).copied().unwrap_or(0);
+        let due = self.cancels.get(id).map_or(0, |cancel| cancel.due);
         ledger.hold(Rule::CancelWaits, state.time().0 >= due, || {
             format!(
                 "entry {index} forces the cancel of job {id} at {}; it has time until {due}",
@@ -382,7 +413,9 @@ impl Jobs {
         }
         match record {
             Some(job) if job.state() == JobState::Canceling => {
-                self.cancels.insert(id.clone(), job.cancel_deadline_ms);
+                let (due, known_at) = (job.cancel_deadline_ms, self.ends_at);
+                let new = Cancel { due, known_at, since: state.time().0 };
+                self.cancels.entry(id.clone()).and_modify(|cancel| cancel.due = due).or_insert(new);
             }
             _ => _ = self.cancels.remove(id),
         }

@@ -350,7 +350,7 @@ impl Consensus {
             }
             let entry = entry.clone();
             self.on_a_quorum(ledger, masters, master, entry.position());
-            reference.apply(ledger, &entry);
+            reference.apply(ledger, &entry, raft.last_index());
             self.committed.push(Committed { entry, in_term: raft.term() });
         }
     }

@@ -107,9 +107,11 @@ const fn revision_of(reply: &pb::ClientReply) -> Option<u64> {
 }
 
 impl Reference {
-    /// The next committed entry.
-    pub fn apply(&mut self, ledger: &mut Ledger, entry: &Entry) {
+    /// The next committed entry. `last`: where the log ends of the node that committed it first.
+    pub fn apply(&mut self, ledger: &mut Ledger, entry: &Entry, last: Index) {
+        self.jobs.ends_at = last;
         if entry.data.is_empty() {
+            self.jobs.reign_begins(entry.term);
             self.state.skip(entry.index);
             self.hashes.push(self.state.hash());
             return;
@@ -136,8 +138,7 @@ impl Reference {
         if first {
             self.key(ledger, entry.index, &proposal, &applied.reply);
         }
-        self.jobs.applied(ledger, &self.state, entry.index, &proposal, &applied, first);
-        self.jobs.overdue(ledger, &self.state, entry.position());
+        self.jobs.applied(ledger, &self.state, entry.position(), &proposal, &applied, first);
         self.news.extend(applied.trace);
     }
 

@@ -336,7 +336,7 @@ impl Stage {
         if power {
             let purpose = again(place as u64, run);
             master.disk.power_loss(&mut Draws::new(seed, purpose));
-            spawn(self.clone().silence(place, run));
+            world.tasks.push(spawn(self.clone().silence(place, run)).abort_handle());
         } else {
             master.disk.crash();
         }

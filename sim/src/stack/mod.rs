@@ -16,6 +16,7 @@ mod commits;
 mod disk;
 mod executors;
 mod faults;
+mod free;
 mod history;
 mod links;
 mod masters;

@@ -2,29 +2,51 @@
 
 use super::{
     clients::Person,
+    free::free,
     settle::inspector,
-    stage::{MILLISECOND, SECOND, Stage, Stormed, World},
+    stage::{MILLISECOND, SECOND, Stage, Stopped, World},
 };
 use crate::{
     network::Endpoint,
     oracle::{Rule, Violation},
     plan::Plan,
-    reached::{self, Hits},
+    reached,
     run::{Outcome, Sink, take_panic},
     tapes::Tapes,
 };
 use madsim::runtime::{Handle, Runtime};
-use quorate_net::rt::spawn;
 use std::{
     net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, OnceLock},
 };
 
+/// Of [`Outcome::counts`]: runs that left memory behind, which none does that ends by itself.
+pub const MEMORY_LEFT: &str = "a run left memory behind";
+
 /// Runs a plan on a fresh thread. `log`: where event lines go. `verbose`: also lines of the product's own log. `tapes`: where
 /// each run of each master is recorded.
 #[must_use]
 pub fn run_plan(plan: &Plan, log: Option<Sink>, verbose: bool, tapes: Option<Tapes>) -> Outcome {
+    run_bounded(plan, log, verbose, tapes, u64::MAX).0
+}
+
+/// Runs a plan, unless it is not over after so many events: writes, answers, elections and what else goes into its hash.
+/// What makes no event ends with the simulated time, of which each turn of a task takes some.
+#[must_use]
+pub fn run_within(plan: &Plan, events_max: u64) -> Option<Outcome> {
+    let (outcome, over_bound) = run_bounded(plan, None, false, None, events_max);
+    (!over_bound).then_some(outcome)
+}
+
+/// Also, whether it had more events than it may.
+fn run_bounded(
+    plan: &Plan,
+    log: Option<Sink>,
+    verbose: bool,
+    tapes: Option<Tapes>,
+    events_max: u64,
+) -> (Outcome, bool) {
     let (seed, plan) = (plan.seed, plan.clone());
     let shared = Arc::new(OnceLock::new());
     let kept = Arc::clone(&shared);
@@ -34,32 +56,41 @@ pub fn run_plan(plan: &Plan, log: Option<Sink>, verbose: bool, tapes: Option<Tap
         std::thread::Builder::new().name(format!("seed {seed}")).stack_size(8 << 20).spawn(move || {
             #[cfg(feature = "planted-bugs")]
             quorate_core::bug::plant(bug);
-            let run = AssertUnwindSafe(|| {
-                let runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
-                if verbose {
-                    let lines = tracing_subscriber::fmt()
-                        .with_max_level(tracing::Level::DEBUG)
-                        .with_timer(SimulatedTime)
-                        .with_ansi(false)
-                        .finish();
-                    let run = perform(plan, log, tapes, &kept);
-                    tracing::subscriber::with_default(lines, || runtime.block_on(run));
-                } else {
-                    runtime.block_on(perform(plan, log, tapes, &kept));
-                }
-            });
+            let runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
+            // The simulated time begins in the runtime.
+            let run = perform(|| Stage::new(plan, log, tapes, events_max), &kept);
             reached::clear();
-            // A storm is a violation already.
-            let panicked = catch_unwind(run).is_err_and(|what| !what.is::<Stormed>());
+            let ended = catch_unwind(AssertUnwindSafe(|| block_on(&runtime, run, verbose)));
+            // A storm is a violation already, and a run over its bound is none.
+            let panicked = ended.as_ref().is_err_and(|what| !what.is::<Stopped>());
             let text = panicked.then(|| take_panic().unwrap_or_else(|| "a panic without a text".to_owned()));
-            (text, reached::take())
+            let over_bound = kept.get().is_some_and(|world| Stage::after(world).over_bound);
+            let mut outcome = Outcome { marks: reached::take(), ..outcome(&kept, text) };
+            if let Some(world) = kept.get()
+                && !free(runtime, world, ended.is_ok())
+            {
+                outcome.counts.insert(MEMORY_LEFT, 1);
+            }
+            (outcome, over_bound)
         });
-    let (panicked, marks) = match thread.map(std::thread::JoinHandle::join) {
+    match thread.map(std::thread::JoinHandle::join) {
         Ok(Ok(ended)) => ended,
-        Ok(Err(_)) => (Some("the seed's thread panicked".to_owned()), Hits::new()),
-        Err(error) => (Some(format!("no thread for the seed: {error}")), Hits::new()),
-    };
-    Outcome { marks, ..outcome(&shared, panicked) }
+        Ok(Err(_)) => (outcome(&shared, Some("the seed's thread panicked".to_owned())), false),
+        Err(error) => (outcome(&shared, Some(format!("no thread for the seed: {error}"))), false),
+    }
+}
+
+/// `verbose`: prints also lines of the product's own log.
+fn block_on(runtime: &Runtime, run: impl Future<Output = ()>, verbose: bool) {
+    if !verbose {
+        return runtime.block_on(run);
+    }
+    let lines = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_timer(SimulatedTime)
+        .with_ansi(false)
+        .finish();
+    tracing::subscriber::with_default(lines, || runtime.block_on(run));
 }
 
 struct SimulatedTime;
@@ -99,13 +130,14 @@ fn outcome(shared: &OnceLock<Arc<Mutex<World>>>, panicked: Option<String>) -> Ou
 }
 
 /// The whole run: machines, faults, workload, and then the settling.
-async fn perform(plan: Plan, log: Option<Sink>, tapes: Option<Tapes>, shared: &OnceLock<Arc<Mutex<World>>>) {
-    let stage = Stage::new(plan.clone(), log, tapes);
+async fn perform(stage: impl FnOnce() -> Stage, shared: &OnceLock<Arc<Mutex<World>>>) {
+    let stage = stage();
+    let plan = stage.world().plan.clone();
     let _ = shared.set(stage.shared());
     let people = build(&stage, &plan);
     let duration = plan.duration_ms * MILLISECOND;
     for (number, fault) in plan.faults.into_iter().enumerate() {
-        spawn(stage.clone().fault(number, fault));
+        stage.spawn(stage.clone().fault(number, fault));
     }
     while stage.now() < duration {
         stage.until(duration.min(stage.now() + SECOND / 4)).await;
@@ -148,7 +180,7 @@ fn build(stage: &Stage, plan: &Plan) -> Vec<madsim::runtime::NodeHandle> {
     let people: Vec<_> = (0..=plan.clients.len()).map(person).collect();
     for place in 0..plan.masters.clocks.len() {
         stage.build_master(place);
-        spawn(stage.clone().observe(place));
+        stage.spawn(stage.clone().observe(place));
     }
     for place in 0..plan.executors.clocks.len() {
         stage.build_executor(place);

@@ -12,7 +12,8 @@ use crate::{
     tapes::Tapes,
 };
 use core::hash::Hasher;
-use quorate_net::rt::{Duration, Instant, lock, sleep, sleep_until};
+use madsim::task::AbortHandle;
+use quorate_net::rt::{Duration, Instant, lock, sleep, sleep_until, spawn};
 use siphasher::sip::SipHasher13;
 use std::{
     collections::BTreeMap,
@@ -25,8 +26,8 @@ pub(super) const SECOND: u64 = 1_000 * MILLISECOND;
 /// runtime 50 to 100 ns, so that no more than 20,000 turns fit; what is usual is below 200 events.
 const EVENTS_PER_MILLISECOND: u64 = 2_000;
 
-/// What a storm unwinds with: the tasks that make it let no other end the run.
-pub(super) struct Stormed;
+/// What a run unwinds with that has too many events: the tasks that make them let no other end it.
+pub(super) struct Stopped;
 
 /// One run. Cloning it costs nothing.
 #[derive(Clone)]
@@ -73,10 +74,25 @@ pub(super) struct World {
     pub(super) tapes: Option<Tapes>,
     /// Events so far.
     pub(super) events: u64,
+    /// The run ends when there are more.
+    events_max: u64,
+    /// That was its end: what happened since, while it was unwound, counts for nothing.
+    pub(super) over_bound: bool,
     /// The last millisecond with an event, and how many it has.
     storm: (u64, u64),
+    /// Tasks of the run itself, which are on no machine.
+    pub(super) tasks: Vec<AbortHandle>,
+    /// The run has ended, and all that is known of it was taken.
+    closed: bool,
     hasher: SipHasher13,
     sink: Option<Sink>,
+}
+
+/// Unwinds the run, unless it is being unwound.
+fn stop() {
+    if !std::thread::panicking() {
+        std::panic::resume_unwind(Box::new(Stopped));
+    }
 }
 
 impl World {
@@ -92,6 +108,9 @@ impl World {
 
     /// Something happened: it goes into the hash, and to whoever reads the events. A colon in no `what`.
     pub(super) fn event(&mut self, who: &str, what: &str, text: impl FnOnce() -> String) {
+        if self.closed {
+            return;
+        }
         self.events += 1;
         self.ledger.step += 1;
         let text = text();
@@ -102,21 +121,27 @@ impl World {
         if let Some(sink) = &mut self.sink {
             sink(self.ledger.time, &format!("{who:<4} {what:<10} {text}"));
         }
-        self.calm();
+        self.bound();
     }
 
-    /// Ends the run if its time stands still.
-    fn calm(&mut self) {
+    /// Ends the run if its time stands still, or if it has had all of its events.
+    fn bound(&mut self) {
         let millisecond = self.ledger.time / MILLISECOND;
         let before = if self.storm.0 == millisecond { self.storm.1 } else { 0 };
         self.storm = (millisecond, before + 1);
         // Once: what is dropped while the run is unwound may have events too.
         if before == EVENTS_PER_MILLISECOND {
             self.ledger.fail(Rule::Storm, format!("over {EVENTS_PER_MILLISECOND} events in one millisecond"));
-            if !std::thread::panicking() {
-                std::panic::resume_unwind(Box::new(Stormed));
-            }
+            stop();
+        } else if self.events > self.events_max && !self.over_bound && self.ledger.violation.is_none() {
+            self.over_bound = true;
+            stop();
         }
+    }
+
+    /// What happens from here on is no part of the run.
+    pub(super) fn close(&mut self) {
+        (self.closed, self.sink, self.tapes) = (true, None, None);
     }
 
     /// Counts something.
@@ -143,8 +168,8 @@ impl World {
 }
 
 impl Stage {
-    /// At the present simulated time, which is its zero.
-    pub(super) fn new(plan: Plan, sink: Option<Sink>, tapes: Option<Tapes>) -> Self {
+    /// At the present simulated time, which is its zero. The run ends when it has more than so many events.
+    pub(super) fn new(plan: Plan, sink: Option<Sink>, tapes: Option<Tapes>, events_max: u64) -> Self {
         let masters = MasterMachine::all(&plan);
         let executors = ExecutorMachine::all(&plan);
         let world = World {
@@ -165,7 +190,11 @@ impl Stage {
             counts: BTreeMap::new(),
             tapes,
             events: 0,
+            events_max,
+            over_bound: false,
             storm: (0, 0),
+            tasks: Vec::new(),
+            closed: false,
             hasher: SipHasher13::new(),
             sink,
             plan,
@@ -193,6 +222,12 @@ impl Stage {
     /// True time, nanoseconds.
     pub(super) fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Starts a task of the run itself.
+    pub(super) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let task = spawn(work);
+        self.world().tasks.push(task.abort_handle());
     }
 
     /// Waits until a true time.

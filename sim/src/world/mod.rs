@@ -14,6 +14,7 @@ pub mod recoverable;
 mod requests;
 mod settle;
 mod ticks;
+mod troubles;
 
 use crate::{
     client::Client,

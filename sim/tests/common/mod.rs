@@ -59,6 +59,13 @@ pub(crate) fn out(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// The one line of JSON that it printed.
+pub(crate) fn json_line(output: &Output) -> serde_json::Value {
+    let text = out(output);
+    assert_eq!(text.lines().count(), 1, "{text}{}", error(output));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
 /// What it said about errors.
 pub(crate) fn error(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()

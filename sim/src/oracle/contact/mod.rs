@@ -1,31 +1,42 @@
 //! Who heard whom and when, by each node's own clock: what a node owes to what it has heard, and for how long it may wait.
 
-use super::{
-    Ledger, Rule,
-    flow::{Flow, REPEAT_HEARTBEATS},
-};
+mod leader;
+mod speech;
+
+use super::{Ledger, Rule, flow::Flow};
 use crate::master::Master;
 use core::time::Duration;
 use quorate_core::{
     Input,
     contract::{LogPosition, Timing},
     point::Point,
-    raft::Role,
+    raft::{Raft, Role},
     types::{Index, NodeId, RequestKey, Term, Time, WriteId},
 };
 use quorate_proto::v1::{self as pb, envelope::Body};
+use speech::Said;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Heartbeats that a node may be late with what is due by time.
 const LATE_HEARTBEATS: u32 = 5;
 
-/// Appends without entries to one peer between two heartbeats. A clogged link that delivers all answers of seconds at once is
-/// good for hundreds.
-const EMPTY_APPENDS: u32 = 2_000;
 /// Reads of one chunk for one peer that nothing calls for.
 const CHUNK_READS: u64 = 4;
 /// Shortest time after which a chunk whose answer was lost may be read again.
 const CHUNK_PAUSE: Duration = Duration::from_millis(500);
+
+/// A node after a step.
+#[derive(Clone, Copy)]
+struct Stepped<'a> {
+    master: &'a Master,
+    raft: &'a Raft,
+    /// By its own clock.
+    now: Time,
+    timing: &'a Timing,
+    /// How late it may be with what is due by time.
+    late: Duration,
+    majority: usize,
+}
 
 /// What one run of a node has heard.
 #[derive(Default)]
@@ -165,14 +176,8 @@ impl Contact {
     ) {
         let place = self.place(usize::from(master.place), master.run, now);
         let Some(body) = &envelope.body else { return };
-        if !matches!(body, Body::Hello(_) | Body::Denied(_)) {
-            ledger.hold(Rule::GreetsFirst, place.greeted.len() + 1 >= majority, || {
-                format!(
-                    "node {} sends {body:?} to {} after the handshakes of {:?}; a majority is {majority}",
-                    master.id, envelope.to, place.greeted
-                )
-            });
-        }
+        let said = Said { master, now, timing, to: NodeId(envelope.to) };
+        place.greets_first(ledger, said, body, majority);
         if master.fires(Point::ProgressForgotten) > 0 {
             place.flow.forget();
         }
@@ -182,46 +187,9 @@ impl Contact {
             place.fed.insert(NodeId(envelope.to), (now, matches!(body, Body::SnapshotChunk(_))));
         }
         match body {
-            Body::Append(append) if append.entries.is_empty() => {
-                let (since, count) = place.idle.entry(NodeId(envelope.to)).or_insert((now, 0));
-                if now.since(*since) > timing.heartbeat {
-                    (*since, *count) = (now, 0);
-                }
-                *count += 1;
-                ledger.hold(Rule::Storm, *count <= EMPTY_APPENDS, || {
-                    format!(
-                        "node {} sends {count} appends without entries to {} in {:?}",
-                        master.id, envelope.to, timing.heartbeat
-                    )
-                });
-            }
-            Body::PreVoteReply(reply) if reply.granted => {
-                let follows = raft.role() == Role::Follower && raft.leader().is_some();
-                let led = place.led.filter(|(term, _)| follows && *term == raft.term());
-                let quiet = led.is_none_or(|(_, at)| now.since(at) >= timing.election_min);
-                ledger.hold(Rule::PreVoteQuiet, quiet, || {
-                    format!(
-                        "node {} grants a pre-vote to {}; it heard leader {:?} of term {} {:?} ago, and {:?} is the least",
-                        master.id,
-                        envelope.to,
-                        raft.leader(),
-                        raft.term(),
-                        led.map(|(_, at)| now.since(at)),
-                        timing.election_min
-                    )
-                });
-            }
-            Body::VoteReply(reply) if !reply.granted => {
-                let on_disk = master.disk.image.hard_state;
-                let asked = place.vote_asked == Some((NodeId(envelope.to), raft.term()));
-                // Where there is an entry of the term, its leader has been heard, perhaps before a restart.
-                let led = place.led.is_some_and(|(term, _)| term == raft.term())
-                    || raft.term_at(raft.last_index()) == Some(raft.term());
-                let given = on_disk.term == raft.term() && on_disk.vote == Some(NodeId(envelope.to));
-                ledger.hold(Rule::VoteRepeated, !(asked && given && !led && raft.has_vote()), || {
-                    format!("node {} refuses a vote to {}; on its disk: {on_disk:?}", master.id, envelope.to)
-                });
-            }
+            Body::Append(append) if append.entries.is_empty() => place.sends_nothing(ledger, said),
+            Body::PreVoteReply(reply) if reply.granted => place.grants_pre_vote(ledger, said, raft),
+            Body::VoteReply(reply) if !reply.granted => place.refuses_vote(ledger, said, raft),
             _ => {}
         }
     }
@@ -243,104 +211,44 @@ impl Contact {
         }
         place.stepped = now;
         let Some(raft) = master.node.as_ref().map(|node| node.raft()) else { return };
-        if let Some((leader, term)) = place.speaks
-            && term == raft.term()
-            && raft.has_vote()
-        {
-            let knows = raft.role() == Role::Leader || raft.leader() == Some(leader);
-            ledger.hold(Rule::LeaderKnown, knows, || {
-                format!(
-                    "node {} hears leader {leader} of term {term}, and knows {:?}",
-                    master.id,
-                    raft.leader()
-                )
-            });
-        }
-        let late = timing.heartbeat * LATE_HEARTBEATS;
-        let awake_since = place.awake_since;
-        place.asked.retain(|key, _| master.requests.contains_key(key) || master.left.contains(key));
-        if let Some((key, at)) = place.asked.iter().find(|(key, _)| master.requests.contains_key(key)) {
-            let waited = now.since((*at).max(awake_since));
-            ledger.hold(Rule::Answered, waited <= timing.request_timeout + late, || {
-                format!(
-                    "node {}: request {key} waits {waited:?}; {:?} is the most",
-                    master.id, timing.request_timeout
-                )
-            });
-        }
-        if raft.role() != Role::Leader {
+        let step = Stepped { master, raft, now, timing, late: timing.heartbeat * LATE_HEARTBEATS, majority };
+        place.knows_its_leader(ledger, step);
+        place.answers_in_time(ledger, step);
+        if raft.role() == Role::Leader {
+            place.leads_on(ledger, step);
+        } else {
             place.leads = None;
-            return;
         }
-        let term = raft.term();
-        let since = match place.leads {
-            Some((led, since)) if led == term => since,
-            _ => now,
-        };
-        if place.leads.is_none_or(|(led, _)| led != term) {
-            place.counted.clear();
-            place.fed.clear();
-        }
-        place.leads = Some((term, since));
-        for peer in (1..2 * majority as u64).map(NodeId) {
-            let Some(counted) = raft.matched(peer) else { continue };
-            let fed = place.fed.entry(peer).or_insert((now, false));
-            let moved = place.counted.get(&peer).is_some_and(|before| *before != counted);
-            if counted >= raft.last_index() {
-                *fed = (now, false);
-            } else if moved || counted.next() < raft.first_index() {
-                fed.0 = now;
-            }
-            let waits = now.since(fed.0.max(awake_since));
-            let patience = timing.heartbeat * REPEAT_HEARTBEATS + late;
-            ledger.hold(Rule::AppendRepeated, fed.1 || waits <= patience, || {
-                format!(
-                    "leader {} has sent nothing to {peer} for {waits:?}; it holds {counted}, the log ends at {}",
-                    master.id,
-                    raft.last_index()
-                )
-            });
-            if counted == Index(0) {
-                continue;
-            }
-            if place.counted.insert(peer, counted) == Some(counted) {
-                continue;
-            }
-            let said = place.acknowledged.get(&(peer, term)).copied();
-            ledger.hold(Rule::AckOwnTerm, said.is_some_and(|said| counted <= said), || {
-                format!(
-                    "leader {} takes {counted} to be on the disk of node {peer}, which said {said:?} in term {term}",
-                    master.id
-                )
-            });
-        }
-        let from = since.max(awake_since);
-        let mut heard: Vec<Time> = place
-            .heard
-            .range((term, NodeId(0))..(term.next(), NodeId(0)))
-            .map(|(_, at)| (*at).max(from))
-            .collect();
-        heard.sort_unstable_by(|one, other| other.cmp(one));
-        let quorum_at = if majority < 2 { now } else { heard.get(majority - 2).copied().unwrap_or(from) };
-        let silent = now.since(quorum_at);
-        ledger.hold(Rule::StepsDown, silent <= timing.election_max + late, || {
-            format!(
-                "node {} leads in term {term}; no majority has answered for {silent:?}, and {:?} is the most",
-                master.id, timing.election_max
-            )
-        });
-        let hangs = place.writes.front().map_or(Time(0), |(_, at)| *at);
-        let hung = if place.writes.is_empty() { timing.heartbeat } else { now.since(hangs.max(awake_since)) };
-        ledger.hold(Rule::StallGivesUp, hung <= timing.disk_stall + late, || {
-            format!(
-                "node {} leads in term {term}; a write has taken {hung:?}, and {:?} is the most",
-                master.id, timing.disk_stall
-            )
-        });
     }
 }
 
 impl Place {
+    fn knows_its_leader(&self, ledger: &mut Ledger, Stepped { master, raft, .. }: Stepped<'_>) {
+        let Some((leader, term)) = self.speaks else { return };
+        if term != raft.term() || !raft.has_vote() {
+            return;
+        }
+        let knows = raft.role() == Role::Leader || raft.leader() == Some(leader);
+        ledger.hold(Rule::LeaderKnown, knows, || {
+            format!("node {} hears leader {leader} of term {term}, and knows {:?}", master.id, raft.leader())
+        });
+    }
+
+    fn answers_in_time(&mut self, ledger: &mut Ledger, step: Stepped<'_>) {
+        let Stepped { master, now, timing, late, .. } = step;
+        self.asked.retain(|key, _| master.requests.contains_key(key) || master.left.contains(key));
+        let Some((key, at)) = self.asked.iter().find(|(key, _)| master.requests.contains_key(key)) else {
+            return;
+        };
+        let waited = now.since((*at).max(self.awake_since));
+        ledger.hold(Rule::Answered, waited <= timing.request_timeout + late, || {
+            format!(
+                "node {}: request {key} waits {waited:?}; {:?} is the most",
+                master.id, timing.request_timeout
+            )
+        });
+    }
+
     fn peer(&mut self, envelope: &pb::Envelope, now: Time) {
         let (from, term) = (NodeId(envelope.from), Term(envelope.term));
         match &envelope.body {

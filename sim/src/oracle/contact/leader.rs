@@ -1,0 +1,96 @@
+//! What a leader owes: its followers get what they lack, count for what they said, and without a majority it steps down.
+
+use super::{super::flow::REPEAT_HEARTBEATS, Ledger, Place, Rule, Stepped};
+use quorate_core::types::{Index, NodeId, Time};
+
+impl Place {
+    /// After a step of a leader.
+    pub(super) fn leads_on(&mut self, ledger: &mut Ledger, step: Stepped<'_>) {
+        let Stepped { raft, now, .. } = step;
+        let term = raft.term();
+        let since = match self.leads {
+            Some((led, since)) if led == term => since,
+            _ => now,
+        };
+        if self.leads.is_none_or(|(led, _)| led != term) {
+            self.counted.clear();
+            self.fed.clear();
+        }
+        self.leads = Some((term, since));
+        for peer in (1..2 * step.majority as u64).map(NodeId) {
+            let Some(counted) = raft.matched(peer) else { continue };
+            self.feeds(ledger, step, peer, counted);
+            self.counts(ledger, step, peer, counted);
+        }
+        self.is_heard(ledger, step, since.max(self.awake_since));
+        self.writes_in_time(ledger, step);
+    }
+
+    fn feeds(&mut self, ledger: &mut Ledger, step: Stepped<'_>, peer: NodeId, counted: Index) {
+        let Stepped { master, raft, now, timing, late, .. } = step;
+        let fed = self.fed.entry(peer).or_insert((now, false));
+        let moved = self.counted.get(&peer).is_some_and(|before| *before != counted);
+        if counted >= raft.last_index() {
+            *fed = (now, false);
+        } else if moved || counted.next() < raft.first_index() {
+            fed.0 = now;
+        }
+        let waits = now.since(fed.0.max(self.awake_since));
+        let patience = timing.heartbeat * REPEAT_HEARTBEATS + late;
+        ledger.hold(Rule::AppendRepeated, fed.1 || waits <= patience, || {
+            format!(
+                "leader {} has sent nothing to {peer} for {waits:?}; it holds {counted}, the log ends at {}",
+                master.id,
+                raft.last_index()
+            )
+        });
+    }
+
+    fn counts(&mut self, ledger: &mut Ledger, step: Stepped<'_>, peer: NodeId, counted: Index) {
+        if counted == Index(0) || self.counted.insert(peer, counted) == Some(counted) {
+            return;
+        }
+        let (id, term) = (step.master.id, step.raft.term());
+        let said = self.acknowledged.get(&(peer, term)).copied();
+        ledger.hold(Rule::AckOwnTerm, said.is_some_and(|said| counted <= said), || {
+            format!(
+                "leader {id} takes {counted} to be on the disk of node {peer}, which said {said:?} in term {term}"
+            )
+        });
+    }
+
+    /// `from`: nothing is held against its peers for the time before.
+    fn is_heard(&self, ledger: &mut Ledger, step: Stepped<'_>, from: Time) {
+        let Stepped { master, raft, now, timing, late, majority } = step;
+        let term = raft.term();
+        let mut heard: Vec<Time> = self
+            .heard
+            .range((term, NodeId(0))..(term.next(), NodeId(0)))
+            .map(|(_, at)| (*at).max(from))
+            .collect();
+        heard.sort_unstable_by(|one, other| other.cmp(one));
+        let quorum_at = if majority < 2 { now } else { heard.get(majority - 2).copied().unwrap_or(from) };
+        let silent = now.since(quorum_at);
+        ledger.hold(Rule::StepsDown, silent <= timing.election_max + late, || {
+            format!(
+                "node {} leads in term {term}; no majority has answered for {silent:?}, and {:?} is the most",
+                master.id, timing.election_max
+            )
+        });
+    }
+
+    fn writes_in_time(&self, ledger: &mut Ledger, step: Stepped<'_>) {
+        let Stepped { master, raft, now, timing, late, .. } = step;
+        let hangs = self.writes.front().map_or(Time(0), |(_, at)| *at);
+        let hung =
+            if self.writes.is_empty() { timing.heartbeat } else { now.since(hangs.max(self.awake_since)) };
+        ledger.hold(Rule::StallGivesUp, hung <= timing.disk_stall + late, || {
+            format!(
+                "node {} leads in term {}; a write has taken {hung:?}, and {:?} is the most",
+                master.id,
+                raft.term(),
+                timing.disk_stall
+            )
+        });
+    }
+}

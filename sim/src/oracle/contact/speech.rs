@@ -1,0 +1,84 @@
+//! What a node may say: to whom it has greeted, and in answer to what it has heard.
+
+use super::{Ledger, Place, Rule};
+use crate::master::Master;
+use quorate_core::{
+    contract::Timing,
+    raft::{Raft, Role},
+    types::{NodeId, Time},
+};
+use quorate_proto::v1::envelope::Body;
+
+/// Appends without entries to one peer between two heartbeats. A clogged link that delivers all answers of seconds at once is
+/// good for hundreds.
+const EMPTY_APPENDS: u32 = 2_000;
+
+/// A message.
+#[derive(Clone, Copy)]
+pub(super) struct Said<'a> {
+    /// Who sends it.
+    pub(super) master: &'a Master,
+    /// By its own clock.
+    pub(super) now: Time,
+    pub(super) timing: &'a Timing,
+    /// To whom.
+    pub(super) to: NodeId,
+}
+
+impl Place {
+    pub(super) fn greets_first(&self, ledger: &mut Ledger, said: Said<'_>, body: &Body, majority: usize) {
+        if matches!(body, Body::Hello(_) | Body::Denied(_)) {
+            return;
+        }
+        ledger.hold(Rule::GreetsFirst, self.greeted.len() + 1 >= majority, || {
+            format!(
+                "node {} sends {body:?} to {} after the handshakes of {:?}; a majority is {majority}",
+                said.master.id, said.to, self.greeted
+            )
+        });
+    }
+
+    /// An append without entries.
+    pub(super) fn sends_nothing(&mut self, ledger: &mut Ledger, Said { master, now, timing, to }: Said<'_>) {
+        let (since, count) = self.idle.entry(to).or_insert((now, 0));
+        if now.since(*since) > timing.heartbeat {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+        ledger.hold(Rule::Storm, *count <= EMPTY_APPENDS, || {
+            format!(
+                "node {} sends {count} appends without entries to {to} in {:?}",
+                master.id, timing.heartbeat
+            )
+        });
+    }
+
+    pub(super) fn grants_pre_vote(&self, ledger: &mut Ledger, said: Said<'_>, raft: &Raft) {
+        let Said { master, now, timing, to } = said;
+        let follows = raft.role() == Role::Follower && raft.leader().is_some();
+        let led = self.led.filter(|(term, _)| follows && *term == raft.term());
+        let quiet = led.is_none_or(|(_, at)| now.since(at) >= timing.election_min);
+        ledger.hold(Rule::PreVoteQuiet, quiet, || {
+            format!(
+                "node {} grants a pre-vote to {to}; it heard leader {:?} of term {} {:?} ago, and {:?} is the least",
+                master.id,
+                raft.leader(),
+                raft.term(),
+                led.map(|(_, at)| now.since(at)),
+                timing.election_min
+            )
+        });
+    }
+
+    pub(super) fn refuses_vote(&self, ledger: &mut Ledger, Said { master, to, .. }: Said<'_>, raft: &Raft) {
+        let on_disk = master.disk.image.hard_state;
+        let asked = self.vote_asked == Some((to, raft.term()));
+        // Where there is an entry of the term, its leader has been heard, perhaps before a restart.
+        let led = self.led.is_some_and(|(term, _)| term == raft.term())
+            || raft.term_at(raft.last_index()) == Some(raft.term());
+        let given = on_disk.term == raft.term() && on_disk.vote == Some(to);
+        ledger.hold(Rule::VoteRepeated, !(asked && given && !led && raft.has_vote()), || {
+            format!("node {} refuses a vote to {to}; on its disk: {on_disk:?}", master.id)
+        });
+    }
+}

@@ -72,6 +72,8 @@ pub struct Identity {
     /// What each peer acknowledged to this node since it came up: a term, and the highest index in that term.
     seen: BTreeMap<NodeId, (Term, Index)>,
     feature_level: u32,
+    /// What a directory that joins was last told instead of being let in.
+    told: Option<String>,
 }
 
 impl Identity {
@@ -104,21 +106,28 @@ impl Identity {
             greeted: BTreeSet::new(),
             seen: BTreeMap::new(),
             feature_level,
+            told: None,
         }
     }
 
-    /// The cluster's members are these from now on. The storage ids to be kept durably, if they are other ones than before.
+    /// The cluster's members are these from now on. Whose directories are others than before: what was known of the old
+    /// ones holds no more, and the new ones are to be kept durably. `None`: they are not those that this directory is of.
+    /// It joined later, or was removed or replaced; then the others tell.
     #[must_use]
-    pub fn follow(&mut self, members: &Members, index: Index) -> Option<Voters> {
+    pub fn follow(&mut self, members: &Members, index: Index) -> Option<BTreeSet<NodeId>> {
+        if members.get(self.node).is_none_or(|own| own.storage != self.storage.0) {
+            mark::hit(Mark::IdentityOlder);
+            return None;
+        }
         self.membership.clone_from(members.membership());
         self.members = members.iter().map(|(node, _)| node).collect();
         self.index = index;
-        let known = members.storages();
-        if known == self.voters || matches!(self.standing, Standing::Denied(_)) {
-            return None;
-        }
-        self.voters.clone_from(&known);
-        Some(known)
+        let known = core::mem::replace(&mut self.voters, members.storages());
+        let nodes = known.keys().chain(self.voters.keys()).copied();
+        let changed: BTreeSet<_> = nodes.filter(|node| known.get(node) != self.voters.get(node)).collect();
+        self.seen.retain(|node, _| !changed.contains(node));
+        self.greeted.retain(|node| !changed.contains(node));
+        Some(changed)
     }
 
     /// The directories that it knows.
@@ -154,20 +163,8 @@ impl Identity {
                 self.standing = Standing::Member;
                 Verdict::Join
             }
-            Standing::Greeting | Standing::Member if self.is_replaced() => {
-                let kept = self.voters.get(&self.node).copied().unwrap_or_default();
-                mark::hit(Mark::IdentityReplaced);
-                self.deny(format!(
-                    "node {} was replaced: the cluster knows it with data directory {kept:?}, not {:?}",
-                    self.node, self.storage
-                ))
-            }
             Standing::Fresh | Standing::Greeting | Standing::Member | Standing::Denied(_) => Verdict::Nothing,
         }
-    }
-
-    fn is_replaced(&self) -> bool {
-        self.voters.get(&self.node).is_some_and(|kept| *kept != self.storage) && !other_directories_pass()
     }
 
     /// Whether a majority has confirmed that it lost nothing.
@@ -188,7 +185,22 @@ impl Identity {
         Verdict::Bootstrap(voters)
     }
 
+    /// Why a directory that joins a cluster does not take part yet; `None` once it does.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<String> {
+        (self.joins && self.standing == Standing::Fresh).then(|| {
+            let told = self.told.as_deref().unwrap_or("no member has answered");
+            format!("waits until the cluster knows this directory as node {}'s: {told}", self.node)
+        })
+    }
+
     fn deny(&mut self, message: String) -> Verdict {
+        // Whoever says so may not have heard yet that it was added, or put in place of another.
+        if self.joins && self.standing == Standing::Fresh {
+            mark::hit(Mark::IdentityWaits);
+            self.told = Some(message);
+            return Verdict::Nothing;
+        }
         self.standing = Standing::Denied(message);
         Verdict::Deny
     }
@@ -280,7 +292,7 @@ impl Identity {
         let voters: Voters =
             hello.voters.iter().map(|voter| (NodeId(voter.node), StorageId(voter.storage))).collect();
         match voters.get(&self.node) {
-            None if self.joins => Verdict::Nothing,
+            None if self.joins => self.deny(format!("node {from} does not know node {}: add it", self.node)),
             Some(&kept) if kept == self.storage && (self.joins || voters.keys().eq(self.members.iter())) => {
                 mark::hit(Mark::IdentityLate);
                 self.adopt(voters)

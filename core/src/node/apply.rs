@@ -84,7 +84,7 @@ impl Node {
         if touched.contains(&RecordKey::Membership) {
             self.follow_members(index);
         } else {
-            self.raft.applied(index, None);
+            self.raft.applied(index);
         }
         let first_of_term = self.raft.first_of_term();
         if let Some(lead) = &mut self.lead {

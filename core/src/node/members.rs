@@ -15,10 +15,12 @@ impl Node {
     /// The entry at `index` changed who takes part, or a snapshot up to it did.
     pub(super) fn follow_members(&mut self, index: Index) {
         let Some(members) = self.state.members() else { return };
-        self.raft.applied(index, Some(members.membership().clone()));
-        if let Some(known) = self.identity.follow(members, index) {
-            self.raft.keep_voters(known);
+        let changed = self.identity.follow(members, index);
+        if let Some(others) = changed.as_ref().filter(|others| !others.is_empty()) {
+            self.raft.forget_peers(others);
+            self.raft.keep_voters(self.identity.known().clone());
         }
+        self.raft.follow(index, members.membership().clone(), changed.is_some());
         let verdict = self.identity.decide();
         self.obey(verdict);
         self.tell_members();

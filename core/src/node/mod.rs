@@ -342,7 +342,7 @@ impl Node {
     pub fn alarms(&self) -> Vec<String> {
         let refusals =
             self.refusals.iter().map(|(peer, said)| format!("node {peer} refuses this node: {said}"));
-        self.alarm.iter().cloned().chain(refusals).collect()
+        self.alarm.iter().cloned().chain(self.identity.waits_for()).chain(refusals).collect()
     }
 
     /// What the node knows of itself.

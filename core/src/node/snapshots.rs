@@ -71,7 +71,7 @@ impl Node {
             mark::hit_if(self.saving.is_some(), Mark::InstalledWhileSaving);
             self.state = *state;
             self.saved = at.index;
-            self.raft.applied(at.index, None);
+            self.raft.applied(at.index);
             self.follow_members(at.index);
             self.checkpoints.clear();
         }

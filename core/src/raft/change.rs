@@ -18,6 +18,7 @@ use crate::{
     types::{Index, NodeId, Time},
 };
 use bytes::Bytes;
+use std::collections::BTreeSet;
 
 impl Raft {
     /// A leader adds an entry that may change the membership. As [`propose`](Self::propose).
@@ -68,20 +69,18 @@ impl Raft {
         Ok(())
     }
 
-    /// The entry at `index` was carried out. `membership`: as it is from there on, if the entry changed it.
-    pub fn applied(&mut self, index: Index, membership: Option<Membership>) {
+    /// Everything up to the entry at `index` was carried out.
+    pub fn applied(&mut self, index: Index) {
         self.applied = self.applied.max(index);
-        if let Some(membership) = membership {
-            self.take_membership(index, membership);
-        }
     }
 
-    /// The membership of the log up to `index`, all of which was carried out.
-    fn take_membership(&mut self, index: Index, membership: Membership) {
-        self.membership_at = index;
-        self.membership = membership;
+    /// The same; and the membership is this one from there on. `known`: it is of this node's data directory that it speaks,
+    /// if it speaks of this node.
+    pub fn follow(&mut self, index: Index, membership: Membership, known: bool) {
+        self.applied(index);
+        (self.membership_at, self.membership, self.known) = (index, membership, known);
         self.trace(TraceEvent::MembershipChanged { index, membership: self.membership.to_string() });
-        let votes = self.membership.is_voter(self.id);
+        let votes = self.is_voter();
         if self.leading.is_some() {
             self.follow_members();
             if !votes {
@@ -103,6 +102,11 @@ impl Raft {
         }
     }
 
+    /// Whether this node votes, as far as it knows: with this directory, not with one that it had before.
+    pub(crate) fn is_voter(&self) -> bool {
+        self.known && self.membership.is_voter(self.id)
+    }
+
     /// A leader sends to whoever takes part, and to nobody else.
     fn follow_members(&mut self) {
         let (now, next) = (self.now, self.log.last().index.next());
@@ -111,6 +115,18 @@ impl Raft {
         leading.progress.retain(|peer, _| members.contains(peer));
         for peer in members {
             leading.progress.entry(peer).or_insert_with(|| Progress::new(next, now));
+        }
+    }
+
+    /// The data directories of these peers are others from now on: what the old ones had acknowledged counts no more.
+    pub fn forget_peers(&mut self, peers: &BTreeSet<NodeId>) {
+        let (now, next) = (self.now, self.log.last().index.next());
+        let Some(leading) = &mut self.leading else { return };
+        for (peer, progress) in &mut leading.progress {
+            if peers.contains(peer) {
+                mark::hit(Mark::ProgressOfAnother);
+                *progress = Progress::new(next, now);
+            }
         }
     }
 

@@ -53,7 +53,7 @@ impl Raft {
         mark::hit_if(!votes, Mark::ElectionStalled);
         let applied = self.applied >= self.hard_state.commit;
         mark::hit_if(votes && !applied, Mark::ElectionUnapplied);
-        votes && applied && self.membership.is_voter(self.id)
+        votes && applied && self.is_voter()
     }
 
     /// Whoever hears a leader refuses, and so does a leader itself: a node that is cut off cannot disturb those that are not.
@@ -257,7 +257,7 @@ impl Raft {
     }
 
     pub(crate) fn reset_election_timer(&mut self) {
-        self.election_at = if self.has_vote && self.membership.is_voter(self.id) {
+        self.election_at = if self.has_vote && self.is_voter() {
             let early = self.points.fires(Point::ElectionEarly);
             let most = if early { self.timing.election_min } else { self.timing.election_max };
             self.now + self.draw(self.timing.election_min, most)

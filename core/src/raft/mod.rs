@@ -140,6 +140,8 @@ pub struct Raft {
     membership: Membership,
     /// The entry that made it.
     membership_at: Index,
+    /// It speaks of this node's data directory.
+    known: bool,
     /// The membership is that of the log up to here.
     applied: Index,
     timing: Timing,
@@ -209,6 +211,7 @@ impl Raft {
             id: start.id,
             membership: start.membership,
             membership_at: Index(0),
+            known: true,
             applied: start.snapshot.map_or(Index(0), |at| at.index),
             timing: start.timing,
             flow: start.flow,
@@ -404,7 +407,7 @@ impl Raft {
     pub fn fingerprint(&self, print: &mut Fingerprint) {
         print.add((self.hard_state, &self.log, self.role, self.leader, self.has_vote, self.verified));
         print.add((&self.votes, self.snapshot, &self.receiving, self.checkpoint));
-        print.add((&self.membership, self.membership_at, self.applied));
+        print.add((&self.membership, self.membership_at, self.known, self.applied));
         print.add_time(self.election_at).add_time(self.leader_heard_at.unwrap_or(Time::FAR));
         self.durability.fingerprint(print);
         self.points.fingerprint(print);

@@ -56,7 +56,7 @@ impl Bench {
     }
 
     fn settle(&mut self) {
-        self.raft.applied(self.raft.commit(), None);
+        self.raft.applied(self.raft.commit());
         self.raft.start_read_round();
         self.raft.replicate();
         self.writes.extend(self.raft.take_write());

@@ -31,7 +31,7 @@ impl Bench {
             self.raft.receive(id(helper), Term(term), Message::Appended { index });
         }
         assert_eq!(self.raft.commit(), index);
-        self.raft.applied(index, Some(membership));
+        self.raft.follow(index, membership, true);
         self.settle();
         std::mem::take(&mut self.sent)
     }
@@ -134,7 +134,7 @@ fn what_is_left_after_a_removal_commits_what_waited() {
     bench.sync();
     bench.acknowledge(2, index);
     assert_eq!(bench.raft.commit(), index);
-    bench.raft.applied(index, Some(Membership::of(nodes(&[1]))));
+    bench.raft.follow(index, Membership::of(nodes(&[1])), true);
     assert_eq!(bench.raft.commit(), behind, "the one that is left holds it");
 }
 
@@ -142,13 +142,13 @@ fn what_is_left_after_a_removal_commits_what_waited() {
 fn only_a_voter_stands_for_election() {
     let mut bench = Bench::new(3, 1, &[(1, 1)]);
     let learner = Membership::of(nodes(&[1, 2, 3])).simple(&[Change::AddLearner(id(1))]).unwrap();
-    bench.raft.applied(Index(1), Some(learner.clone()));
+    bench.raft.follow(Index(1), learner.clone(), true);
     assert_eq!(bench.raft.next_deadline(), Time::FAR);
     // It votes if it is asked: the candidate may know of a newer membership.
     bench.hear(2, 2, Message::Vote { last: place(1, 1) });
     assert!(granted(&bench.sync()));
     let promoted = learner.simple(&[Change::AddVoter(id(1))]).unwrap();
-    bench.raft.applied(Index(2), Some(promoted));
+    bench.raft.follow(Index(2), promoted, true);
     assert_ne!(bench.raft.next_deadline(), Time::FAR);
 }
 
@@ -176,7 +176,7 @@ fn who_has_not_carried_out_what_is_committed_does_not_stand_for_election() {
     bench.raft.begin_step(bench.now);
     bench.raft.deadline();
     assert_eq!(bench.raft.role(), Role::Follower);
-    bench.raft.applied(Index(1), None);
+    bench.raft.applied(Index(1));
     bench.deadline();
     assert_eq!(bench.raft.role(), Role::PreCandidate);
 }

@@ -162,6 +162,7 @@ impl Master {
             node: self.id,
             storage: self.storage,
             members: (0..plan.masters.clocks.len()).map(member).collect(),
+            joins: false,
             timing: plan.masters.timing(),
             executor_lease: plan.executors.lease(),
             snapshot_entries: plan.masters.snapshot_entries,

@@ -131,9 +131,9 @@ impl Raft {
     }
 
     /// A voter says what it knows to be committed. What this node holds there is the same entry, so it and all before it
-    /// are committed here too (log matching; Raft, section 5.3).
+    /// are committed here too (log matching; Raft, section 5.3). A leader counts for itself.
     pub(crate) fn hear_commit(&mut self, commit: LogPosition) {
-        if commit.index > self.hard_state.commit && self.log.holds(commit) {
+        if self.leading.is_none() && commit.index > self.hard_state.commit && self.log.holds(commit) {
             mark::hit(Mark::CommitByVote);
             self.set_commit(commit.index);
         }

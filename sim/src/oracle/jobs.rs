@@ -162,7 +162,7 @@ impl Jobs {
             match key {
                 RecordKey::Executor(id) => self.executor(ledger, state, index, *id),
                 RecordKey::Task(key) => self.task(ledger, state, index, key),
-                RecordKey::Job(_) | RecordKey::Lease(_) => {}
+                RecordKey::Job(_) | RecordKey::Lease(_) | RecordKey::Membership => {}
             }
         }
         for key in &applied.touched {

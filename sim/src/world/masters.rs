@@ -339,7 +339,7 @@ impl World {
                 }
             },
             Output::Call { key, address, call } => self.call(at, key, &address, &call),
-            Output::Changed { .. } => {}
+            Output::Changed { .. } | Output::Members(_) => {}
             Output::Trace(event) => self.trace(place, &event),
             Output::Stop(reason) => self.stop_output(place, &reason),
         }

@@ -147,6 +147,7 @@ bugs! {
     JobBackoffIgnored = "job-backoff-ignored", "a failed task does not wait", "ES17";
     JobBackoffNone = "job-backoff-none", "a failed task is to wait no time", "ES17";
     JobFailuresUncounted = "job-failures-uncounted", "a task fails for ever", "ES17, EL6";
+    JobResetLost = "job-reset-lost", "a task that ran long keeps its failures", "ES17";
     JobFailsEarly = "job-fails-early", "a task fails for good one failure too early", "ES17";
     JobSignalFinishes = "job-signal-finishes", "a task that was killed counts as finished", "ES5";
     JobPlacedOnGone = "job-placed-on-gone", "a task is given to an executor that is gone", "ES12";

@@ -333,6 +333,16 @@ impl Jobs {
         }
         let job = state.job(&key.job).and_then(|job| job.specification.as_ref());
         let retry = job.and_then(|job| job.retry).unwrap_or_default();
+        let online_ms = match old.online_since_ms {
+            0 => 0,
+            since => state.time().0.saturating_sub(since),
+        };
+        // Who ran long begins anew.
+        let before = if online_ms != 0 && online_ms >= retry.reset_after_ms { 0 } else { old.failures };
+        ledger.hold(Rule::Tries, new.failures == before + 1, || {
+            let counted = new.failures;
+            format!("entry {index}: task {key} failed after {online_ms} ms and counts {counted} failures; before, {before}")
+        });
         let most = retry.max_failures;
         let last = most != 0 && new.failures >= most;
         ledger.hold(Rule::Tries, last == (new.state() == TaskState::Failed), || {

@@ -166,6 +166,7 @@ bugs! {
     ListEndsEarly = "state-list-ends-early", "a list of jobs that is longer than a page says that it ends there", "G5";
     LongestKeyRefused = "state-longest-key-refused", "a read of the longest key is refused", "G5";
     JobDesiredIncomplete = "job-desired-incomplete", "the desired set leaves one attempt out", "DESIGN 2.4";
+    JobNeverDeleted = "job-never-deleted", "a job that has ended is not deleted", "ES9";
     JobDeletedRunning = "job-deleted-running", "a job that runs can be deleted", "ES9";
     JobTasksLeft = "job-tasks-left", "a deleted job leaves its tasks", "ES9, D1";
     JobCreatedTwice = "job-created-twice", "a second job takes the id of one that is there", "ES10";

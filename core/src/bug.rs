@@ -147,6 +147,7 @@ bugs! {
     JobBackoffIgnored = "job-backoff-ignored", "a failed task does not wait", "ES17";
     JobBackoffNone = "job-backoff-none", "a failed task is to wait no time", "ES17";
     JobFailuresUncounted = "job-failures-uncounted", "a task fails for ever", "ES17, EL6";
+    JobResetLost = "job-reset-lost", "a task that ran long keeps its failures", "ES17";
     JobFailsEarly = "job-fails-early", "a task fails for good one failure too early", "ES17";
     JobSignalFinishes = "job-signal-finishes", "a task that was killed counts as finished", "ES5";
     JobPlacedOnGone = "job-placed-on-gone", "a task is given to an executor that is gone", "ES12";
@@ -165,6 +166,7 @@ bugs! {
     ListEndsEarly = "state-list-ends-early", "a list of jobs that is longer than a page says that it ends there", "G5";
     LongestKeyRefused = "state-longest-key-refused", "a read of the longest key is refused", "G5";
     JobDesiredIncomplete = "job-desired-incomplete", "the desired set leaves one attempt out", "DESIGN 2.4";
+    JobNeverDeleted = "job-never-deleted", "a job that has ended is not deleted", "ES9";
     JobDeletedRunning = "job-deleted-running", "a job that runs can be deleted", "ES9";
     JobTasksLeft = "job-tasks-left", "a deleted job leaves its tasks", "ES9, D1";
     JobCreatedTwice = "job-created-twice", "a second job takes the id of one that is there", "ES10";

@@ -122,7 +122,7 @@ impl Lead {
             | Errand::Know(_) => false,
         };
         self.proposed.retain(|errand, index| *index > state.index() || stuck(errand));
-        // There is room, and errands come before clients.
+        // There is room: what is put off comes before what clients ask next.
         self.resume_at = self.resume_at.min(now);
         if !self.active {
             return;

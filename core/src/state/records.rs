@@ -253,3 +253,30 @@ fn fold(tables: &mut Tables, key: &Bytes, value: &Bytes) -> Result<(), CodecErro
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_names_another_than_its_key_is_not_restored() {
+        let mut records = Records::at(Revision(9));
+        let mut restore = |key: &str, value: Vec<u8>| {
+            let (create_revision, mod_revision) = (Revision(1), Revision(1));
+            let item = Item { value: value.into(), create_revision, mod_revision, version: 1 };
+            records.restore(Bytes::copy_from_slice(key.as_bytes()), item)
+        };
+        let job = |id: &str| {
+            let specification = Some(pb::JobSpecification::default());
+            pb::Job { id: id.into(), specification, ..Default::default() }.encode_to_vec()
+        };
+        let task =
+            |job: &str, number| pb::Task { job: job.into(), number, ..Default::default() }.encode_to_vec();
+        restore("jobs/a", job("b")).unwrap_err();
+        restore("jobs/a", job("a")).unwrap();
+        restore("tasks/a/0000000001", task("a", 2)).unwrap_err();
+        restore("tasks/a/0000000001", task("b", 1)).unwrap_err();
+        restore("tasks/b/0000000001", task("b", 1)).unwrap_err();
+        restore("tasks/a/0000000001", task("a", 1)).unwrap();
+    }
+}

@@ -229,3 +229,16 @@ fn session_digest(id: SessionId, session: &Session) -> u128 {
 fn reply_digest(id: SessionId, sequence: u64, reply: &[u8]) -> u128 {
     digest(Kind::Reply, &[id.0, sequence], &[reply])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_of_an_answer_tells_whose_it_is_and_what_it_says() {
+        let digests = [(1, 1, "a"), (1, 1, "b"), (1, 2, "a"), (2, 1, "a")]
+            .map(|(session, sequence, reply)| reply_digest(SessionId(session), sequence, reply.as_bytes()));
+        let different: std::collections::BTreeSet<_> = digests.into_iter().collect();
+        assert_eq!(different.len(), 4);
+    }
+}

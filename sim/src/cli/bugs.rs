@@ -4,7 +4,7 @@ use super::{Ended, LimitArgs, level::LevelArg, run::threads};
 use crate::{
     arguments::length_of_time,
     bugs::{
-        Seed, Stop, Trial, gate, measure,
+        STACK_LAYER, Seed, Stop, Trial, gate, measure,
         table::{self, Row},
     },
     plan::generate,
@@ -23,9 +23,6 @@ use std::{
     },
     time::Duration,
 };
-
-/// Bugs of the runtime below the core, which only the stack level runs.
-const STACK_LAYER: &str = "net";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {

@@ -68,7 +68,8 @@ fn sizes(shrunk: &Shrunk) -> Value {
     })
 }
 
-/// What was made of the failing plan of a seed. The hash and what did not hold are of the plan that lies in the directory.
+/// What was made of the failing plan of a seed. The hash and what did not hold are of the plan that lies in the directory; the
+/// sizes are those of this search, which may have lost to an older plan.
 pub(super) fn made(seed: u64, made: &Repro) -> Value {
     let line = json!({
         "event": "shrunk",

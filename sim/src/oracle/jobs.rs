@@ -11,8 +11,8 @@ use quorate_core::{
 use quorate_proto::v1::{self as pb, AttemptEnd, JobState, TaskState};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Within so much of a leader's time, milliseconds, it forces a cancel whose time is over: it puts it off, by a heartbeat at a
-/// time, while it has too much uncommitted.
+/// Within so much of a leader's time, milliseconds, it forces a cancel whose time is over: while it has too much uncommitted, it
+/// puts it off until something is applied, or for a heartbeat.
 const FORCED_WITHIN_MS: u64 = 3_000;
 
 /// From when to when an executor was registered.
@@ -36,6 +36,13 @@ pub enum Claim {
     /// No process of a job runs any more. The entry that created the job tells it from others of its id.
     Quiet(Index, JobId, Index),
 }
+
+/// A leader that proposed nothing for so long, milliseconds, may not have run: it is given its time anew.
+const SILENT_MS: u64 = 1_000;
+
+/// Bounds of uncommitted bytes from the first to the second let a client's small entry in where that of several cancels does
+/// not fit. Below, one entry at a time is on its way, and errands come first.
+pub const CROWDED_BYTES: core::ops::Range<usize> = 2..10_000;
 
 /// A cancel that is under way.
 #[derive(Clone, Copy, Debug)]
@@ -68,12 +75,15 @@ pub struct Jobs {
     /// Executors that have gone since this was last taken.
     pub departed: Vec<ExecutorId>,
     tasks: BTreeMap<TaskKey, pb::Task>,
-    /// Requests that were told that there is a job of that id.
+    /// Requests that were refused because of the job that there was.
     told: BTreeSet<(SessionId, u64)>,
     cancels: BTreeMap<JobId, Cancel>,
     reign: Reign,
-    /// Where the log ended of the node that committed the newest entry first.
-    pub ends_at: Index,
+    /// The time of the newest entry.
+    time: u64,
+    /// Where the log ended of the node that committed the newest entry first. `None`: it is not known, or leaders may be
+    /// [crowded](CROWDED_BYTES); then what they do in time is not judged.
+    pub ends_at: Option<Index>,
 }
 
 /// Whether a job in this state has ended.
@@ -152,6 +162,20 @@ impl Jobs {
                 format!("entry {index} refuses to create job {id}: {refusal:?}; it is not there")
             });
         }
+        if let Command::DeleteJob { id } = &proposal.command
+            && let Some(refusal) = refusal(&applied.reply)
+            && proposal.request.is_some_and(|id| self.told.insert((id.session, id.sequence)))
+        {
+            let before = self.job_now(id.as_str());
+            let holds = match refusal.code() {
+                pb::RefusalCode::NotFound => before.is_none(),
+                pb::RefusalCode::Precondition => before.is_some_and(|state| !job_ended(state)),
+                _ => true,
+            };
+            ledger.hold(Rule::DeleteTaken, holds, || {
+                format!("entry {index} refuses to delete job {id}: {refusal:?}; it is {before:?}")
+            });
+        }
         if let Command::AttemptRefused { attempt, .. } = &proposal.command
             && !applied.touched.is_empty()
         {
@@ -178,18 +202,21 @@ impl Jobs {
 
     /// The first entry of a term is committed: its leader does what is due from now on.
     pub const fn reign_begins(&mut self, term: Term) {
-        self.reign = Reign { term, busy_until: self.ends_at };
+        let Some(busy_until) = self.ends_at else { return };
+        self.reign = Reign { term, busy_until };
     }
 
     /// An entry was carried out: what its leader should have forced by then.
     fn overdue(&mut self, ledger: &mut Ledger, now: u64, at: LogPosition, command: &Command) {
+        let Some(ends_at) = self.ends_at else { return };
         let reign = &mut self.reign;
         if matches!(command, Command::ForceCancel { .. }) {
             // One at a time is on its way.
-            reign.busy_until = reign.busy_until.max(self.ends_at);
+            reign.busy_until = reign.busy_until.max(ends_at);
         }
+        let silent = now.saturating_sub(core::mem::replace(&mut self.time, now)) > SILENT_MS;
         for (id, cancel) in &mut self.cancels {
-            if at.term != reign.term || at.index <= reign.busy_until.max(cancel.known_at) {
+            if silent || at.term != reign.term || at.index <= reign.busy_until.max(cancel.known_at) {
                 cancel.since = now;
             }
             let until = cancel.since.max(cancel.due).saturating_add(FORCED_WITHIN_MS);
@@ -333,6 +360,16 @@ impl Jobs {
         }
         let job = state.job(&key.job).and_then(|job| job.specification.as_ref());
         let retry = job.and_then(|job| job.retry).unwrap_or_default();
+        let online_ms = match old.online_since_ms {
+            0 => 0,
+            since => state.time().0.saturating_sub(since),
+        };
+        // Who ran long begins anew.
+        let before = if online_ms != 0 && online_ms >= retry.reset_after_ms { 0 } else { old.failures };
+        ledger.hold(Rule::Tries, new.failures == before + 1, || {
+            let counted = new.failures;
+            format!("entry {index}: task {key} failed after {online_ms} ms and counts {counted} failures; before, {before}")
+        });
         let most = retry.max_failures;
         let last = most != 0 && new.failures >= most;
         ledger.hold(Rule::Tries, last == (new.state() == TaskState::Failed), || {
@@ -413,9 +450,11 @@ impl Jobs {
         }
         match record {
             Some(job) if job.state() == JobState::Canceling => {
-                let (due, known_at) = (job.cancel_deadline_ms, self.ends_at);
+                let (due, known_at) = (job.cancel_deadline_ms, self.ends_at.unwrap_or_default());
                 let new = Cancel { due, known_at, since: state.time().0 };
-                self.cancels.entry(id.clone()).and_modify(|cancel| cancel.due = due).or_insert(new);
+                if self.cancels.get(id).is_none_or(|cancel| cancel.due != due) {
+                    self.cancels.insert(id.clone(), new);
+                }
             }
             _ => _ = self.cancels.remove(id),
         }

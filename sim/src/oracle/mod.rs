@@ -25,6 +25,7 @@ pub use reference::Reference;
 pub use register::Register;
 pub use truth::Truth;
 
+use crate::plan::Plan;
 use std::collections::BTreeMap;
 
 macro_rules! rules {
@@ -111,6 +112,7 @@ rules! {
     CancelKept = "ES8 a canceled job only ends",
     CancelWaits = "ES8 a cancel waits for what runs, until its time is over",
     CancelForced = "ES8 a cancel is forced soon after its time is over",
+    DeleteTaken = "ES9 a delete is refused only of what is not there or has not ended",
     DeleteTerminal = "ES9 only ended jobs are deleted",
     OneCreate = "ES10 one of two creates succeeds",
     ExecutorFresh = "ES11 executor ids are never used again",
@@ -227,4 +229,15 @@ pub struct Oracles {
     pub truth: Truth,
     /// What agents do with what they are told.
     pub conduct: Conduct,
+}
+
+impl Oracles {
+    /// Those of a run of this plan.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Self {
+        let mut oracles = Self::default();
+        oracles.consensus.crowded =
+            plan.masters.flow.iter().any(|flow| jobs::CROWDED_BYTES.contains(&flow.flow().uncommitted_bytes));
+        oracles
+    }
 }

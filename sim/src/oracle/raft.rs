@@ -38,6 +38,8 @@ pub struct Consensus {
     written: BTreeMap<(Index, Term), (u64, Term)>,
     committed: Vec<Committed>,
     term_max: Term,
+    /// A leader may be [crowded](super::jobs::CROWDED_BYTES).
+    pub crowded: bool,
 }
 
 fn digest(data: &[u8]) -> u64 {
@@ -350,7 +352,7 @@ impl Consensus {
             }
             let entry = entry.clone();
             self.on_a_quorum(ledger, masters, master, entry.position());
-            reference.apply(ledger, &entry, raft.last_index());
+            reference.apply(ledger, &entry, Some(raft.last_index()).filter(|_| !self.crowded));
             self.committed.push(Committed { entry, in_term: raft.term() });
         }
     }

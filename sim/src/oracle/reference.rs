@@ -107,8 +107,9 @@ const fn revision_of(reply: &pb::ClientReply) -> Option<u64> {
 }
 
 impl Reference {
-    /// The next committed entry. `last`: where the log ends of the node that committed it first.
-    pub fn apply(&mut self, ledger: &mut Ledger, entry: &Entry, last: Index) {
+    /// The next committed entry. `last`: where the log ends of the node that committed it first; `None`: that is not known,
+    /// and what leaders do in time is not judged.
+    pub fn apply(&mut self, ledger: &mut Ledger, entry: &Entry, last: Option<Index>) {
         self.jobs.ends_at = last;
         if entry.data.is_empty() {
             self.jobs.reign_begins(entry.term);

@@ -22,7 +22,7 @@ pub fn table(
     mut each: impl FnMut(&Row),
 ) -> Vec<Row> {
     use super::shrink;
-    use crate::{plan::generate, run::run_plan};
+    use crate::{bugs::STACK_LAYER, plan::generate, run::run_plan};
     use quorate_core::bug::Bug;
     let before = super::planted();
     let row = |bug: &Bug| {
@@ -36,7 +36,7 @@ pub fn table(
         each(&row);
         row
     };
-    let rows = Bug::ALL.iter().map(row).collect();
+    let rows = Bug::ALL.iter().filter(|bug| bug.layer() != STACK_LAYER).map(row).collect();
     quorate_core::bug::plant(before);
     rows
 }

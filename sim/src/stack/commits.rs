@@ -235,7 +235,7 @@ impl Commits {
     }
 
     fn commit(&mut self, ledger: &mut Ledger, entry: Entry) {
-        self.reference.apply(ledger, &entry);
+        self.reference.apply(ledger, &entry, None);
         self.hashes.push(self.reference.state.hash().0);
         let index = entry.index;
         let effect = self.reference.asked.get(&index).and_then(|asked| self.reference.requests.get(asked));

@@ -217,7 +217,7 @@ impl World {
             masters,
             executors,
             clients,
-            oracles: oracles.then(Box::default),
+            oracles: oracles.then(|| Box::new(Oracles::of(&plan))),
             ledger: Ledger::default(),
             chain: SipHasher13::new(),
             log,

@@ -194,7 +194,7 @@ fn moved(task: &mut pb::Task, not_before: ClusterTime) {
 }
 
 fn failed(task: &mut pb::Task, retry: &pb::RetryPolicy, well: bool, online_ms: u64, time: ClusterTime) {
-    if online_ms != 0 && online_ms >= retry.reset_after_ms {
+    if online_ms != 0 && online_ms >= retry.reset_after_ms && !bug::planted(Bug::JobResetLost) {
         mark::hit_if(task.failures > 0, Mark::BackoffReset);
         task.failures = 0;
     }

@@ -165,6 +165,23 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_or_is_there_already_is_not_restored() {
+        let mut store = Store::at(Space::Business, Revision(5));
+        let item = |create, modified, version| Item {
+            value: Bytes::from("1"),
+            create_revision: Revision(create),
+            mod_revision: Revision(modified),
+            version,
+        };
+        for wrong in [item(0, 5, 1), item(4, 3, 1), item(3, 6, 1), item(3, 4, 0)] {
+            assert!(!store.restore(Bytes::from("a"), wrong));
+        }
+        assert!(store.restore(Bytes::from("a"), item(3, 5, 2)));
+        assert!(!store.restore(Bytes::from("a"), item(3, 5, 2)));
+        assert_eq!((store.len(), store.sum()), (1, store.sum_again()));
+    }
+
+    #[test]
     fn the_sum_is_kept_by_every_change() {
         let mut store = Store::new(Space::Business);
         for number in 0..50_u8 {

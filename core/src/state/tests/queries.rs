@@ -30,6 +30,7 @@ fn lists_go_page_by_page_in_order() {
     assert_eq!(list(&world, "b/", b"", 2), (vec!["b/1".into(), "b/2".into()], true));
     assert_eq!(list(&world, "b/", b"b/2", 2), (vec!["b/3".into()], false));
     assert_eq!(list(&world, "b/", b"c", 2), (vec![], false));
+    assert_eq!(list(&world, "b/", b"0", 1), (vec!["b/1".into()], true), "there is nothing in front of it");
     let over = pb::ListRequest { limit: 1_001, ..Default::default() };
     assert!(
         matches!(ask(&world, Request::List(over)), Body::Refusal(it) if it.message.contains("limit is 1001"))

@@ -60,8 +60,6 @@ pub struct Identity {
     members: BTreeSet<NodeId>,
     /// Whose greetings count.
     membership: Membership,
-    /// The entry of the membership that it knows; 0 = that of the founders.
-    index: Index,
     /// The directories that it knows.
     voters: Voters,
     standing: Standing,
@@ -99,7 +97,6 @@ impl Identity {
             joins,
             members,
             membership: Membership::of(founders),
-            index: Index(0),
             voters,
             standing,
             empty: Voters::new(),
@@ -114,14 +111,13 @@ impl Identity {
     /// ones holds no more, and the new ones are to be kept durably. `None`: they are not those that this directory is of.
     /// It joined later, or was removed or replaced; then the others tell.
     #[must_use]
-    pub fn follow(&mut self, members: &Members, index: Index) -> Option<BTreeSet<NodeId>> {
+    pub fn follow(&mut self, members: &Members) -> Option<BTreeSet<NodeId>> {
         if members.get(self.node).is_none_or(|own| own.storage != self.storage.0) {
             mark::hit(Mark::IdentityOlder);
             return None;
         }
         self.membership.clone_from(members.membership());
         self.members = members.iter().map(|(node, _)| node).collect();
-        self.index = index;
         let known = core::mem::replace(&mut self.voters, members.storages());
         let nodes = known.keys().chain(self.voters.keys()).copied();
         let changed: BTreeSet<_> = nodes.filter(|node| known.get(node) != self.voters.get(node)).collect();
@@ -249,10 +245,6 @@ impl Identity {
             None if self.voters.is_empty() && self.members.contains(&from) => Ok(()),
             // Its directory is about to become known.
             None if is_hello && self.members.contains(&from) => Ok(()),
-            None if !self.members.contains(&from) && self.index > Index(0) => {
-                mark::hit(Mark::IdentityRemoved);
-                Err(Some(Box::new(removed(from, storage, self.index))))
-            }
             None => Err(None),
         }
     }
@@ -326,11 +318,6 @@ impl Identity {
             mark::hit(Mark::IdentityDeniedAgain);
             return Verdict::Nothing;
         }
-        // Who has not been added yet waits for it, and who was added again knows better.
-        let removed = denial.reason() == denied::Reason::Removed;
-        if removed && (self.standing == Standing::Fresh || Index(denial.index) <= self.index) {
-            return Verdict::Nothing;
-        }
         mark::hit(Mark::IdentityDenied);
         self.deny(denial.message.clone())
     }
@@ -348,16 +335,6 @@ fn other_storage(node: NodeId, found: StorageId, kept: StorageId) -> Body {
              it takes no part until the member is replaced"
         ),
         storage: found.0,
-        index: 0,
-    })
-}
-
-fn removed(node: NodeId, storage: StorageId, index: Index) -> Body {
-    Body::Denied(pb::Denied {
-        reason: denied::Reason::Removed.into(),
-        message: format!("node {node} is no member of the cluster any more, as of entry {index}: stop it"),
-        storage: storage.0,
-        index: index.0,
     })
 }
 

@@ -125,7 +125,6 @@ marks! {
     IdentityWentBack = "identity: a directory that went back in time is found out",
     IdentityDeniedAgain = "identity: a denial comes to a node that is denied already",
     IdentityDenied = "identity: a peer denies a node its part",
-    IdentityRemoved = "identity: who is no member any more is told so",
     IdentityOlder = "identity: a directory carries out who took part before it did",
     IdentityWaits = "identity: a directory that joins is not known yet",
     IdentityDeaf = "identity: a node that is not confirmed yet passes over a message",

@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use futures::StreamExt;
+use pb::member_change::Change;
 use quorate_core::{
     Config,
     contract::{Flow, LeaseTimes, MemberAddress, Timing},
@@ -15,12 +16,20 @@ use quorate_net::{
     start_server,
 };
 use quorate_proto::v1 as pb;
-use std::{collections::BTreeMap, fs, net::TcpListener, path::PathBuf, process};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::TcpListener,
+    path::PathBuf,
+    process,
+};
 
 struct Cluster {
     directory: PathBuf,
     members: BTreeMap<NodeId, MemberAddress>,
     nodes: BTreeMap<NodeId, RunningNode>,
+    /// Masters that join a cluster that there is.
+    joined: BTreeSet<NodeId>,
 }
 
 impl Drop for Cluster {
@@ -42,7 +51,8 @@ impl Cluster {
         });
         let members = members.collect();
         drop(listeners);
-        let mut cluster = Self { directory, members, nodes: BTreeMap::new() };
+        let (nodes, joined) = (BTreeMap::new(), BTreeSet::new());
+        let mut cluster = Self { directory, members, nodes, joined };
         cluster.start_all().await;
         cluster
     }
@@ -53,6 +63,7 @@ impl Cluster {
             node,
             storage: StorageId(1),
             members: self.members.clone(),
+            joins: self.joined.contains(&node),
             timing: Timing::default(),
             executor_lease: LeaseTimes::default(),
             snapshot_entries: 50,
@@ -114,6 +125,89 @@ impl Cluster {
         }
         panic!("no leader");
     }
+}
+
+/// Asks until it is so.
+async fn until<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() -> F) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !so().await {
+        assert!(Instant::now() < deadline, "{what}");
+        rt::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+impl Cluster {
+    /// A new master with an address of its own, which is not a member yet.
+    fn another(&mut self, node: NodeId) -> pb::AddMember {
+        let [peer, client] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let [peer, client] = [peer, client].map(|listener| listener.local_addr().unwrap().to_string());
+        self.members.insert(node, MemberAddress { peer: peer.clone(), client: client.clone() });
+        self.joined.insert(node);
+        pb::AddMember { id: node.0, peer_address: peer, client_address: client }
+    }
+
+    /// Promotes a learner as soon as it may vote.
+    async fn promote(&self, client: &Client, node: NodeId) {
+        until("it catches up", || async {
+            let change = pb::MemberChange { change: Some(Change::Promote(node.0)) };
+            client.change_members(vec![change]).await.is_ok()
+        })
+        .await;
+    }
+}
+
+async fn change(client: &Client, change: Change) -> pb::Membership {
+    client.change_members(vec![pb::MemberChange { change: Some(change) }]).await.unwrap()
+}
+
+async fn parts(client: &Client) -> Vec<(u64, pb::MemberPart)> {
+    let reply = client.members().await.unwrap();
+    reply.members.iter().map(|member| (member.id, member.part())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn masters_come_and_go_while_the_cluster_serves() {
+    use pb::MemberPart::{Learner, Voter};
+    let mut cluster = Cluster::start("members").await;
+    let founders = cluster.client();
+    for number in 0..120 {
+        founders.put(format!("key/{number}"), "value").await.unwrap();
+    }
+    // What a newcomer lacks comes in a snapshot: the log was cut.
+    let four = NodeId(4);
+    let address = cluster.another(four);
+    change(&founders, Change::Add(address)).await;
+    assert_eq!(parts(&founders).await[3], (4, Learner));
+    cluster.start_node(four).await;
+    cluster.promote(&founders, four).await;
+    assert_eq!(parts(&founders).await, [1, 2, 3, 4].map(|id| (id, Voter)));
+    let own = cluster.client_of(four);
+    assert!(own.get("key/7").await.unwrap().item.is_some());
+
+    let leader = cluster.leader(&founders).await;
+    change(&founders, Change::Remove(leader.0)).await;
+    cluster.stop(leader).await;
+    cluster.members.remove(&leader);
+    let rest = cluster.client();
+    rest.put("after", "it").await.unwrap();
+    assert_eq!(parts(&rest).await.len(), 3);
+
+    // A master loses its disk: its directory is replaced under its id.
+    let lost = *cluster.members.keys().find(|id| **id != four).unwrap();
+    cluster.stop(lost).await;
+    fs::remove_dir_all(cluster.directory.join(lost.to_string())).unwrap();
+    change(&rest, Change::Replace(lost.0)).await;
+    cluster.joined.insert(lost);
+    cluster.start_node(lost).await;
+    cluster.promote(&rest, lost).await;
+    assert!(parts(&rest).await.iter().all(|(_, part)| *part == Voter));
+
+    // Everybody comes up again, and knows who votes.
+    cluster.stop_all().await;
+    cluster.start_all().await;
+    rest.put("again", "there").await.unwrap();
+    assert_eq!(&rest.get("after").await.unwrap().item.unwrap().value[..], b"it");
+    cluster.stop_all().await;
 }
 
 fn sleeper() -> pb::JobSpecification {

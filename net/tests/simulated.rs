@@ -39,6 +39,7 @@ fn machine(id: u64) -> NodeHandle {
                 node: NodeId(id),
                 storage: log.identity().storage,
                 members: members(),
+                joins: false,
                 timing: Timing::default(),
                 executor_lease: LeaseTimes::default(),
                 snapshot_entries: 50,

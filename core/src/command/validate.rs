@@ -84,7 +84,8 @@ pub(super) fn request(
         | Body::GetJob(_)
         | Body::ListJobs(_)
         | Body::Status(_)
-        | Body::GetLeader(_) => return Ok(None),
+        | Body::GetLeader(_)
+        | Body::ListMembers(_) => return Ok(None),
     };
     Ok(Some((Some(request_id(id.as_ref())?), command)))
 }

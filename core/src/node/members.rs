@@ -15,7 +15,7 @@ impl Node {
     /// The entry at `index` changed who takes part, or a snapshot up to it did.
     pub(super) fn follow_members(&mut self, index: Index) {
         let Some(members) = self.state.members() else { return };
-        let changed = self.identity.follow(members, index);
+        let changed = self.identity.follow(members);
         if let Some(others) = changed.as_ref().filter(|others| !others.is_empty()) {
             self.raft.forget_peers(others);
             self.raft.keep_voters(self.identity.known().clone());
@@ -31,8 +31,30 @@ impl Node {
         self.outputs.push_back(Output::Members(self.addresses()));
     }
 
+    /// The members as this node knows them.
+    pub(super) fn list_members(&self) -> pb::ListMembersReply {
+        let records = match self.state.members() {
+            Some(members) => members.record().members,
+            None => self.founders(),
+        };
+        let leader = self.raft.leader().map_or(0, |leader| leader.0);
+        let member = |record: pb::MemberRecord| pb::Member {
+            is_leader: record.id == leader,
+            part: record.part,
+            id: record.id,
+            peer_address: record.peer_address,
+            client_address: record.client_address,
+            storage: record.storage,
+        };
+        pb::ListMembersReply {
+            members: records.into_iter().map(member).collect(),
+            cluster: self.config.cluster.0,
+            index: self.state.members().map_or(0, |members| members.record().index),
+        }
+    }
+
     /// Where everybody is.
-    fn addresses(&self) -> BTreeMap<NodeId, MemberAddress> {
+    pub(super) fn addresses(&self) -> BTreeMap<NodeId, MemberAddress> {
         let Some(members) = self.state.members() else { return self.config.members.clone() };
         let address = |record: &pb::MemberRecord| MemberAddress {
             peer: record.peer_address.clone(),

@@ -189,12 +189,15 @@ impl Node {
             Some(Body::Status(_)) => client_reply::Body::Status(self.status()),
             Some(Body::GetLeader(_)) => {
                 let leader = self.raft.leader();
-                let address = leader.and_then(|leader| self.config.members.get(&leader));
+                let address = leader.and_then(|leader| self.addresses().remove(&leader));
                 client_reply::Body::GetLeader(pb::GetLeaderReply {
                     leader: leader.map_or(0, |leader| leader.0),
-                    client_address: address.map_or_else(String::new, |address| address.client.clone()),
+                    client_address: address.map_or_else(String::new, |address| address.client),
                     term: self.raft.term().0,
                 })
+            }
+            Some(Body::ListMembers(pb::ListMembersRequest { stale: true })) => {
+                client_reply::Body::ListMembers(self.list_members())
             }
             Some(
                 Body::Get(pb::GetRequest { stale: true, .. })
@@ -353,6 +356,10 @@ impl Node {
             let reply = match read.request {
                 Body::Heartbeat(request) => self.heartbeat(&request, read.heard),
                 Body::KeepSession(request) => self.keep_session(&request, read.heard),
+                Body::ListMembers(_) => {
+                    let body = Some(client_reply::Body::ListMembers(self.list_members()));
+                    Ok(pb::ClientReply { index: self.state.index().0, body })
+                }
                 body => Ok(self.state.query(&pb::ClientRequest { body: Some(body) })),
             };
             self.answer(read.asker, reply.unwrap_or_else(refused));

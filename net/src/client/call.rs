@@ -190,8 +190,9 @@ impl Inner {
                 return;
             }
             if let Ok(channel) = self.channels.get(endpoint) {
-                let asking =
-                    async move { ClusterClient::new(channel).members(pb::ListMembersRequest {}).await };
+                let asking = async move {
+                    ClusterClient::new(channel).members(pb::ListMembersRequest { stale: true }).await
+                };
                 if let Some(Ok(reply)) = timeout(CLIENT_CONNECT, asking).await {
                     let members = reply.into_inner().members.into_iter();
                     let mut endpoints = lock(&self.endpoints);

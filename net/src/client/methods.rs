@@ -205,14 +205,28 @@ impl Client {
         answer!(self.inner.change(make).await?, RemoveExecutor).map(|_| ())
     }
 
-    /// The masters, and who of them leads, as far as the one that is asked knows.
+    /// Changes who takes part in the cluster: all of these steps, or none.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn change_members(
+        &self,
+        changes: Vec<pb::MemberChange>,
+    ) -> Result<pb::Membership, ClientError> {
+        let make = |request_id| {
+            let changes = changes.clone();
+            Ask::ChangeMembers(pb::ChangeMembersRequest { request_id: Some(request_id), changes })
+        };
+        answer!(self.inner.change(make).await?, ChangeMembers).map(|it| it.membership.unwrap_or_default())
+    }
+
+    /// The masters, and who of them leads.
     ///
     /// # Errors
     /// See [`ClientError`].
     pub async fn members(&self) -> Result<pb::ListMembersReply, ClientError> {
-        let asked =
-            |channel| async move { ClusterClient::new(channel).members(pb::ListMembersRequest {}).await };
-        Ok(self.inner.with_retries(self.inner.deadline(), asked).await?.into_inner())
+        let ask = Ask::ListMembers(pb::ListMembersRequest { stale: false });
+        answer!(self.inner.read(ask).await?, ListMembers)
     }
 
     /// The leader, as far as the master that is asked knows.

@@ -44,6 +44,10 @@ pub(super) async fn send(channel: Channel, request: pb::ClientRequest) -> Result
         Some(Ask::DeleteJob(ask)) => send!(JobsClient, channel, delete, ask, DeleteJob),
         Some(Ask::Status(ask)) => send!(ClusterClient, channel, status, ask, Status),
         Some(Ask::GetLeader(ask)) => send!(ClusterClient, channel, leader, ask, GetLeader),
+        Some(Ask::ChangeMembers(ask)) => {
+            send!(ClusterClient, channel, change_members, ask, ChangeMembers)
+        }
+        Some(Ask::ListMembers(ask)) => send!(ClusterClient, channel, members, ask, ListMembers),
         Some(Ask::Heartbeat(_)) => Err(Status::unimplemented("heartbeats go over their own stream")),
         None => Err(Status::invalid_argument("the request asks for nothing")),
     }

@@ -3,6 +3,7 @@
 use super::lanes::{Lanes, stopped};
 use crate::{
     errors::refusal,
+    peers::Directory,
     rt::{broadcast, oneshot},
 };
 use prost::Message;
@@ -36,8 +37,6 @@ pub struct Identity {
     pub cluster: ClusterId,
     /// Its own id.
     pub node: NodeId,
-    /// All voters, the node among them.
-    pub members: BTreeMap<NodeId, MemberAddress>,
 }
 
 /// The way to a running node. Cloning it costs nothing.
@@ -50,6 +49,7 @@ struct Shared {
     keys: AtomicU64,
     changes: broadcast::Sender<Change>,
     identity: Identity,
+    directory: Directory,
 }
 
 /// Tells the node that nobody waits, unless the answer came.
@@ -68,8 +68,13 @@ impl Drop for Waiting<'_> {
 }
 
 impl NodeHandle {
-    pub(crate) fn new(lanes: Lanes, changes: broadcast::Sender<Change>, identity: Identity) -> Self {
-        Self(Arc::new(Shared { lanes, keys: AtomicU64::new(1), changes, identity }))
+    pub(crate) fn new(
+        lanes: Lanes,
+        changes: broadcast::Sender<Change>,
+        identity: Identity,
+        directory: Directory,
+    ) -> Self {
+        Self(Arc::new(Shared { lanes, keys: AtomicU64::new(1), changes, identity, directory }))
     }
 
     /// Asks the node. Dropping the future gives the answer up; the request may still be applied.
@@ -112,6 +117,16 @@ impl NodeHandle {
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.0.identity
+    }
+
+    /// Where the members are, as far as the node knows.
+    #[must_use]
+    pub fn members(&self) -> BTreeMap<NodeId, MemberAddress> {
+        self.0.directory.known().members.clone()
+    }
+
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.0.directory
     }
 
     /// Resolves when the node has stopped.

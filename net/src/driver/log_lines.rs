@@ -18,6 +18,9 @@ pub(crate) fn write(node: NodeId, event: &TraceEvent) {
             warn!(%node, %term, reason = step_down(*reason), "leads no more");
         }
         TraceEvent::NoVote { message } => warn!(%node, %message, "takes no part in votes"),
+        TraceEvent::MembershipChanged { index, membership } => {
+            info!(%node, %index, %membership, "who takes part has changed");
+        }
         TraceEvent::Bootstrapped => info!(%node, "the cluster began"),
         TraceEvent::SnapshotInstalled { index } => info!(%node, %index, "took a peer's snapshot in"),
         TraceEvent::Compacted { index } => debug!(%node, %index, "shortened its log"),
@@ -53,5 +56,6 @@ const fn step_down(reason: StepDown) -> &'static str {
         StepDown::NoQuorum => "no quorum answered in time",
         StepDown::DiskStall => "its disk did not finish a write in time",
         StepDown::NoVote => "it lost its vote",
+        StepDown::Removed => "it votes no more",
     }
 }

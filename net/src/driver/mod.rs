@@ -14,7 +14,7 @@ pub(crate) use lanes::{LaneReader, Lanes, lanes};
 pub(crate) use writer::{SnapshotWork, keep_snapshots, write_all};
 
 use crate::{
-    peers::Outbox,
+    peers::Links,
     rt::{self, Duration, Instant, Semaphore, broadcast, mpsc, oneshot, select},
     tape::Recorder,
 };
@@ -60,7 +60,7 @@ impl Clock {
 pub(crate) struct Outlets {
     pub(crate) writes: mpsc::UnboundedSender<Write>,
     pub(crate) snapshots: mpsc::UnboundedSender<SnapshotWork>,
-    pub(crate) peers: BTreeMap<NodeId, Arc<Outbox>>,
+    pub(crate) peers: Links,
     pub(crate) changes: broadcast::Sender<Change>,
     pub(crate) channels: Arc<Channels>,
     /// Back to the driver itself: for the ends of calls.
@@ -219,9 +219,7 @@ impl Driver {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Send { to, lane, envelope } => {
-                if let Some(outbox) = self.outlets.peers.get(&to) {
-                    outbox.push(lane, *envelope);
-                }
+                self.outlets.peers.push(to, lane, *envelope);
             }
             // A writer that has ended has said why; until that is read, nothing more is written.
             Output::Write(write) => drop(self.outlets.writes.send(write)),
@@ -242,6 +240,7 @@ impl Driver {
             Output::Changed { index, jobs } => {
                 let _ = self.outlets.changes.send(Change { index, jobs: jobs.into() });
             }
+            Output::Members(members) => self.outlets.peers.follow(members),
             Output::Trace(event) => log_lines::write(self.id, &event),
             Output::Stop(reason) => self.stop = Some(reason),
         }

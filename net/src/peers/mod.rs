@@ -1,7 +1,9 @@
 //! One outgoing stream to each peer: batches, lanes, and a new connection when the old one breaks.
 
+mod links;
 mod outbox;
 
+pub(crate) use links::{Directory, Links};
 pub(crate) use outbox::Outbox;
 
 use crate::{

@@ -16,7 +16,7 @@ use crate::{
         BATCH_BYTES, CALL_TIMEOUT, CONNECTION_ALIVE, DECODE_BYTES, SERVER_DRAIN, STREAMS_PER_CONNECTION,
         TAPE_FLUSH, WATCH_BEHIND,
     },
-    peers::{Link, Outbox},
+    peers::{Directory, Links},
     rt::{self, Finished, JoinHandle, Listener, Tasks, broadcast, mpsc, timeout},
     services::{Api, PeerService},
     storage::OpenError,
@@ -26,13 +26,12 @@ use quorate_core::{
     Config, Node,
     contract::{ConfigError, Recovered, StopReason},
     tape::StartRef,
-    types::NodeId,
 };
 use quorate_proto::v1::{
     cluster_server::ClusterServer, fleet_server::FleetServer, jobs_server::JobsServer,
     key_value_store_server::KeyValueStoreServer, peer_server::PeerServer, sessions_server::SessionsServer,
 };
-use std::{collections::BTreeMap, io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 use tonic::transport::{self, Server};
 
 /// Why a server did not start, or ended.
@@ -112,7 +111,6 @@ pub struct RunningNode {
     threads: Vec<Finished>,
     tape: Option<Finished>,
     servers: Tasks,
-    _links: Tasks,
 }
 
 /// Starts a node.
@@ -124,12 +122,13 @@ pub fn start_node<L: LogWriter, S: SnapshotFiles>(
 ) -> Result<RunningNode, ServerError> {
     let NodeParts { config, recovered, seed, log, snapshots, peer_listener, client_listener, tape } = parts;
     config.validate()?;
-    let identity = Identity { cluster: config.cluster, node: config.node, members: config.members.clone() };
+    let identity = Identity { cluster: config.cluster, node: config.node };
     let heartbeat = config.timing.heartbeat;
     let (lanes, reader) = lanes();
     let (changes, _) = broadcast::channel(WATCH_BEHIND);
     let channels = Arc::new(Channels::new(CALL_TIMEOUT));
-    let handle = NodeHandle::new(lanes.clone(), changes.clone(), identity.clone());
+    let directory = Directory::new(config.members.clone());
+    let handle = NodeHandle::new(lanes.clone(), changes.clone(), identity.clone(), directory.clone());
 
     let (writes, writes_queue) = mpsc::unbounded_channel();
     let writer = rt::dedicated("quorate-log", write_all(log, writes_queue, lanes.clone()));
@@ -139,18 +138,9 @@ pub fn start_node<L: LogWriter, S: SnapshotFiles>(
     let keeper = rt::dedicated("quorate-snapshot", keeper);
     let threads = vec![writer.map_err(ServerError::Thread)?, keeper.map_err(ServerError::Thread)?];
 
-    let peers = outboxes(&identity);
-    let mut links = Tasks::default();
-    for (&peer, outbox) in &peers {
-        let address = identity.members.get(&peer).map(|member| member.peer.clone()).unwrap_or_default();
-        links.spawn(Link { peer, address, outbox: Arc::clone(outbox), lanes: lanes.clone() }.run());
-    }
+    let peers = Links::new(identity.node, lanes.clone(), directory);
     let mut servers = Tasks::default();
-    servers.spawn(serve_peers(
-        peer_listener,
-        PeerService::new(handle.clone(), peers.clone()),
-        handle.clone(),
-    ));
+    servers.spawn(serve_peers(peer_listener, PeerService::new(handle.clone()), handle.clone()));
     servers.spawn(serve_clients(
         client_listener,
         Api::new(handle.clone(), Arc::clone(&channels)),
@@ -166,12 +156,7 @@ pub fn start_node<L: LogWriter, S: SnapshotFiles>(
     let node = Node::new(config, recovered, seed, now);
     let mut driver = Driver::new(identity.node, node, clock, heartbeat, reader, outlets);
     driver.record(recorder);
-    Ok(RunningNode { handle, driver: rt::spawn(driver.run()), threads, tape, servers, _links: links })
-}
-
-fn outboxes(identity: &Identity) -> BTreeMap<NodeId, Arc<Outbox>> {
-    let others = identity.members.keys().filter(|&&id| id != identity.node);
-    others.map(|&id| (id, Arc::new(Outbox::default()))).collect()
+    Ok(RunningNode { handle, driver: rt::spawn(driver.run()), threads, tape, servers })
 }
 
 impl RunningNode {

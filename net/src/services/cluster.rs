@@ -1,33 +1,14 @@
 //! The masters themselves.
 
-use super::{Api, take};
+use super::{Api, take, unary};
 use quorate_proto::v1::{self as pb, client_request::Body, cluster_server::Cluster};
 use tonic::{Request, Response, Status};
 
 #[tonic::async_trait]
 impl Cluster for Api {
-    async fn members(
-        &self,
-        _: Request<pb::ListMembersRequest>,
-    ) -> Result<Response<pb::ListMembersReply>, Status> {
-        let body = Body::GetLeader(pb::GetLeaderRequest {});
-        let (_, leader) = self.ask(body, take!(GetLeader)).await?;
-        let identity = self.node.identity();
-        let members = identity.members.iter().map(|(id, address)| pb::Member {
-            id: id.0,
-            peer_address: address.peer.clone(),
-            client_address: address.client.clone(),
-            is_leader: id.0 == leader.leader,
-        });
-        Ok(Response::new(pb::ListMembersReply { members: members.collect(), cluster: identity.cluster.0 }))
-    }
-
-    async fn leader(
-        &self,
-        request: Request<pb::GetLeaderRequest>,
-    ) -> Result<Response<pb::GetLeaderReply>, Status> {
-        self.answer(Body::GetLeader(request.into_inner()), take!(GetLeader)).await
-    }
+    unary!(change_members, pb::ChangeMembersRequest, ChangeMembers, pb::ChangeMembersReply, ChangeMembers);
+    unary!(members, pb::ListMembersRequest, ListMembers, pb::ListMembersReply, ListMembers);
+    unary!(leader, pb::GetLeaderRequest, GetLeader, pb::GetLeaderReply, GetLeader);
 
     async fn status(&self, request: Request<pb::StatusRequest>) -> Result<Response<pb::StatusReply>, Status> {
         let mut response = self.answer(Body::Status(request.into_inner()), take!(Status)).await?;

@@ -4,26 +4,24 @@ use super::BoxStream;
 use crate::{
     driver::{Identity, NodeHandle},
     limits::{PEER_ALIVE, STREAM_QUEUE},
-    peers::Outbox,
     rt::{self, Instant, mpsc, select},
 };
 use futures::StreamExt;
 use prost::Message;
-use quorate_core::{limits::PEER_MESSAGE_BYTES, types::NodeId};
+use quorate_core::{contract::MemberAddress, limits::PEER_MESSAGE_BYTES, types::NodeId};
 use quorate_proto::v1::{self as pb, peer_server::Peer};
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 use tonic::{Request, Response, Status, Streaming};
 
 /// The service on the peer port.
 #[derive(Clone, Debug)]
 pub(crate) struct PeerService {
     node: NodeHandle,
-    outboxes: BTreeMap<NodeId, Arc<Outbox>>,
 }
 
 impl PeerService {
-    pub(crate) fn new(node: NodeHandle, outboxes: BTreeMap<NodeId, Arc<Outbox>>) -> Self {
-        Self { node, outboxes }
+    pub(crate) const fn new(node: NodeHandle) -> Self {
+        Self { node }
     }
 
     /// Hands everything on to the driver, and says now and then that it is there. Ends with the stream or the driver.
@@ -62,16 +60,15 @@ impl PeerService {
     }
 
     async fn take(&self, envelopes: Vec<pb::Envelope>, known: &mut bool) -> Result<(), Status> {
+        let others = self.node.directory().known();
         for envelope in envelopes {
-            let from = check(&envelope, self.node.identity()).inspect_err(|status| {
+            let from = check(&envelope, self.node.identity(), &others.members).inspect_err(|status| {
                 // It is told so, and it says so to its operator, once.
                 tracing::debug!(node = %self.node.identity().node, why = status.message(), "a peer is refused");
             })?;
             if !*known {
                 *known = true;
-                if let Some(outbox) = self.outboxes.get(&from) {
-                    outbox.kick();
-                }
+                others.kick(from);
             }
             if !self.node.lanes().peer(envelope).await {
                 return Err(Status::unavailable("this node has stopped"));
@@ -105,7 +102,11 @@ fn as_decoded(batch: pb::PeerBatch) -> pb::PeerBatch {
 }
 
 /// Whether a message is of this cluster, for this node, from another member, and of a size that is allowed.
-fn check(envelope: &pb::Envelope, me: &Identity) -> Result<NodeId, Status> {
+fn check(
+    envelope: &pb::Envelope,
+    me: &Identity,
+    members: &BTreeMap<NodeId, MemberAddress>,
+) -> Result<NodeId, Status> {
     let wrong = |message: String| Err(Status::failed_precondition(message));
     if envelope.cluster != me.cluster.0 {
         let (theirs, from) = (envelope.cluster, envelope.from);
@@ -121,7 +122,7 @@ fn check(envelope: &pb::Envelope, me: &Identity) -> Result<NodeId, Status> {
         ));
     }
     let from = NodeId(envelope.from);
-    if from == me.node || !me.members.contains_key(&from) {
+    if from == me.node || !members.contains_key(&from) {
         return wrong(format!("node {from} is no peer of node {}: its members do not name it", me.node));
     }
     let size = envelope.encoded_len();
@@ -135,12 +136,12 @@ fn check(envelope: &pb::Envelope, me: &Identity) -> Result<NodeId, Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_core::{contract::MemberAddress, types::ClusterId};
+    use quorate_core::types::ClusterId;
 
-    fn me() -> Identity {
+    fn checked(envelope: &pb::Envelope) -> Result<NodeId, Status> {
         let address = MemberAddress { peer: "a:1".into(), client: "a:2".into() };
         let members = [1, 2, 3].map(|id| (NodeId(id), address.clone())).into();
-        Identity { cluster: ClusterId(7), node: NodeId(1), members }
+        check(envelope, &Identity { cluster: ClusterId(7), node: NodeId(1) }, &members)
     }
 
     fn envelope() -> pb::Envelope {
@@ -149,12 +150,12 @@ mod tests {
 
     #[test]
     fn a_members_message_is_taken() {
-        assert_eq!(check(&envelope(), &me()).unwrap(), NodeId(2));
+        assert_eq!(checked(&envelope()).unwrap(), NodeId(2));
     }
 
     #[test]
     fn another_cluster_is_refused_by_both_names() {
-        let status = check(&pb::Envelope { cluster: 8, ..envelope() }, &me()).unwrap_err();
+        let status = checked(&pb::Envelope { cluster: 8, ..envelope() }).unwrap_err();
         assert_eq!(status.code(), tonic::Code::FailedPrecondition);
         assert!(status.message().contains("0007") && status.message().contains("0008"), "{status}");
     }
@@ -167,7 +168,7 @@ mod tests {
             pb::Envelope { from: 4, ..envelope() },
             pb::Envelope { from: 0, ..envelope() },
         ] {
-            let status = check(&wrong, &me()).unwrap_err();
+            let status = checked(&wrong).unwrap_err();
             assert_eq!(status.code(), tonic::Code::FailedPrecondition, "{status}");
         }
     }
@@ -177,7 +178,7 @@ mod tests {
         let entry = pb::LogEntry { data: vec![0; PEER_MESSAGE_BYTES].into(), ..Default::default() };
         let append = pb::AppendRequest { entries: vec![entry], ..Default::default() };
         let large = pb::Envelope { body: Some(pb::envelope::Body::Append(append)), ..envelope() };
-        let status = check(&large, &me()).unwrap_err();
+        let status = checked(&large).unwrap_err();
         assert_eq!(status.code(), tonic::Code::ResourceExhausted);
         assert!(status.message().contains("PEER_MESSAGE_BYTES"), "{status}");
     }

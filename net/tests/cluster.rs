@@ -150,7 +150,8 @@ impl Cluster {
     async fn promote(&self, client: &Client, node: NodeId) {
         until("it catches up", || async {
             let change = pb::MemberChange { change: Some(Change::Promote(node.0)) };
-            client.change_members(vec![change]).await.is_ok()
+            let answer = client.change_members(vec![change]).await;
+            answer.is_ok()
         })
         .await;
     }

@@ -23,7 +23,10 @@ impl Node {
         self.raft.follow(index, members.membership().clone(), changed.is_some());
         let verdict = self.identity.decide();
         self.obey(verdict);
-        self.tell_members();
+        // What was before this directory came may lack who brings it up to date.
+        if changed.is_some() {
+            self.tell_members();
+        }
     }
 
     /// Tells the driver where everybody is.

@@ -87,7 +87,7 @@ impl Local {
     fn new(id: NodeId, disk: Disk) -> Self {
         let start = RaftStart {
             id,
-            voters: (1..=NODES as u64).map(NodeId).collect(),
+            membership: Membership::of((1..=NODES as u64).map(NodeId)),
             timing: timing(),
             flow: Flow::default(),
             seed: 0,
@@ -364,7 +364,7 @@ impl Cluster {
                 return;
             }
             Message::Heartbeat { .. } if self.scope.heartbeats == 0 => return,
-            Message::VoteReply { granted: true } => {
+            Message::VoteReply { granted: true, .. } => {
                 let past = Arc::make_mut(&mut state.past);
                 past.votes[from][place_of(term)] |= 1 << to;
             }

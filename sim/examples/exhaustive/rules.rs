@@ -119,7 +119,7 @@ fn committed_durable(state: &State) -> bool {
 fn votes_durable(state: &State) -> bool {
     state.network.iter().all(|packet| {
         let candidate = match packet.message {
-            Message::VoteReply { granted: true } => packet.to,
+            Message::VoteReply { granted: true, .. } => packet.to,
             // A candidate's vote for itself.
             Message::Vote { .. } => packet.from,
             _ => return true,

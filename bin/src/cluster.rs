@@ -140,6 +140,14 @@ impl Cluster {
         self.client.remove_executor(executor).await.map_err(Failure::from)
     }
 
+    /// Changes who takes part.
+    pub(crate) async fn change_members(
+        &self,
+        changes: Vec<pb::MemberChange>,
+    ) -> Result<pb::Membership, Failure> {
+        self.client.change_members(changes).await.map_err(Failure::from)
+    }
+
     /// The masters.
     pub(crate) async fn members(&self) -> Result<pb::ListMembersReply, Failure> {
         self.client.members().await.map_err(Failure::from)

@@ -5,36 +5,107 @@ use crate::{
     failure::Failure,
     output::{self, Format, Table, records},
 };
-use clap::Subcommand;
+use clap::{Args, Subcommand};
+use pb::member_change::Change;
+use quorate_proto::v1 as pb;
 use serde_json::{Value, json};
 
 const EXAMPLES: &str = "\
 Examples:
-  See the masters and which of them leads:
-    quorate member list";
+  See the masters, what each does, and which of them leads:
+    quorate member list
+  Add a master; it gets the log, and has no vote yet:
+    quorate member add 4 --peer 10.0.0.4:7700 --client 10.0.0.4:7701
+  Let it vote, once it has caught up:
+    quorate member promote 4
+  Take a master out:
+    quorate member remove 2
+  Master 3 lost its disk: take its next directory for it, as a learner:
+    quorate member replace 3";
 
 /// What can be asked about masters.
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(super) enum MemberCommand {
-    /// List the masters and which of them leads
+    /// List the masters, what each does, and which of them leads
     #[command(after_help = EXAMPLES)]
     List,
+    /// Add a master: it gets the log, and votes when it is promoted
+    #[command(after_help = EXAMPLES)]
+    Add(Place),
+    /// Let a learner vote that has caught up
+    #[command(after_help = EXAMPLES)]
+    Promote(Which),
+    /// Take a master's vote; it still gets the log
+    #[command(after_help = EXAMPLES)]
+    Demote(Which),
+    /// Take a master out for good
+    #[command(after_help = EXAMPLES)]
+    Remove(Which),
+    /// Take the next data directory that comes under this id for the master's, as a learner
+    #[command(after_help = EXAMPLES)]
+    Replace(Which),
+    /// Say where a master is reached from now on
+    #[command(after_help = EXAMPLES)]
+    Update(Place),
+}
+
+/// One master.
+#[derive(Debug, Args)]
+pub(super) struct Which {
+    /// Id of the master
+    #[arg(value_name = "ID")]
+    id: u64,
+}
+
+/// A master and where it is.
+#[derive(Debug, Args)]
+pub(super) struct Place {
+    /// Id of the master
+    #[arg(value_name = "ID")]
+    id: u64,
+    /// Where other masters reach it
+    #[arg(long, value_name = "ADDRESS")]
+    peer: String,
+    /// Where clients reach it
+    #[arg(long, value_name = "ADDRESS")]
+    client: String,
+}
+
+impl Place {
+    fn member(self) -> pb::AddMember {
+        pb::AddMember { id: self.id, peer_address: self.peer, client_address: self.client }
+    }
 }
 
 impl MemberCommand {
     pub(super) async fn run(self, shared: &Shared) -> Result<(), Failure> {
-        let Self::List = self;
-        let reply = shared.cluster()?.members().await?;
-        if shared.output == Format::Json {
-            let members: Vec<Value> = reply.members.iter().map(records::member).collect();
-            return output::json(&json!({ "cluster": records::hex(reply.cluster), "members": members }));
-        }
-        let mut table = Table::new(["ID", "LEADER", "PEER ADDRESS", "CLIENT ADDRESS"]);
-        for member in reply.members {
-            let leads = if member.is_leader { "yes" } else { "" };
-            table.row([member.id.to_string(), leads.to_owned(), member.peer_address, member.client_address]);
-        }
-        table.print()
+        let change = match self {
+            Self::List => return list(shared).await,
+            Self::Add(place) => Change::Add(place.member()),
+            Self::Promote(which) => Change::Promote(which.id),
+            Self::Demote(which) => Change::Demote(which.id),
+            Self::Remove(which) => Change::Remove(which.id),
+            Self::Replace(which) => Change::Replace(which.id),
+            Self::Update(place) => Change::Update(place.member()),
+        };
+        shared.cluster()?.change_members(vec![pb::MemberChange { change: Some(change) }]).await?;
+        list(shared).await
     }
+}
+
+async fn list(shared: &Shared) -> Result<(), Failure> {
+    let reply = shared.cluster()?.members().await?;
+    if shared.output == Format::Json {
+        let members: Vec<Value> = reply.members.iter().map(records::member).collect();
+        return output::json(&json!({ "cluster": records::hex(reply.cluster), "members": members }));
+    }
+    let mut table = Table::new(["ID", "PART", "LEADER", "PEER ADDRESS", "CLIENT ADDRESS"]);
+    for member in reply.members {
+        let part = records::part(member.part()).to_owned();
+        let leads = if member.is_leader { "yes" } else { "" };
+        let id = member.id.to_string();
+        table.row([id, part, leads.to_owned(), member.peer_address, member.client_address]);
+    }
+    table.print()
 }

@@ -143,6 +143,7 @@ impl ServerSettings {
             node: self.node,
             storage: StorageId(1),
             members: self.members.clone(),
+            joins: false,
             timing: self.timing,
             executor_lease: self.lease,
             snapshot_entries: self.snapshot_entries,

@@ -157,10 +157,22 @@ pub(crate) fn executor(status: &pb::ExecutorStatus) -> Value {
 pub(crate) fn member(member: &pb::Member) -> Value {
     json!({
         "id": member.id,
+        "part": part(member.part()),
         "peer_address": member.peer_address,
         "client_address": member.client_address,
         "is_leader": member.is_leader,
+        "storage": hex(member.storage),
     })
+}
+
+/// What a master does in its cluster.
+pub(crate) const fn part(part: pb::MemberPart) -> &'static str {
+    match part {
+        pb::MemberPart::Unspecified => "unknown",
+        pb::MemberPart::Voter => "voter",
+        pb::MemberPart::Learner => "learner",
+        pb::MemberPart::Leaving => "leaving",
+    }
 }
 
 /// What a master says of itself.

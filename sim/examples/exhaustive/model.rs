@@ -13,7 +13,7 @@ use core::{
 use quorate_core::{
     contract::{Entry, Flow, HardState, LogPosition, Timing, Write},
     fingerprint::Fingerprint,
-    raft::{Effect, Raft, RaftStart, Role, message::Message},
+    raft::{Effect, Raft, RaftStart, Role, membership::Membership, message::Message},
     types::{NodeId, Term, Time, WriteId},
 };
 use std::{
@@ -337,6 +337,8 @@ impl Cluster {
         input(raft);
         let mut sent = Vec::new();
         drain(raft, &mut sent);
+        // Whatever is committed is carried out at once.
+        raft.applied(raft.commit());
         raft.replicate();
         local.waiting.extend(raft.take_write());
         drain(raft, &mut sent);

@@ -23,6 +23,8 @@ Examples:
     quorate server --node 1 --members 1=127.0.0.1:7702/127.0.0.1:7701 --data-dir ./master-1
   Start the second master of a cluster that a file describes:
     quorate server --config cluster.toml --node 2
+  Start a master that was added to a cluster that there is:
+    quorate server --node 4 --join 10.0.0.1:7701 --data-dir ./master-4
   See what it would run with, as a file:
     quorate server --config cluster.toml --node 2 --print-config";
 
@@ -46,7 +48,18 @@ pub(super) struct ServerArgs {
 impl ServerArgs {
     pub(super) fn run(self) -> Result<(), Failure> {
         let layer = config::gather::<ServerRole>(self.config.as_deref(), self.settings.layer)?;
-        let settings = ServerSettings::resolve(&layer)?;
+        let mut layer = layer;
+        let mut joins = None;
+        if layer.get("join").is_some() {
+            super::block(
+                async {
+                    joins = config::join::fill(&mut layer).await?;
+                    Ok(())
+                },
+                false,
+            )?;
+        }
+        let settings = ServerSettings::resolve(&layer, joins)?;
         if self.print_config {
             return output::raw(settings.to_toml().as_bytes());
         }

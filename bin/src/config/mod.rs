@@ -4,6 +4,7 @@ pub(crate) mod agent;
 pub(crate) mod environment;
 pub(crate) mod file;
 pub(crate) mod identity;
+pub(crate) mod join;
 pub(crate) mod keys;
 pub(crate) mod layer;
 pub(crate) mod logs;

@@ -14,7 +14,7 @@ use crate::{cluster::TAPE_BYTES, failure::Failure};
 use quorate_core::{
     contract::{Config, ConfigError, Flow, LeaseTimes, Timing},
     limits,
-    types::{NodeId, StorageId},
+    types::{ClusterId, NodeId, StorageId},
 };
 use std::{fmt::Write as _, path::PathBuf};
 
@@ -40,6 +40,7 @@ impl Role for ServerRole {
     const KEYS: &'static [Key] = &[
         key("node", "node", "QUORATE_NODE", "ID", "Id of this master; one of the members"),
         key("members", "members", "QUORATE_MEMBERS", "LIST", "All masters: 1=host:peerport/host:clientport,2=..."),
+        key("join", "join", "QUORATE_JOIN", "ADDRESSES", "Client addresses of masters whose cluster this one joins, instead of members; `quorate member add` comes first"),
         key("cluster_token", "cluster-token", "QUORATE_CLUSTER_TOKEN", "TEXT", "Tells two clusters of the same members apart; no secret [default: empty]"),
         key("data_dir", "data-dir", "QUORATE_DATA_DIR", "DIRECTORY", "Where the log and the snapshots are kept"),
         key("listen.peer", "listen-peer", "QUORATE_LISTEN_PEER", "ADDRESS", "Where to listen for other masters [default: the peer address of this member]"),
@@ -68,6 +69,8 @@ impl Role for ServerRole {
 pub(crate) struct ServerSettings {
     pub(crate) node: NodeId,
     pub(crate) members: Members,
+    /// The cluster that it joins; `None`: it is one of those that found theirs.
+    pub(crate) joins: Option<ClusterId>,
     pub(crate) token: String,
     pub(crate) data_dir: PathBuf,
     pub(crate) listen_peer: String,
@@ -82,11 +85,11 @@ pub(crate) struct ServerSettings {
 }
 
 impl ServerSettings {
-    /// Reads and checks all settings.
+    /// Reads and checks all settings. `joins`: the cluster that it joins, if it does.
     ///
     /// # Errors
     /// Wrong use: the first setting that is missing, wrong or unsafe, and where it was given.
-    pub(crate) fn resolve(layer: &Layer) -> Result<Self, Failure> {
+    pub(crate) fn resolve(layer: &Layer, joins: Option<ClusterId>) -> Result<Self, Failure> {
         let text = |text: &str| Ok(text.to_owned());
         let members = layer.read("members", Members::new(), parse_members)?;
         if members.is_empty() {
@@ -129,6 +132,7 @@ impl ServerSettings {
             tape_limit: layer.read("record_tape_limit", TAPE_BYTES, parse_size)?,
             logs: Logs::resolve(layer)?,
             members,
+            joins,
         };
         check_loopback(layer, "listen.peer", &settings.listen_peer, settings.insecure)?;
         check_loopback(layer, "listen.client", &settings.listen_client, settings.insecure)?;
@@ -139,11 +143,11 @@ impl ServerSettings {
     /// The configuration of the core. The storage id is any: the data directory has its own.
     pub(crate) fn core(&self) -> Config {
         Config {
-            cluster: identity::cluster_id(&self.members, &self.token),
+            cluster: self.joins.unwrap_or_else(|| identity::cluster_id(&self.members, &self.token)),
             node: self.node,
             storage: StorageId(1),
             members: self.members.clone(),
-            joins: false,
+            joins: self.joins.is_some(),
             timing: self.timing,
             executor_lease: self.lease,
             snapshot_entries: self.snapshot_entries,
@@ -248,12 +252,12 @@ mod tests {
     }
 
     fn refused(text: &str) -> Failure {
-        ServerSettings::resolve(&layer(text)).unwrap_err()
+        ServerSettings::resolve(&layer(text), None).unwrap_err()
     }
 
     #[test]
     fn the_least_file_gives_the_defaults() {
-        let settings = ServerSettings::resolve(&layer(&format!("{LEAST}{MEMBERS}"))).unwrap();
+        let settings = ServerSettings::resolve(&layer(&format!("{LEAST}{MEMBERS}")), None).unwrap();
         assert_eq!(settings.timing, Timing::default());
         assert_eq!(settings.lease, LeaseTimes::default());
         assert_eq!(settings.listen_peer, "127.0.0.1:2");
@@ -265,15 +269,15 @@ mod tests {
         let text = format!(
             "{LEAST}cluster_token = \"a \\\"b\\\"\"\ntiming.heartbeat = \"61ms\"\nrecord_tape = \"/tmp/t\"\nrecord_tape_limit = \"3MiB\"\n{MEMBERS}"
         );
-        let settings = ServerSettings::resolve(&layer(&text)).unwrap();
-        assert_eq!(ServerSettings::resolve(&layer(&settings.to_toml())).unwrap(), settings);
+        let settings = ServerSettings::resolve(&layer(&text), None).unwrap();
+        assert_eq!(ServerSettings::resolve(&layer(&settings.to_toml()), None).unwrap(), settings);
         assert_eq!(settings.timing.heartbeat, Duration::from_millis(61));
         assert_eq!((settings.tape, settings.tape_limit), (Some(PathBuf::from("/tmp/t")), 3 << 20));
     }
 
     #[test]
     fn every_key_is_in_the_printed_configuration() {
-        let settings = ServerSettings::resolve(&layer(&format!("{LEAST}{MEMBERS}"))).unwrap();
+        let settings = ServerSettings::resolve(&layer(&format!("{LEAST}{MEMBERS}")), None).unwrap();
         let printed = layer(&settings.to_toml());
         for key in ServerRole::KEYS {
             assert!(printed.get(key.name).is_some(), "{} is not printed", key.name);
@@ -303,6 +307,6 @@ mod tests {
         assert!(failure.message.starts_with("q.toml, line 3: listen.client is 0.0.0.0:7701"), "{failure}");
         let mut over = Layer::default();
         over.set("insecure", "true".to_owned(), Origin::Flag("insecure"));
-        assert!(ServerSettings::resolve(&layer(&text).under(over)).unwrap().insecure);
+        assert!(ServerSettings::resolve(&layer(&text).under(over), None).unwrap().insecure);
     }
 }

@@ -22,10 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// # Errors
 /// Wrong use: members as well, or addresses that are none. Refused: nobody answers, or the node is no member.
 pub(crate) async fn fill(layer: &mut Layer) -> Result<Option<ClusterId>, Failure> {
-    let endpoints = layer.read("join", Vec::new(), parse_endpoints)?;
-    if endpoints.is_empty() {
+    if layer.get("join").is_none_or(|setting| setting.text.is_empty()) {
         return Ok(None);
     }
+    let endpoints = layer.read("join", Vec::new(), parse_endpoints)?;
     if layer.get("members").is_some() {
         let blame = layer.blame("members");
         return Err(Failure::usage(format!(

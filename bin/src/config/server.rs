@@ -71,6 +71,8 @@ pub(crate) struct ServerSettings {
     pub(crate) members: Members,
     /// The cluster that it joins; `None`: it is one of those that found theirs.
     pub(crate) joins: Option<ClusterId>,
+    /// Whom it asks about it, as it was given; empty if it joins none.
+    pub(crate) join: String,
     pub(crate) token: String,
     pub(crate) data_dir: PathBuf,
     pub(crate) listen_peer: String,
@@ -133,6 +135,7 @@ impl ServerSettings {
             logs: Logs::resolve(layer)?,
             members,
             joins,
+            join: layer.read("join", String::new(), text)?,
         };
         check_loopback(layer, "listen.peer", &settings.listen_peer, settings.insecure)?;
         check_loopback(layer, "listen.client", &settings.listen_client, settings.insecure)?;
@@ -175,8 +178,11 @@ impl ServerSettings {
         line(format!("snapshot_entries = {}", self.snapshot_entries));
         let tape = self.tape.as_deref().map(std::path::Path::to_string_lossy).unwrap_or_default();
         line(format!("record_tape = {}\nrecord_tape_limit = {}", quote(&tape), self.tape_limit));
-        line("\n[members]".to_owned());
-        for (id, address) in &self.members {
+        line(format!("join = {}", quote(&self.join)));
+        if self.join.is_empty() {
+            line("\n[members]".to_owned());
+        }
+        for (id, address) in self.members.iter().filter(|_| self.join.is_empty()) {
             line(format!(
                 "{id} = {{ peer = {}, client = {} }}",
                 quote(&address.peer),

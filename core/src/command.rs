@@ -171,7 +171,13 @@ impl Command {
     /// Whether it may change who votes: one at a time is on its way.
     #[must_use]
     pub const fn changes_membership(&self) -> bool {
-        matches!(self, Self::ChangeMembers { .. } | Self::FoundMembers { .. } | Self::LeaveJoint)
+        matches!(
+            self,
+            Self::ChangeMembers { .. }
+                | Self::FoundMembers { .. }
+                | Self::KnowMember { .. }
+                | Self::LeaveJoint
+        )
     }
 }
 

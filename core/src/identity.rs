@@ -10,7 +10,10 @@
 //! * a node that comes up says nothing else until a majority has answered what it acknowledged to them, and that is no
 //!   more than it still holds;
 //! * a directory that joins a cluster takes part when a member names its storage id, which the leader has had written down
-//!   when it first heard of it.
+//!   when it first heard of it;
+//! * a node that was away while others came hears them, though it does not know them: like any server of Raft, it answers
+//!   whoever is of its cluster. One that has not been greeted yet asks them, and learns from their answers who the members
+//!   are whose greetings count.
 
 use crate::{
     bug::{self, Bug},
@@ -60,6 +63,8 @@ pub struct Identity {
     members: BTreeSet<NodeId>,
     /// Whose greetings count.
     membership: Membership,
+    /// The entry that made that membership, as it was carried out here or told by a peer.
+    members_at: u64,
     /// The directories that it knows.
     voters: Voters,
     standing: Standing,
@@ -97,6 +102,7 @@ impl Identity {
             joins,
             members,
             membership: Membership::of(founders),
+            members_at: 0,
             voters,
             standing,
             empty: Voters::new(),
@@ -116,6 +122,30 @@ impl Identity {
             mark::hit(Mark::IdentityOlder);
             return None;
         }
+        // A peer has told of newer ones.
+        if members.index() < self.members_at {
+            mark::hit(Mark::IdentityToldNewer);
+            return Some(BTreeSet::new());
+        }
+        Some(self.count_on(members))
+    }
+
+    /// Who has not been greeted learns from a peer who the members are. Only newer ones than it knows count, and only if
+    /// this directory is of them.
+    pub fn told(&mut self, record: &pb::Membership) {
+        if self.standing != Standing::Greeting || record.index <= self.members_at {
+            return;
+        }
+        let Ok(members) = Members::from_record(record) else { return };
+        if members.get(self.node).is_some_and(|own| own.storage == self.storage.0) {
+            mark::hit(Mark::IdentityTold);
+            self.count_on(&members);
+        }
+    }
+
+    /// Whose directories are others than before.
+    fn count_on(&mut self, members: &Members) -> BTreeSet<NodeId> {
+        self.members_at = members.index();
         self.membership.clone_from(members.membership());
         self.members = members.iter().map(|(node, _)| node).collect();
         let known = core::mem::replace(&mut self.voters, members.storages());
@@ -123,7 +153,7 @@ impl Identity {
         let changed: BTreeSet<_> = nodes.filter(|node| known.get(node) != self.voters.get(node)).collect();
         self.seen.retain(|node, _| !changed.contains(node));
         self.greeted.retain(|node| !changed.contains(node));
-        Some(changed)
+        changed
     }
 
     /// The directories that it knows.
@@ -227,6 +257,7 @@ impl Identity {
             voters,
             seen_term: term.0,
             seen_index: index.0,
+            membership: None,
         })
     }
 
@@ -240,17 +271,42 @@ impl Identity {
             Some(_) if other_directories_pass() => Ok(()),
             Some(&kept) => {
                 mark::hit(Mark::IdentityOtherStorage);
-                Err(Some(Box::new(other_storage(from, storage, kept))))
+                Err(Some(Box::new(other_storage(from, storage, kept, self.members_at))))
             }
             None if self.voters.is_empty() && self.members.contains(&from) => Ok(()),
             // Its directory is about to become known.
             None if is_hello && self.members.contains(&from) => Ok(()),
-            None => Err(None),
+            None => self.admit_unknown(from, is_hello),
+        }
+    }
+
+    /// Somebody of this cluster whom, or whose directory, this node does not know: it may have missed that others came.
+    fn admit_unknown(&self, from: NodeId, is_hello: bool) -> Result<(), Option<Box<Body>>> {
+        let asks = match self.standing {
+            Standing::Member if bug::planted(Bug::IdentityStrangersUnheard) => return Err(None),
+            Standing::Member => {
+                mark::hit(Mark::IdentityUnknownHeard);
+                return Ok(());
+            }
+            Standing::Greeting => true,
+            Standing::Fresh => self.joins,
+            Standing::Denied(_) => false,
+        };
+        match (asks, is_hello) {
+            (false, _) => Err(None),
+            (true, true) => Ok(()),
+            (true, false) => {
+                mark::hit(Mark::IdentityUnknownAsked);
+                Err(Some(Box::new(self.hello(from, true))))
+            }
         }
     }
 
     /// A peer acknowledged everything up to `index` in `term`, or, with index 0, voted in it.
     pub fn saw(&mut self, from: NodeId, term: Term, index: Index) {
+        if !self.members.contains(&from) {
+            return;
+        }
         let seen = self.seen.entry(from).or_default();
         *seen = (*seen).max((term, index));
     }
@@ -285,8 +341,9 @@ impl Identity {
             hello.voters.iter().map(|voter| (NodeId(voter.node), StorageId(voter.storage))).collect();
         match voters.get(&self.node) {
             None if self.joins => self.deny(format!("node {from} does not know node {}: add it", self.node)),
-            Some(&kept) if kept == self.storage && (self.joins || voters.keys().eq(self.members.iter())) => {
+            Some(&kept) if kept == self.storage && (self.joins || self.is_founder(&voters, hello)) => {
                 mark::hit(Mark::IdentityLate);
+                self.members_at = hello.membership.as_ref().map_or(0, |it| it.index);
                 self.adopt(voters)
             }
             Some(_) if other_directories_pass() => self.adopt(voters),
@@ -294,8 +351,21 @@ impl Identity {
                 mark::hit(Mark::IdentityLost);
                 self.deny(lost(self.node, from, kept, self.storage))
             }
+            Some(_) if !self.joins && hello.membership.as_ref().is_some_and(|it| it.changes > 0) => {
+                mark::hit(Mark::IdentityMustJoin);
+                self.deny(format!(
+                    "node {from} is of a cluster whose members have changed: start this node so that it joins"
+                ))
+            }
             Some(_) | None => self.deny(format!("node {from} is of a cluster with other members")),
         }
+    }
+
+    /// Whether the members are those that founded the cluster, and were never changed: only then does a directory that
+    /// does not join know from its configuration who votes.
+    fn is_founder(&self, voters: &Voters, hello: &pb::Hello) -> bool {
+        let changed = hello.membership.as_ref().is_some_and(|it| it.changes > 0);
+        voters.keys().eq(self.members.iter()) && (!changed || bug::planted(Bug::IdentityFounderAgain))
     }
 
     fn heard_seen(&mut self, from: NodeId, hello: &pb::Hello, (term, index): (Term, Index)) -> Verdict {
@@ -308,13 +378,19 @@ impl Identity {
                  term {seen_term}, and it holds index {index} in term {term}; replace the member"
             ));
         }
-        self.greeted.insert(from);
+        if self.members.contains(&from) {
+            self.greeted.insert(from);
+        }
         self.decide()
     }
 
-    /// A peer says that this node must not take part, unless it means another directory.
+    /// A peer says that this node must not take part, unless it means another directory, or knows older members.
     pub fn denied_heard(&mut self, denial: &pb::Denied) -> Verdict {
-        if matches!(self.standing, Standing::Denied(_)) || denial.storage != self.storage.0 {
+        let older = denial.members_index < self.members_at && !bug::planted(Bug::IdentityOldDenial);
+        if older {
+            mark::hit(Mark::IdentityDeniedLate);
+        }
+        if matches!(self.standing, Standing::Denied(_)) || denial.storage != self.storage.0 || older {
             mark::hit(Mark::IdentityDeniedAgain);
             return Verdict::Nothing;
         }
@@ -327,7 +403,7 @@ fn other_directories_pass() -> bool {
     bug::planted(Bug::IdentityWipedJoins)
 }
 
-fn other_storage(node: NodeId, found: StorageId, kept: StorageId) -> Body {
+fn other_storage(node: NodeId, found: StorageId, kept: StorageId, members_index: u64) -> Body {
     Body::Denied(pb::Denied {
         reason: denied::Reason::OtherStorage.into(),
         message: format!(
@@ -335,6 +411,7 @@ fn other_storage(node: NodeId, found: StorageId, kept: StorageId) -> Body {
              it takes no part until the member is replaced"
         ),
         storage: found.0,
+        members_index,
     })
 }
 

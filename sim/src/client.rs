@@ -3,7 +3,7 @@
 use crate::{
     oracle::register::Recorded,
     plan::{ClientPlan, Expectation, JobPlan, Look, Operation, Wrong},
-    world::Event,
+    world::{Event, members},
     wrong,
 };
 use bytes::Bytes;
@@ -100,6 +100,18 @@ impl Client {
             pages: BTreeMap::new(),
             index: 0,
         }
+    }
+
+    /// What is planned next, if its time has come.
+    #[must_use]
+    pub fn coming(&self, now_ms: u64) -> Option<&Operation> {
+        let planned = self.plan.operations.get(self.next).filter(|planned| planned.at_ms <= now_ms)?;
+        self.urgent.is_empty().then_some(&planned.operation)
+    }
+
+    /// Leaves out what is planned next.
+    pub const fn skip(&mut self) {
+        self.next += 1;
     }
 
     /// The next request, if there is one at this time; else the time of the next one, in milliseconds.
@@ -205,6 +217,10 @@ impl Client {
                 ..pb::ListRequest::default()
             }),
             Operation::Look { at } => self.look(at),
+            Operation::ChangeMembers { steps } => Ask::ChangeMembers(pb::ChangeMembersRequest {
+                request_id: self.id(),
+                changes: members::request(steps),
+            }),
             Operation::Invalid { .. } => return None,
             Operation::Cancel { id, timeout_ms } => Ask::CancelJob(pb::CancelJobRequest {
                 request_id: self.id(),
@@ -259,6 +275,7 @@ impl Client {
                 limit: *limit,
                 stale: false,
             }),
+            Look::Members {} => Ask::ListMembers(pb::ListMembersRequest::default()),
             Look::Keys { prefix, limit } => Ask::List(pb::ListRequest {
                 prefix: prefix.clone().into(),
                 after: behind(prefix),

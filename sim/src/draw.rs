@@ -23,6 +23,7 @@ pub enum Purpose {
     Fault,
     Double,
     Call,
+    Operator,
 }
 
 /// One draw.

@@ -51,8 +51,12 @@ pub struct Master {
     pub pauses: u32,
     /// Never starts again.
     pub gone: bool,
-    /// Its directory was emptied.
+    /// Its directory was emptied, and the cluster does not know the one that it has since.
     pub wiped: bool,
+    /// It comes to a cluster that there is, and was told of these members.
+    pub joins: Option<BTreeSet<NodeId>>,
+    /// The run in which it came with an empty directory.
+    pub joined_in: Option<u64>,
     /// The term that its emptied directory had.
     pub term_lost: Term,
     /// What came while it was paused.
@@ -121,6 +125,8 @@ impl Master {
             pauses: 0,
             gone: false,
             wiped: false,
+            joins: None,
+            joined_in: None,
             term_lost: Term(0),
             held: Vec::new(),
             disk: Disk::default(),
@@ -161,8 +167,11 @@ impl Master {
             cluster: CLUSTER,
             node: self.id,
             storage: self.storage,
-            members: (0..plan.masters.clocks.len()).map(member).collect(),
-            joins: false,
+            members: match &self.joins {
+                Some(told) => told.iter().chain([&self.id]).map(|node| member(node.0 as usize - 1)).collect(),
+                None => (0..plan.masters.founding()).map(member).collect(),
+            },
+            joins: self.joins.is_some(),
             timing: plan.masters.timing(),
             executor_lease: plan.executors.lease(),
             snapshot_entries: plan.masters.snapshot_entries,
@@ -176,6 +185,27 @@ impl Master {
     pub fn fires(&self, point: Point) -> u32 {
         let on = self.points.iter().rev().find(|(_, other, _)| *other == point);
         on.map_or(0, |(_, _, one_in)| *one_in)
+    }
+
+    /// It begins anew with an empty directory.
+    pub fn empty(&mut self) {
+        self.term_lost = self.term_floor();
+        self.forgot = self.forgot.max(self.term_lost);
+        self.disk = Disk::default();
+        self.storage = StorageId(self.storage.0 + WIPED_STORAGE);
+        (self.wiped, self.rolled, self.broken) = (true, false, None);
+        self.copies.clear();
+    }
+
+    /// No disk of it is at work on anything.
+    #[must_use]
+    pub fn waits_for_nothing(&self) -> bool {
+        self.disk.waiting.is_empty()
+    }
+
+    /// The cluster knows its new directory: it is as good as any.
+    pub fn known_again(&mut self) {
+        (self.wiped, self.term_lost) = (false, Term(0));
     }
 
     /// Its directory goes back to an older content.

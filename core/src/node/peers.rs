@@ -6,6 +6,7 @@ use crate::{
     identity::Standing,
     mark::{self, Mark},
     raft::{message::Message, wire},
+    state::Members,
     types::{Index, NodeId, StorageId, Term, Time},
 };
 use quorate_proto::v1::{self as pb, envelope::Body};
@@ -20,18 +21,21 @@ impl Node {
         let Some(body) = envelope.body.filter(|_| mine) else { return };
         if let Err(answer) = self.identity.admit(from, storage, matches!(body, Body::Hello(_))) {
             if let Some(answer) = answer {
-                self.send(from, Lane::Control, *answer);
+                self.greet(from, *answer);
             }
             return;
         }
         let body = match body {
             Body::Hello(hello) => {
                 self.stranger_heard(from, storage);
+                if let Some(members) = &hello.membership {
+                    self.identity.told(members);
+                }
                 let held = (self.raft.term(), self.raft.held_index());
                 let (answer, verdict) = self.identity.hello_heard(from, storage, &hello, held);
                 self.obey(verdict);
                 if let Some(answer) = answer {
-                    self.send(from, Lane::Control, answer);
+                    self.greet(from, answer);
                 }
                 return;
             }
@@ -114,7 +118,15 @@ impl Node {
         self.hello_at =
             if questions.is_empty() { Time::FAR } else { self.now.time + self.config.timing.heartbeat * 2 };
         for (peer, hello) in questions {
-            self.send(peer, Lane::Control, hello);
+            self.greet(peer, hello);
         }
+    }
+
+    /// A handshake message; a greeting says who the members are as far as this node has carried out its log.
+    fn greet(&mut self, to: NodeId, mut body: Body) {
+        if let Body::Hello(hello) = &mut body {
+            hello.membership = self.state.members().map(Members::record);
+        }
+        self.send(to, Lane::Control, body);
     }
 }

@@ -295,7 +295,10 @@ impl Node {
         request: Option<RequestId>,
         command: Command,
     ) -> Result<(), pb::Refusal> {
-        self.check_members(&command)?;
+        // A repeated request gets the answer that it got.
+        if !request.is_some_and(|request| self.state.has_answered(&request)) {
+            self.check_members(&command)?;
+        }
         let index = self.propose(request, command).map_err(|error| self.not_taken(error))?;
         self.waiting.proposals.insert(index, (self.raft.term(), asker));
         self.wait(Place::Proposal(index), asker);

@@ -151,6 +151,12 @@ impl Raft {
         &self.membership
     }
 
+    /// The entry that made the membership; 0 = none.
+    #[must_use]
+    pub const fn membership_index(&self) -> Index {
+        self.membership_at
+    }
+
     /// Everything up to it was carried out here.
     #[must_use]
     pub const fn applied_index(&self) -> Index {

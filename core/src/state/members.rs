@@ -24,6 +24,8 @@ pub struct Members {
     records: BTreeMap<NodeId, pb::MemberRecord>,
     /// The entry that made it.
     index: u64,
+    /// How often it was changed since the cluster was founded.
+    changes: u64,
 }
 
 impl Members {
@@ -31,6 +33,12 @@ impl Members {
     #[must_use]
     pub const fn membership(&self) -> &Membership {
         &self.membership
+    }
+
+    /// The entry that made it.
+    #[must_use]
+    pub const fn index(&self) -> u64 {
+        self.index
     }
 
     /// One master.
@@ -61,6 +69,7 @@ impl Members {
             learners_next: ids(self.membership.learners_next()),
             auto_leave: self.membership.leaves_itself(),
             index: self.index,
+            changes: self.changes,
         }
     }
 
@@ -82,7 +91,7 @@ impl Members {
         let membership =
             Membership::from_parts(parts, record.auto_leave).map_err(|error| error.to_string())?;
         let records: BTreeMap<_, _> = record.members.iter().map(|it| (NodeId(it.id), it.clone())).collect();
-        let members = Self { membership, records, index: record.index };
+        let members = Self { membership, records, index: record.index, changes: record.changes };
         let all = members.membership.members().eq(members.records.keys().copied());
         // Made again: parts and order must be what they would be.
         let same = members.clone().with_parts().record() == *record;
@@ -238,7 +247,7 @@ pub(crate) fn found(turn: &mut Turn<'_>, members: &[pb::MemberRecord]) {
     let records: BTreeMap<_, _> = members.iter().map(|it| (NodeId(it.id), it.clone())).collect();
     let membership = Membership::of(records.keys().copied());
     let index = turn.index.0;
-    turn.put_membership(Members { membership, records, index }.with_parts());
+    turn.put_membership(Members { membership, records, index, changes: 0 }.with_parts());
 }
 
 /// Changes who takes part, if it is what somebody may want in the state as it is.
@@ -246,7 +255,7 @@ pub(crate) fn change(turn: &mut Turn<'_>, changes: &[pb::MemberChange]) -> Outco
     let Some(members) = turn.records.tables().members.get() else {
         return Err(precondition("the cluster has not begun: it has no members yet".to_owned()));
     };
-    let next = Members { index: turn.index.0, ..members.changed(changes)? };
+    let next = Members { index: turn.index.0, changes: members.changes + 1, ..members.changed(changes)? };
     let membership = Some(next.record());
     mark::hit_if(next.membership.is_joint(), Mark::JointEntered);
     turn.put_membership(next);

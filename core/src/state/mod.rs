@@ -270,6 +270,12 @@ impl State {
         self.requests.lease(session)
     }
 
+    /// Whether a request was carried out, and its answer is kept.
+    #[must_use]
+    pub fn has_answered(&self, request: &crate::command::RequestId) -> bool {
+        self.requests.has_answered(request)
+    }
+
     /// The masters of the cluster; `None` until its first leader has said who they are.
     #[must_use]
     pub fn members(&self) -> Option<&Members> {

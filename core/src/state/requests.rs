@@ -112,6 +112,12 @@ impl Requests {
         Admission::Fresh
     }
 
+    /// Whether the answer to a request is kept.
+    pub(crate) fn has_answered(&self, request: &RequestId) -> bool {
+        let session = self.sessions.get(&request.session);
+        session.is_some_and(|session| session.replies.contains_key(&request.sequence))
+    }
+
     /// Keeps an answer.
     pub(crate) fn answered(&mut self, request: &RequestId, reply: &pb::ClientReply) {
         let RequestId { session: id, sequence, .. } = *request;

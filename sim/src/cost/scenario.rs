@@ -178,6 +178,7 @@ fn calm_plan(
         duration_ms,
         settle_ms: 60_000,
         masters: MastersPlan {
+            founders: 0,
             clocks: clocks(masters),
             timing_ms: [50, 250, 450, 400, 5_000],
             snapshot_entries: 100_000,

@@ -4,6 +4,7 @@ use super::{Consensus, Ledger, Reference, Rule, pages, reference::refusal};
 use bytes::Bytes;
 use quorate_core::{
     limits,
+    state::Members,
     types::{ExecutorId, Index},
 };
 use quorate_proto::v1::{self as pb, client_reply::Body, client_request::Body as Ask};
@@ -32,6 +33,7 @@ pub fn request_id(request: &pb::ClientRequest) -> Option<&pb::RequestId> {
         Ask::SubmitJob(ask) => ask.request_id.as_ref(),
         Ask::CancelJob(ask) => ask.request_id.as_ref(),
         Ask::DeleteJob(ask) => ask.request_id.as_ref(),
+        Ask::ChangeMembers(ask) => ask.request_id.as_ref(),
         _ => None,
     }
 }
@@ -53,6 +55,7 @@ pub fn confirmed(request: &pb::ClientRequest) -> bool {
         Some(Ask::Get(ask)) => !ask.stale,
         Some(Ask::List(ask)) => !ask.stale,
         Some(Ask::GetJob(ask)) => !ask.stale,
+        Some(Ask::ListMembers(ask)) => !ask.stale,
         Some(
             Ask::KeepSession(_)
             | Ask::Heartbeat(_)
@@ -204,6 +207,15 @@ impl Answers {
                 let known: BTreeSet<&str> =
                     reference.jobs.history.keys().map(String::as_str).filter(there).collect();
                 ledger.hold(Rule::JobKept, said == known, || format!("{}; the log says {known:?}", told()));
+            }
+            (Some(Ask::ListMembers(_)), Some(Body::ListMembers(list))) if reference.index() == index => {
+                let known = reference.state.members().map(Members::record).unwrap_or_default();
+                let said: Vec<_> = list.members.iter().map(|it| (it.id, it.part, it.storage)).collect();
+                let members: Vec<_> = known.members.iter().map(|it| (it.id, it.part, it.storage)).collect();
+                let begun = known.index > 0;
+                ledger.hold(Rule::AnswerValue, !begun || said == members, || {
+                    format!("{}; the log says {members:?}", told())
+                });
             }
             (Some(Ask::Heartbeat(ask)), Some(Body::Heartbeat(beat))) => {
                 let known = reference.jobs.executor_at(ExecutorId(ask.executor), Index(beat.index));

@@ -54,6 +54,7 @@ rules! {
     VoteRemembered = "G1 a restart remembers term and vote",
     VoteDurable = "G1 a vote is durable before it is given",
     LeaderQuorum = "G1 a leader has a quorum of durable votes",
+    NewestVoters = "G1 who decides has the newest members, or those before",
     AckDurable = "G1 what is acknowledged is durable",
     NoVoteWiped = "G1 a wiped node takes no part in votes",
     LogMatching = "G2 log matching",

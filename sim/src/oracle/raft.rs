@@ -3,21 +3,25 @@
 use super::{Ledger, Reference, Rule};
 use crate::master::Master;
 use quorate_core::{
+    Node,
     contract::{Entry, LogPosition, Write},
-    raft::Role,
+    raft::{Role, membership::Membership},
+    state::Members,
     types::{Index, NodeId, Term},
 };
 use quorate_proto::v1::{self as pb, envelope::Body};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What was seen of a node last.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Seen {
     run: u64,
     term: Term,
     leads: bool,
     commit: Index,
     applied: Index,
+    /// Who decided when its last step was over, and the entry that made them.
+    voters: (Index, Membership),
 }
 
 /// An entry that is committed.
@@ -37,6 +41,8 @@ pub struct Consensus {
     votes_durable: BTreeMap<(Term, NodeId), BTreeSet<usize>>,
     written: BTreeMap<(Index, Term), (u64, Term)>,
     committed: Vec<Committed>,
+    /// The entries that made each membership that anybody carried out.
+    memberships: Vec<Index>,
     term_max: Term,
     /// A leader may be [crowded](super::jobs::CROWDED_BYTES).
     pub crowded: bool,
@@ -65,7 +71,7 @@ impl Consensus {
 
     fn seen(&mut self, place: usize) -> &mut Seen {
         if self.seen.len() <= place {
-            self.seen.resize(place + 1, Seen::default());
+            self.seen.resize_with(place + 1, Seen::default);
         }
         &mut self.seen[place]
     }
@@ -184,9 +190,10 @@ impl Consensus {
         let raft = node.raft();
         let (term, commit, applied) = (raft.term(), raft.commit(), node.state().index());
         let leads = raft.role() == Role::Leader;
-        let mut before = *self.seen(place);
+        let mut before = core::mem::take(self.seen(place));
         if before.run != master.run {
-            before = Seen { run: master.run, term: before.term, ..Seen::default() };
+            let voters = (members_of(node), raft.membership().clone());
+            before = Seen { run: master.run, term: before.term, voters, ..Seen::default() };
             let durable = master.disk.image.hard_state.term;
             ledger.hold(Rule::TermGrows, term >= durable, || {
                 format!("node {} starts in term {term}, its disk says {durable}", master.id)
@@ -203,7 +210,6 @@ impl Consensus {
                 format!("node {} goes from term {} to {term}", master.id, before.term)
             });
         }
-        *self.seen(place) = Seen { run: master.run, term, leads, commit, applied };
         if term > self.term_max {
             let begun = raft.role() == Role::Candidate || leads;
             let most = if begun { self.term_max.next() } else { self.term_max };
@@ -227,12 +233,17 @@ impl Consensus {
                 )
             });
         }
+        let members_at = members_of(node);
+        if self.memberships.last().is_none_or(|last| *last < members_at) {
+            self.memberships.push(members_at);
+        }
+        let voters = &before.voters.1;
         if leads && !(before.leads && before.term == term) {
-            self.elected(ledger, masters, place, term);
+            self.elected(ledger, masters, place, voters);
         }
         if commit != before.commit {
             let led = leads && before.leads && before.term == term;
-            self.committed(ledger, reference, masters, place, (before.commit, commit), led);
+            self.committed(ledger, reference, masters, place, (before.commit, commit, led), voters);
         }
         if leads {
             Self::acks(ledger, masters, master, term);
@@ -246,6 +257,11 @@ impl Consensus {
             });
             reference.same_state(ledger, master);
         }
+        let mut voters = before.voters;
+        if voters.0 != members_at {
+            voters = (members_at, raft.membership().clone());
+        }
+        *self.seen(place) = Seen { run: master.run, term, leads, commit, applied, voters };
     }
 
     /// What a leader believes to be on the disks of others is there, unless another leader came meanwhile.
@@ -267,22 +283,24 @@ impl Consensus {
         }
     }
 
-    fn elected(&mut self, ledger: &mut Ledger, masters: &[Master], place: usize, term: Term) {
+    /// `voters`: as it knew them before the step in which it was elected, which may have changed them.
+    fn elected(&mut self, ledger: &mut Ledger, masters: &[Master], place: usize, voters: &Membership) {
         let master = &masters[place];
         let Some(node) = &master.node else { return };
+        let term = node.raft().term();
         let first = *self.leaders.entry(term).or_insert(master.id);
         ledger.hold(Rule::OneLeader, first == master.id, || {
             format!("nodes {first} and {} lead in term {term}", master.id)
         });
-        let quorum = masters.len() / 2 + 1;
         let votes = self.votes_durable.get(&(term, master.id)).cloned().unwrap_or_default();
-        ledger.hold(Rule::LeaderQuorum, votes.len() >= quorum, || {
+        let won = |voters| is_quorum(voters, |place| votes.contains(&place));
+        ledger.hold(Rule::LeaderQuorum, won(voters) || won(node.raft().membership()), || {
             format!(
-                "node {} leads in term {term} with durable votes of places {votes:?} of {}",
-                master.id,
-                masters.len()
+                "node {} leads in term {term} with durable votes of places {votes:?}; the voters are {voters}",
+                master.id
             )
         });
+        self.is_neighbour(ledger, master, node);
         let (index, there) = (node.raft().last_index(), node.raft().term_at(node.raft().last_index()));
         ledger.hold(Rule::FirstEntry, there == Some(term), || {
             format!("node {} leads in term {term}; its last entry {index} is of term {there:?}", master.id)
@@ -311,8 +329,8 @@ impl Consensus {
         reference: &mut Reference,
         masters: &[Master],
         place: usize,
-        (from, to): (Index, Index),
-        by_count: bool,
+        (from, to, by_count): (Index, Index, bool),
+        voters: &Membership,
     ) {
         let master = &masters[place];
         let Some(node) = &master.node else { return };
@@ -351,25 +369,66 @@ impl Consensus {
                 continue;
             }
             let entry = entry.clone();
-            self.on_a_quorum(ledger, masters, master, entry.position());
+            self.on_a_quorum(ledger, masters, master, voters, entry.position());
             reference.apply(ledger, &entry, Some(raft.last_index()).filter(|_| !self.crowded));
             self.committed.push(Committed { entry, in_term: raft.term() });
         }
     }
 
-    #[allow(clippy::unused_self, reason = "it belongs to the rules of commits")]
-    fn on_a_quorum(&self, ledger: &mut Ledger, masters: &[Master], master: &Master, at: LogPosition) {
-        let holders = masters.iter().filter(|master| master.wiped || master.disk.image.holds(at)).count();
-        ledger.hold(Rule::CommitDurable, holders > masters.len() / 2, || {
-            format!("node {} commits {at:?}; it is on the disks of {holders} of {}", master.id, masters.len())
+    fn on_a_quorum(
+        &self,
+        ledger: &mut Ledger,
+        masters: &[Master],
+        master: &Master,
+        voters: &Membership,
+        at: LogPosition,
+    ) {
+        let Some(node) = &master.node else { return };
+        let now = node.raft().membership();
+        let holds = |place: usize| {
+            masters.get(place).is_some_and(|master| master.wiped || master.disk.image.holds(at))
+        };
+        ledger.hold(Rule::CommitDurable, is_quorum(voters, holds) || is_quorum(now, holds), || {
+            let holders: Vec<usize> = (0..masters.len()).filter(|place| holds(*place)).collect();
+            format!(
+                "node {} commits {at:?}; it is on the disks of places {holders:?}; the voters are {voters}",
+                master.id
+            )
+        });
+        self.is_neighbour(ledger, master, node);
+    }
+
+    /// Who decides something has the newest membership that anybody carried out, or the one before it.
+    fn is_neighbour(&self, ledger: &mut Ledger, master: &Master, node: &Node) {
+        let [.., before, _] = self.memberships[..] else { return };
+        ledger.hold(Rule::NewestVoters, members_of(node) >= before, || {
+            format!(
+                "node {} decides with the members of entry {}; those of {before} and of a later one were carried out",
+                master.id,
+                members_of(node)
+            )
         });
     }
 }
 
+/// Whether the places that fulfil this are a quorum of these voters.
+pub fn is_quorum(voters: &Membership, holds: impl Fn(usize) -> bool) -> bool {
+    voters.reached(|node| u64::from(place_of(node).is_some_and(&holds))) > 0
+}
+
+/// The entry that made the members that a node follows.
+fn members_of(node: &Node) -> Index {
+    Index(node.state().members().map_or(0, Members::index))
+}
+
+/// Where a node is.
+fn place_of(node: NodeId) -> Option<usize> {
+    usize::try_from(node.0.checked_sub(1)?).ok()
+}
+
 /// The highest term that a quorum has on its disks: what was confirmed in a lower one is void.
 #[must_use]
-pub fn quorum_term(masters: &[Master]) -> Term {
-    let mut terms: Vec<Term> = masters.iter().map(|master| master.term_floor()).collect();
-    terms.sort_unstable();
-    terms[terms.len() - (terms.len() / 2 + 1)]
+pub fn quorum_term(masters: &[Master], voters: &Membership) -> Term {
+    let floor = |node| place_of(node).and_then(|place| masters.get(place)).map(Master::term_floor);
+    Term(voters.reached(|node| floor(node).map_or(0, |term| term.0)))
 }

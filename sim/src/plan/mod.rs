@@ -15,7 +15,10 @@ pub use atlas::Atlas;
 pub use fault::{Fault, FaultKind, MessageKind, Way};
 pub use generate::{GENERATOR, Limits, generate};
 pub use links::{Around, Link, between, both_ways, others, to_masters};
-pub use operation::{Behaviour, Expectation, JobPlan, Look, Operation, PlannedOperation, SeldomPlan, Wrong};
+pub use operation::{
+    Behaviour, Expectation, JobPlan, Look, MemberStep, MemberWhat, Operation, PlannedOperation, SeldomPlan,
+    Wrong,
+};
 pub use validate::PlanError;
 
 use quorate_core::contract::{Flow, LeaseTimes, Timing};
@@ -83,6 +86,9 @@ pub struct ClockPlan {
 pub struct MastersPlan {
     /// One a master.
     pub clocks: Vec<ClockPlan>,
+    /// So many of them found the cluster, and the others may join it later; 0 = all of them, and none comes or goes.
+    #[serde(default, skip_serializing_if = "no_founders")]
+    pub founders: u8,
     /// Milliseconds: heartbeat, least and most election timeout, disk stall, request timeout.
     pub timing_ms: [u64; 5],
     /// Applied entries between two snapshots.
@@ -101,6 +107,12 @@ impl MastersPlan {
         let [heartbeat, election_min, election_max, disk_stall, request_timeout] =
             self.timing_ms.map(Duration::from_millis);
         Timing { heartbeat, election_min, election_max, disk_stall, request_timeout }
+    }
+
+    /// How many found the cluster.
+    #[must_use]
+    pub fn founding(&self) -> usize {
+        if self.founders == 0 { self.clocks.len() } else { usize::from(self.founders) }
     }
 
     /// As the core of one master takes it.
@@ -210,6 +222,12 @@ pub struct NetworkPlan {
     /// How late it is at most, milliseconds. It may come when its caller leads no more.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub call_late_ms: u64,
+}
+
+/// Whether all masters found the cluster.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn no_founders(value: &u8) -> bool {
+    *value == 0
 }
 
 /// Whether a knob is not there.

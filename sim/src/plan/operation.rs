@@ -106,11 +106,45 @@ pub enum Operation {
         /// At what.
         at: Look,
     },
+    /// Change who takes part, in one request. Nobody asks for it while another change is under way, or when it would leave
+    /// too few directories that are whole.
+    ChangeMembers {
+        /// One after the other.
+        steps: Vec<MemberStep>,
+    },
     /// Ask for something that must be refused.
     Invalid {
         /// What is wrong with it.
         which: Wrong,
     },
+}
+
+/// One step of a change of the members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemberStep {
+    /// What becomes of it.
+    pub what: MemberWhat,
+    /// Which.
+    pub master: u8,
+}
+
+/// What becomes of a master.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MemberWhat {
+    /// It gets the log, and is started.
+    Add,
+    /// It votes.
+    Promote,
+    /// It votes no more.
+    Demote,
+    /// It goes.
+    Remove,
+    /// Its directory is given up, and it starts with an empty one.
+    Replace,
+    /// It is reached elsewhere.
+    Update,
 }
 
 /// What a client looks at.
@@ -145,6 +179,8 @@ pub enum Look {
         /// Most items; 0 = the default.
         limit: u32,
     },
+    /// The masters.
+    Members {},
     /// Keys without their values.
     Keys {
         /// What they begin with.

@@ -2,7 +2,7 @@
 
 use super::search::Search;
 use crate::plan::{
-    Plan,
+    Operation, Plan,
     places::{Moves, moved},
 };
 use core::ops::Range;
@@ -46,10 +46,14 @@ fn without_masters(plan: &Plan, gone: &[u8]) -> Option<Plan> {
     let place = place_without(gone);
     let mut number = 0..;
     plan.masters.clocks.retain(|_| number.next().and_then(&place).is_some());
+    let founders = plan.masters.founders;
+    plan.masters.founders -= gone.iter().filter(|&&gone| gone < founders).count() as u8;
     let mut number = 0..;
     plan.masters.flow.retain(|_| number.next().and_then(&place).is_some());
     follow(&mut plan, Moves { master: &place, ..Moves::NONE });
-    (!plan.masters.clocks.is_empty()).then_some(plan)
+    // Somebody must found the cluster.
+    let founded = founders == 0 || plan.masters.founders > 0;
+    (founded && !plan.masters.clocks.is_empty()).then_some(plan)
 }
 
 fn without_executor(plan: &Plan, gone: usize) -> Plan {
@@ -74,6 +78,13 @@ fn follow(plan: &mut Plan, moves: Moves<'_>) {
     if let Some(core) = &mut plan.core {
         core.masters = core.masters.iter().filter_map(|&place| (moves.master)(place)).collect();
         core.executors = core.executors.iter().filter_map(|&place| (moves.executor)(place)).collect();
+    }
+    for client in &mut plan.clients {
+        client.operations.retain_mut(|planned| {
+            let Operation::ChangeMembers { steps } = &mut planned.operation else { return true };
+            steps.retain_mut(|step| (moves.master)(step.master).map(|place| step.master = place).is_some());
+            !steps.is_empty()
+        });
     }
     plan.faults = core::mem::take(&mut plan.faults)
         .into_iter()

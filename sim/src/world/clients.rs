@@ -27,6 +27,10 @@ impl World {
             self.marks.hit(SimMark::ClientStood);
             return client.stood.push(Event::ClientNext { client: place });
         }
+        if self.plan.masters.founders > 0 {
+            self.skip_changes(place, now_ms);
+        }
+        let client = &mut self.clients[usize::from(place)];
         match client.take(now_ms) {
             Ok(request) => {
                 let until = self.time + client.plan.give_up_ms * MILLISECOND;
@@ -129,7 +133,7 @@ impl World {
             self.marks.hit(SimMark::GaveUp);
             self.came_of(place, None);
             self.wrong_refused(place, None);
-            self.clients[usize::from(place)].finish(self.time, None);
+            self.client_finishes(place, None);
             self.client_rests(place, luck);
         } else {
             let wait = within(luck, 5, 120) * MILLISECOND;
@@ -152,6 +156,16 @@ impl World {
                 "client {place} asked for what is wrong ({which:?}), and got {code:?}; the log says {done:?}"
             )
         });
+    }
+
+    /// What it waited for is over; whoever runs the machines hears of it.
+    fn client_finishes(&mut self, place: u8, reply: Option<&pb::ClientReply>) {
+        let client = &mut self.clients[usize::from(place)];
+        let request = client.busy.as_ref().map(|busy| busy.request.clone());
+        client.finish(self.time, reply);
+        if let Some(request) = request {
+            self.members_changed(&request, reply);
+        }
     }
 
     fn client_rests(&mut self, place: u8, luck: u64) {
@@ -208,7 +222,7 @@ impl World {
             answers::taken(&mut self.ledger, &busy.request, &reply);
         }
         self.came_of(place, Some(&reply));
-        self.clients[usize::from(place)].finish(self.time, Some(&reply));
+        self.client_finishes(place, Some(&reply));
         let luck = draw(self.plan.seed, Purpose::Client, &[u64::from(place), attempt, 1]);
         self.client_rests(place, luck);
     }

@@ -194,7 +194,7 @@ impl World {
 
     /// A bit flips, or a write lands where another one is.
     pub(super) fn rot(&mut self, fault: usize, at: usize, snapshot: bool, misdirect: bool) -> bool {
-        if !self.known_to_all() || self.masters[at].wiped {
+        if !self.known_to_all() || self.masters[at].wiped || !self.may_lose(at as u8) {
             return false;
         }
         let luck = draw(self.plan.seed, Purpose::Fault, &[fault as u64]);

@@ -2,7 +2,7 @@
 
 use super::{Event, MILLISECOND, World};
 use crate::{marks::SimMark, plan::FaultKind};
-use quorate_core::{agent::AgentInput, point::Point, raft::Role, types::StorageId};
+use quorate_core::{agent::AgentInput, point::Point, raft::Role};
 
 const MICROSECONDS: u64 = 1_000;
 
@@ -132,7 +132,7 @@ impl World {
                 true
             }
             FaultKind::LyingSync { master } => {
-                let begun = self.known_to_all();
+                let begun = self.known_to_all() && self.may_lose(master);
                 if begun {
                     self.masters[usize::from(master)].disk.begin_lie();
                 }
@@ -307,22 +307,19 @@ impl World {
 
     /// Only once the cluster has begun: before that, an empty directory is as good as any.
     fn wipe(&mut self, master: u8, ends: u64) -> bool {
-        if !self.begun() {
+        if !self.begun() || !self.may_lose(master) {
             return false;
         }
         self.stop_master(master, true);
         let lost = &mut self.masters[usize::from(master)];
-        lost.term_lost = lost.term_floor();
-        lost.disk = crate::disk::Disk::default();
-        lost.storage = StorageId(lost.storage.0 + crate::master::WIPED_STORAGE);
-        lost.wiped = true;
+        lost.empty();
         let run = lost.run;
         self.queue.push(ends, Event::StartMaster { master, run });
         true
     }
 
     fn fail_sync(&mut self, master: u8, restart: bool) -> bool {
-        if !restart && !self.begun() {
+        if !restart && !(self.begun() && self.may_lose(master)) {
             return false;
         }
         let broken = &mut self.masters[usize::from(master)];

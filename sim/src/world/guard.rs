@@ -7,19 +7,28 @@
 //! notices. It is looked at on the disks themselves, so it holds whatever other faults are in the plan.
 
 use super::World;
-use crate::oracle::Rule;
-use crate::{disk::Image, network::Endpoint};
+use crate::{
+    disk::Image,
+    master::Master,
+    network::Endpoint,
+    oracle::{Rule, raft::is_quorum},
+};
 use quorate_core::{
     Input,
     raft::Role,
     types::{Index, Term},
 };
 use quorate_proto::v1::{self as pb, envelope::Body};
+use std::collections::BTreeSet;
 
 impl World {
     /// Whether every directory says who the voters are: the cluster has begun everywhere.
     pub(super) fn known_to_all(&self) -> bool {
-        self.masters.iter().all(|master| master.wiped || !master.disk.image.voters.is_empty())
+        let known = |place: usize, master: &Master| {
+            master.wiped || !master.disk.image.voters.is_empty() || !self.is_member(place)
+        };
+        let founders = self.masters.iter().enumerate().take(self.plan.masters.founding());
+        founders.into_iter().all(|(place, master)| known(place, master))
     }
 
     /// Whether this master may start from `older` without a promise being broken.
@@ -34,9 +43,12 @@ impl World {
         if promised.vote == Some(master.id) {
             return false;
         }
-        let mut holders = 0;
+        if self.changes_members() && self.change_pending() {
+            return false;
+        }
+        let mut holders = BTreeSet::new();
         for (place, other) in self.masters.iter().enumerate() {
-            if place == at || other.wiped || other.gone {
+            if place == at || other.wiped || other.gone || !self.is_member(place) {
                 continue;
             }
             let hard_state = other.disk.image.hard_state;
@@ -52,9 +64,11 @@ impl World {
                 return false;
             }
             let reliable = other.intact() && !self.atlas.fragile.contains(&(place as u8));
-            holders += usize::from(reliable && other.disk.image.holds(now.last()));
+            if reliable && other.disk.image.holds(now.last()) {
+                holders.insert(place);
+            }
         }
-        holders > self.masters.len() / 2
+        self.in_force().into_iter().all(|voters| is_quorum(voters, |place| holders.contains(&place)))
     }
 
     /// Remembers what a fragile master promises to a peer, and looks whether that peer tells it what it was promised.
@@ -105,8 +119,10 @@ impl World {
         let held = master.node.as_ref().map(|node| (node.raft().term(), node.raft().held_index()));
         let counts = promise.filter(|_| steps_now && self.atlas.fragile.contains(&from) && votes(self));
         let run = master.run;
+        let follows = self.follows[at];
         self.step_master(at, Input::Peer(Box::new(envelope)));
-        if let Some(promise) = counts {
+        // What it was promised by a directory that this very message has replaced is forgotten.
+        if let Some(promise) = counts.filter(|_| self.follows[at] == follows) {
             let known = self.promised.entry((at as u8, from)).or_insert((run, Term(0), Index(0)));
             let before = if known.0 == run { (known.1, known.2) } else { (Term(0), Index(0)) };
             let (term, index) = before.max(promise);

@@ -1,7 +1,7 @@
 //! Looks at who serves, for the measures of [`Latency`](crate::latency::Latency). Changes nothing of the run.
 
 use super::World;
-use crate::network::Endpoint;
+use crate::{network::Endpoint, oracle::raft::is_quorum};
 use quorate_core::{raft::Role, types::Term};
 
 impl World {
@@ -29,9 +29,8 @@ impl World {
         let hears = |one: usize, other: usize| {
             self.network.open(Endpoint::Master(one as u8), Endpoint::Master(other as u8))
         };
-        let with = (0..self.masters.len())
-            .filter(|&other| other == at || (self.runs(other) && hears(at, other) && hears(other, at)));
-        self.runs(at) && with.count() > self.masters.len() / 2
+        let with = |other: usize| other == at || (self.runs(other) && hears(at, other) && hears(other, at));
+        self.runs(at) && is_quorum(self.membership(), with)
     }
 
     /// A fault begins or ends: `change` makes it so.

@@ -40,6 +40,10 @@ impl World {
         if master.node.is_some() || master.run != run || master.gone || master.outside {
             return;
         }
+        // A spare one waits until somebody adds it.
+        if at >= self.plan.masters.founding() && master.joins.is_none() {
+            return;
+        }
         if !self.storage_opens(at) {
             return;
         }
@@ -256,6 +260,7 @@ impl World {
     /// Takes a node's outputs, and lets the oracles look.
     fn stepped(&mut self, at: usize) {
         self.ledger.step += 1;
+        self.follow_members(at);
         // Taken out: a node that stops ends its run while its outputs are carried out.
         let mut tape = self.masters[at].tape.take();
         while let Some(output) = self.masters[at].node.as_mut().and_then(Node::poll_output) {
@@ -274,8 +279,7 @@ impl World {
             oracles.consensus.stepped(&mut self.ledger, &mut oracles.reference, &self.masters, at);
             let master = &self.masters[at];
             let now = master.clock.local(self.time);
-            let majority = self.masters.len() / 2 + 1;
-            oracles.contact.stepped(&mut self.ledger, master, now, &self.plan.masters.timing(), majority);
+            oracles.contact.stepped(&mut self.ledger, master, now, &self.plan.masters.timing());
             let plan = &self.plan.masters;
             let uncommitted = plan.flow(at).uncommitted_bytes;
             oracles.logs.stepped(&mut self.ledger, master, plan.trailing_entries, uncommitted);
@@ -357,9 +361,10 @@ impl World {
             TraceEvent::NoVote { message } => {
                 let master = &self.masters[usize::from(place)];
                 let (wiped, rolled) = (master.wiped, master.rolled);
+                let stranger = !self.is_member(usize::from(place));
                 self.marks.hit_if(wiped, SimMark::WipeDenied);
                 self.marks.hit_if(rolled, SimMark::RestoreDenied);
-                self.ledger.hold(Rule::Contract, wiped || rolled, || {
+                self.ledger.hold(Rule::Contract, wiped || rolled || stranger, || {
                     format!("node {} kept its disk, and takes no part: {message}", place + 1)
                 });
             }
@@ -378,10 +383,10 @@ impl World {
         let place = at as u8;
         if let Some(oracles) = &mut self.oracles {
             let master = &self.masters[at];
-            let (now, majority) = (master.clock.local(self.time), self.masters.len() / 2 + 1);
-            let timing = self.plan.masters.timing();
+            let (now, timing) = (master.clock.local(self.time), self.plan.masters.timing());
+            let newest = self.roll.membership().unwrap_or(&self.founders);
             oracles.consensus.send(&mut self.ledger, master, envelope);
-            oracles.contact.sends(&mut self.ledger, master, now, envelope, &timing, majority);
+            oracles.contact.sends(&mut self.ledger, master, now, envelope, &timing, newest);
         }
         match &envelope.body {
             Some(Peer::Forward(forward)) => self.forwarded_out(at, forward),
@@ -432,7 +437,7 @@ impl World {
         });
         if let (Some(Peer::Forward(forward)), Some(_)) = (&envelope.body, &self.oracles) {
             let confirmed = forward.request.as_ref().is_some_and(answers::confirmed);
-            let quorum = quorum_term(&self.masters);
+            let quorum = quorum_term(&self.masters, self.membership());
             self.masters[at].forwarded.entry((envelope.from, forward.id)).or_insert((confirmed, quorum));
         }
         self.hears(at, envelope);

@@ -9,6 +9,7 @@ mod guard;
 mod inputs;
 mod latency;
 mod masters;
+pub(crate) mod members;
 mod processes;
 pub mod recoverable;
 mod requests;
@@ -25,7 +26,7 @@ use crate::{
     master::Master,
     network::{Endpoint, Network},
     oracle::{Ledger, Oracles, Register, Rule},
-    plan::{Atlas, Plan},
+    plan::{Atlas, CorePlan, Plan},
     queue::Queue,
     record::{Actor, Shared},
     run::{Outcome, Sink},
@@ -37,6 +38,7 @@ use quorate_core::{
     Input,
     agent::ProcessEvent,
     contract::LogPosition,
+    raft::membership::Membership,
     types::{CallKey, Index, NodeId, RequestKey, Term, WriteId},
 };
 use siphasher::sip::SipHasher13;
@@ -148,6 +150,8 @@ pub enum Event {
     StartMaster { master: u8, run: u64 },
     /// An agent starts, if this run of it has ended.
     StartAgent { executor: u8, run: u64 },
+    /// The operator looks whether a change is made.
+    Operator,
     /// The faults are over.
     Settle,
     /// Is everything whole?
@@ -186,6 +190,14 @@ pub struct World {
     /// What each master was promised by each fragile one since it came up: its run, a term, the highest index in it.
     promised: BTreeMap<(u8, u8), (u64, Term, Index)>,
     excused: Option<String>,
+    /// Who takes part, as it was carried out first anywhere.
+    roll: members::Roll,
+    /// Who takes part until the cluster has begun.
+    founders: Membership,
+    /// The run of each master, and the entry that made the members that it follows.
+    follows: Vec<(u64, Index)>,
+    /// Who is healed in the end, once that is decided.
+    core: Option<CorePlan>,
     settling: bool,
     /// When the newest replica of the core was last looked at while settling, and what it held.
     looked_back: Option<(u64, Index)>,
@@ -236,6 +248,10 @@ impl World {
             marks: SimCounts::default(),
             promised: BTreeMap::new(),
             excused: None,
+            roll: members::Roll::default(),
+            founders: Membership::of((1..=plan.masters.founding() as u64).map(NodeId)),
+            follows: vec![(0, Index(0)); plan.masters.clocks.len()],
+            core: None,
             settling: false,
             looked_back: None,
             held_before: None,
@@ -318,6 +334,7 @@ impl World {
             let at = within(draw(self.plan.seed, Purpose::Start, &[0, master as u64]), 0, 50 * MILLISECOND);
             self.queue.push(at, Event::StartMaster { master: master as u8, run: 0 });
         }
+        self.spares_begin();
         for executor in 0..self.executors.len() {
             let at =
                 within(draw(self.plan.seed, Purpose::Start, &[1, executor as u64]), 0, 500 * MILLISECOND);
@@ -372,6 +389,7 @@ impl World {
             Event::Step { master, run, input } => self.slow_step(master, run, *input),
             Event::StartMaster { master, run } => self.start_master(master, run),
             Event::StartAgent { executor, run } => self.start_agent(executor, run),
+            Event::Operator => self.operator_looks(),
             Event::Settle => self.settle(),
             Event::SettleCheck => self.settle_check(),
         }
@@ -488,7 +506,8 @@ impl World {
                 )
             });
             let alarms = node.alarms();
-            self.ledger.hold(Rule::Contract, master.wiped || master.rolled || alarms.is_empty(), || {
+            let counts = !master.wiped && !master.rolled && self.is_member(usize::from(master.place));
+            self.ledger.hold(Rule::Contract, !counts || alarms.is_empty(), || {
                 format!("node {} kept its disk, and raises {alarms:?}", master.id)
             });
         }

@@ -1,7 +1,9 @@
 //! Whether a cluster that did not become whole could have: a stall is called a violation only if it could.
 
 use super::World;
+use quorate_core::types::NodeId;
 use quorate_proto::v1::{self as pb, client_reply::Body, client_request::Body as Ask};
+use std::collections::BTreeSet;
 
 /// A master of the core, as it really is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,12 +61,15 @@ impl World {
     /// What is really there.
     pub(super) fn means(&self) -> Means {
         let core = self.core();
+        let members = self.membership();
+        let votes = |place: &&u8| members.is_voter(NodeId(u64::from(**place) + 1));
         let open = self.open_jobs().into_iter().map(|(id, ..)| self.slots_of(&id)).collect();
         Means {
-            voters: self.masters.len(),
+            voters: members.all_voters().collect::<BTreeSet<_>>().len(),
             masters: core
                 .masters
                 .iter()
+                .filter(votes)
                 .map(|&place| &self.masters[usize::from(place)])
                 .map(|master| CoreMaster { intact: master.intact() && !master.gone })
                 .collect(),

@@ -36,7 +36,8 @@ impl World {
         };
         self.mark(9, to, 0, bytes);
         self.line(Endpoint::Master(to), "asked", || format!("{} by {origin:?}", answers::brief(&request)));
-        let quorum_term = if self.oracles.is_some() { quorum_term(&self.masters) } else { Term(0) };
+        let quorum_term =
+            if self.oracles.is_some() { quorum_term(&self.masters, self.membership()) } else { Term(0) };
         let master = &mut self.masters[at];
         let key = master.request_key();
         let request = Box::new(request);

@@ -26,7 +26,11 @@ const CANCEL_EVERY: u64 = 1_500 * MILLISECOND;
 impl World {
     /// Who is healed. A cluster that has not begun everywhere needs everybody.
     pub(super) fn core(&self) -> CorePlan {
+        if let Some(core) = &self.core {
+            return core.clone();
+        }
         match &self.plan.core {
+            Some(core) if self.known_to_all() && self.changes_members() => self.core_of_members(core.clone()),
             Some(core) if self.known_to_all() => core.clone(),
             _ => CorePlan {
                 masters: (0..self.masters.len() as u8).collect(),
@@ -37,6 +41,7 @@ impl World {
 
     pub(super) fn settle(&mut self) {
         let core = self.core();
+        self.core = Some(core.clone());
         let leader = self.leader();
         self.settling = true;
         if let Some(cost) = &mut self.cost {
@@ -47,7 +52,8 @@ impl World {
         self.marks
             .hit_if(leader.is_some_and(|leader| !core.masters.contains(&leader)), SimMark::SettleOutsideLed);
         self.heal_links(&core);
-        let left_out = if self.begun() { self.plan.left_out.clone() } else { Vec::new() };
+        let mut left_out = if self.begun() { self.plan.left_out.clone() } else { Vec::new() };
+        left_out.retain(|place| !core.masters.contains(place) && self.may_lose(*place));
         for place in left_out {
             self.masters[usize::from(place)].gone = true;
             self.stop_master(place, true);
@@ -303,7 +309,10 @@ impl World {
                 readable && !self.network.impaired(leader, own) && !self.network.impaired(own, leader)
             })
         };
-        let inside = |master: &&Master| !master.wiped && !master.rolled && !master.outside && reached(master);
+        let inside = |master: &&Master| {
+            let counts = self.is_member(usize::from(master.place));
+            counts && !master.wiped && !master.rolled && !master.outside && reached(master)
+        };
         let live = self.masters.iter().filter(inside).filter_map(|master| master.node.as_ref());
         let positions: BTreeSet<(Index, u128)> =
             live.map(|node| (node.state().index(), node.state().hash().0)).collect();

@@ -17,7 +17,7 @@ impl Place {
             self.fed.clear();
         }
         self.leads = Some((term, since));
-        for peer in (1..2 * step.majority as u64).map(NodeId) {
+        for peer in raft.membership().members() {
             let Some(counted) = raft.matched(peer) else { continue };
             self.feeds(ledger, step, peer, counted);
             self.counts(ledger, step, peer, counted);
@@ -61,16 +61,14 @@ impl Place {
 
     /// `from`: nothing is held against its peers for the time before.
     fn is_heard(&self, ledger: &mut Ledger, step: Stepped<'_>, from: Time) {
-        let Stepped { master, raft, now, timing, late, majority } = step;
+        let Stepped { master, raft, now, timing, late } = step;
         let term = raft.term();
-        let mut heard: Vec<Time> = self
-            .heard
-            .range((term, NodeId(0))..(term.next(), NodeId(0)))
-            .map(|(_, at)| (*at).max(from))
-            .collect();
-        heard.sort_unstable_by(|one, other| other.cmp(one));
-        let quorum_at = if majority < 2 { now } else { heard.get(majority - 2).copied().unwrap_or(from) };
-        let silent = now.since(quorum_at);
+        let heard = |node: NodeId| match self.heard.get(&(term, node)) {
+            _ if node == master.id => now.0,
+            Some(at) => (*at).max(from).0,
+            None => from.0,
+        };
+        let silent = now.since(Time(raft.membership().reached(heard)));
         ledger.hold(Rule::StepsDown, silent <= timing.election_max + late, || {
             format!(
                 "node {} leads in term {term}; no majority has answered for {silent:?}, and {:?} is the most",

@@ -10,7 +10,7 @@ use quorate_core::{
     Input,
     contract::{LogPosition, Timing},
     point::Point,
-    raft::{Raft, Role},
+    raft::{Raft, Role, membership::Membership},
     types::{Index, NodeId, RequestKey, Term, Time, WriteId},
 };
 use quorate_proto::v1::{self as pb, envelope::Body};
@@ -35,7 +35,6 @@ struct Stepped<'a> {
     timing: &'a Timing,
     /// How late it may be with what is due by time.
     late: Duration,
-    majority: usize,
 }
 
 /// What one run of a node has heard.
@@ -64,6 +63,8 @@ struct Place {
     idle: BTreeMap<NodeId, (Time, u32)>,
     /// Peers whose handshake it heard.
     greeted: BTreeSet<NodeId>,
+    /// It has been greeted, and speaks.
+    speaking: bool,
     /// The chunk that was last read for each peer.
     chunks: BTreeMap<NodeId, Chunk>,
     /// Writes that are not done.
@@ -105,6 +106,11 @@ impl Contact {
             *place = Place { run, stepped: now, awake_since: now, ..Place::default() };
         }
         place
+    }
+
+    /// A node follows other members: it begins anew with whoever has another directory.
+    pub fn follows(&mut self, (place, run): (usize, u64), now: Time) {
+        self.place(place, run, now).flow.forget();
     }
 
     /// A node takes an input.
@@ -164,7 +170,7 @@ impl Contact {
         });
     }
 
-    /// A node sends a message.
+    /// A node sends a message. `newest`: the members that were carried out last anywhere.
     pub fn sends(
         &mut self,
         ledger: &mut Ledger,
@@ -172,12 +178,12 @@ impl Contact {
         now: Time,
         envelope: &pb::Envelope,
         timing: &Timing,
-        majority: usize,
+        newest: &Membership,
     ) {
         let place = self.place(usize::from(master.place), master.run, now);
         let Some(body) = &envelope.body else { return };
         let said = Said { master, now, timing, to: NodeId(envelope.to) };
-        place.greets_first(ledger, said, body, majority);
+        place.greets_first(ledger, said, body, newest);
         if master.fires(Point::ProgressForgotten) > 0 {
             place.flow.forget();
         }
@@ -195,14 +201,7 @@ impl Contact {
     }
 
     /// After each step of a node.
-    pub fn stepped(
-        &mut self,
-        ledger: &mut Ledger,
-        master: &Master,
-        now: Time,
-        timing: &Timing,
-        majority: usize,
-    ) {
+    pub fn stepped(&mut self, ledger: &mut Ledger, master: &Master, now: Time, timing: &Timing) {
         let place = self.place(usize::from(master.place), master.run, now);
         // A node forgives others what it missed itself, from a heartbeat on.
         let slow = !master.steps.is_empty() || master.busy_until > ledger.time;
@@ -211,7 +210,7 @@ impl Contact {
         }
         place.stepped = now;
         let Some(raft) = master.node.as_ref().map(|node| node.raft()) else { return };
-        let step = Stepped { master, raft, now, timing, late: timing.heartbeat * LATE_HEARTBEATS, majority };
+        let step = Stepped { master, raft, now, timing, late: timing.heartbeat * LATE_HEARTBEATS };
         place.knows_its_leader(ledger, step);
         place.answers_in_time(ledger, step);
         if raft.role() == Role::Leader {

@@ -1,10 +1,10 @@
 //! What a node may say: to whom it has greeted, and in answer to what it has heard.
 
 use super::{Ledger, Place, Rule};
-use crate::master::Master;
+use crate::{master::Master, oracle::raft::is_quorum};
 use quorate_core::{
     contract::Timing,
-    raft::{Raft, Role},
+    raft::{Raft, Role, membership::Membership},
     types::{NodeId, Time},
 };
 use quorate_proto::v1::envelope::Body;
@@ -26,14 +26,30 @@ pub(super) struct Said<'a> {
 }
 
 impl Place {
-    pub(super) fn greets_first(&self, ledger: &mut Ledger, said: Said<'_>, body: &Body, majority: usize) {
-        if matches!(body, Body::Hello(_) | Body::Denied(_)) {
+    pub(super) fn greets_first(
+        &mut self,
+        ledger: &mut Ledger,
+        said: Said<'_>,
+        body: &Body,
+        newest: &Membership,
+    ) {
+        if self.speaking || matches!(body, Body::Hello(_) | Body::Denied(_)) {
             return;
         }
-        ledger.hold(Rule::GreetsFirst, self.greeted.len() + 1 >= majority, || {
+        self.speaking = true;
+        let Said { master, to, .. } = said;
+        // One that comes to a cluster that there is has promised nothing to anybody.
+        if master.joined_in == Some(master.run) {
+            return;
+        }
+        let own = master.node.as_ref().map_or(newest, |node| node.raft().membership());
+        let heard = |place: usize| {
+            place == usize::from(master.place) || self.greeted.contains(&NodeId(place as u64 + 1))
+        };
+        ledger.hold(Rule::GreetsFirst, is_quorum(own, heard) || is_quorum(newest, heard), || {
             format!(
-                "node {} sends {body:?} to {} after the handshakes of {:?}; a majority is {majority}",
-                said.master.id, said.to, self.greeted
+                "node {} sends {body:?} to {to} after the handshakes of {:?}; the voters are {own}, or {newest}",
+                master.id, self.greeted
             )
         });
     }

@@ -104,7 +104,7 @@ pub(super) fn masters(seed: u64, masters: usize, drift_ppm: u32, pace: &Pace) ->
     let mut draws = Draws::new(seed, PART_CLOCKS);
     let clocks = (0..masters).map(|_| clock(&mut draws, drift_ppm)).collect();
     let flow = flow(&mut Draws::new(seed, PART_FLOW), masters, pace);
-    MastersPlan { clocks, timing_ms, snapshot_entries, trailing_entries, flow }
+    MastersPlan { clocks, founders: 0, timing_ms, snapshot_entries, trailing_entries, flow }
 }
 
 /// In most seeds each master has as much on its way as is allowed. In the others some have little: of one bound, or of all.
@@ -154,7 +154,7 @@ fn one_flow(draws: &mut Draws, pace: &Pace) -> FlowPlan {
     }
 }
 
-fn clock(draws: &mut Draws, drift_ppm: u32) -> ClockPlan {
+pub(super) fn clock(draws: &mut Draws, drift_ppm: u32) -> ClockPlan {
     ClockPlan {
         drift_ppb: drift(draws, drift_ppm),
         offset_ms: *pick(draws, &[0, 1_000, 86_400_000, 10_000_000_000]) + draws.range(0, 10_000_000),

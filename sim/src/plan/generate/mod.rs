@@ -5,6 +5,7 @@ mod core_of;
 mod faults;
 mod kinds;
 mod knobs;
+mod members;
 mod points;
 mod scenes;
 
@@ -12,7 +13,7 @@ use super::{Atlas, ClientPlan, Operation, Plan, validate::TIME_MOST_MS};
 use quorate_core::random::Draws;
 
 /// Grows with every change of what a seed means.
-pub const GENERATOR: u32 = 4;
+pub const GENERATOR: u32 = 5;
 
 /// What generated plans stay within.
 #[derive(Clone, Copy, Debug)]

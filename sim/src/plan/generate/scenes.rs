@@ -3,7 +3,7 @@
 use super::{
     PART_SCENES,
     knobs::{Pace, least_grace},
-    percent, pick,
+    members, percent, pick,
 };
 use crate::plan::{
     ClientPlan, DiskPlan, Fault, FaultKind, JobPlan, Look, MessageKind, Operation, Plan, PlannedOperation,
@@ -35,6 +35,7 @@ const SCENES: &[(u64, Scene)] = &[
     (30, transfers),
     (30, old_calls),
     (30, overtaken_loads),
+    (220, members::come_and_go),
 ];
 
 /// Adds its scenes to a plan of a seed, and answers the faults that belong to them, and whether there are to be no others:
@@ -56,11 +57,11 @@ pub(super) fn add(plan: &mut Plan) -> (Vec<Fault>, bool) {
 }
 
 /// A time of the safety phase, by which there is a leader.
-fn sometime(draws: &mut Draws, plan: &Plan) -> u64 {
+pub(super) fn sometime(draws: &mut Draws, plan: &Plan) -> u64 {
     draws.range(1_000.min(plan.duration_ms), plan.duration_ms)
 }
 
-fn client<'plan>(draws: &mut Draws, plan: &'plan mut Plan) -> &'plan mut ClientPlan {
+pub(super) fn client<'plan>(draws: &mut Draws, plan: &'plan mut Plan) -> &'plan mut ClientPlan {
     let place = draws.range(0, plan.clients.len() as u64 - 1) as usize;
     &mut plan.clients[place]
 }
@@ -69,7 +70,7 @@ fn executor(draws: &mut Draws, plan: &Plan) -> u8 {
     draws.range(0, plan.executors.clocks.len() as u64 - 1) as u8
 }
 
-fn planned(at_ms: u64, operation: Operation) -> PlannedOperation {
+pub(super) fn planned(at_ms: u64, operation: Operation) -> PlannedOperation {
     PlannedOperation { at_ms, operation }
 }
 

@@ -72,6 +72,7 @@ impl Plan {
             clients: self.clients.len(),
         };
         range("number of masters.clocks", sizes.masters as u64, 1, limits::VOTERS as u64)?;
+        range("masters.founders", self.masters.founders.into(), 0, sizes.masters as u64)?;
         range("number of executors.clocks", sizes.executors as u64, 0, PLACES as u64)?;
         range("number of clients", sizes.clients as u64, 0, PLACES as u64)?;
         range("duration_ms", self.duration_ms, 1, TIME_MOST_MS)?;
@@ -97,7 +98,7 @@ impl Plan {
             for (number, planned) in client.operations.iter().enumerate() {
                 let field = format!("{field}.operations[{number}]");
                 range(format!("{field}.at_ms"), planned.at_ms, 0, TIME_MOST_MS)?;
-                operation(&field, &planned.operation)?;
+                operation(&field, &planned.operation, sizes.masters)?;
             }
         }
         range("number of faults", self.faults.len() as u64, 0, FAULTS as u64)?;

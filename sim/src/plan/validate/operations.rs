@@ -2,7 +2,7 @@
 
 use super::{
     TIME_MOST_MS,
-    checks::{Checked, range, range_or_default},
+    checks::{Checked, place, range, range_or_default, wrong},
 };
 use crate::{
     draw::MILLION,
@@ -15,12 +15,24 @@ const MESSAGE_BYTES: u64 = 64 * 1_024;
 /// Entries that a made id is ahead of the last one that its client heard of.
 const ENTRIES_AHEAD: u64 = 1_000_000;
 
-pub(super) fn operation(field: &str, operation: &Operation) -> Checked {
+pub(super) fn operation(field: &str, operation: &Operation, masters: usize) -> Checked {
     match operation {
         Operation::Submit { job: submitted } => job(field, submitted),
         Operation::SubmitAhead { entries, job: submitted } => {
             range(format!("{field}.entries"), *entries, 0, ENTRIES_AHEAD)?;
             job(field, submitted)
+        }
+        Operation::ChangeMembers { steps } => {
+            let most = limits::MEMBER_CHANGES as u64;
+            range(format!("number of {field}.steps"), steps.len() as u64, 1, most)?;
+            for (number, step) in steps.iter().enumerate() {
+                let at = format!("{field}.steps[{number}].master");
+                place(&at, step.master, masters, "master")?;
+                if steps[..number].iter().any(|other| other.master == step.master) {
+                    return Err(wrong(at, step.master, "named only once"));
+                }
+            }
+            Ok(())
         }
         Operation::PutLarge { kib, .. } => {
             range(format!("{field}.kib"), *kib, 1, limits::VALUE_BYTES as u64 / 1_024)

@@ -1,0 +1,347 @@
+//! Who the masters are at each moment, and the operator who starts and stops machines when that changes.
+//!
+//! Directories are damaged, and members changed, only while a majority of whole directories stays with every membership
+//! that somebody may still decide with: what a majority has lost, nobody can bring back.
+
+use super::{Event, MILLISECOND, World};
+use crate::{
+    draw::{Purpose, chance, draw},
+    marks::SimMark,
+    network::Endpoint,
+    oracle::raft::is_quorum,
+    plan::{CorePlan, MemberStep, MemberWhat, Operation},
+};
+use quorate_core::{
+    codec,
+    command::Command,
+    contract::Entry,
+    raft::membership::Membership,
+    state::Members,
+    types::{Index, NodeId},
+};
+use quorate_proto::v1::{
+    self as pb, RefusalCode, client_reply::Body, client_request::Body as Ask, member_change,
+};
+use std::collections::BTreeSet;
+
+/// Whoever gave up a change does not know whether it is made yet for so long, milliseconds.
+const UNSURE_MS: u64 = 30_000;
+/// Chance that a machine that was removed is switched off, parts in a million.
+const SWITCHED_OFF_PPM: u64 = 500_000;
+
+/// Chance that a machine runs before it is added, parts in a million.
+const EARLY_PPM: u64 = 250_000;
+
+/// What was carried out of changes, wherever that was first.
+#[derive(Default)]
+pub(super) struct Roll {
+    /// The newest members; `None` until the cluster has begun.
+    members: Option<Members>,
+    /// The entry that made them, or named a directory of theirs.
+    at: Index,
+    /// Until when a change may be made that nobody waits for, nanoseconds.
+    unsure_until: u64,
+    /// Nodes that were removed, or replaced, of which the operator has not taken care.
+    waits: Vec<(u64, bool)>,
+}
+
+/// What is asked for.
+pub(crate) fn request(steps: &[MemberStep]) -> Vec<pb::MemberChange> {
+    let change = |step: &MemberStep| {
+        let id = u64::from(step.master) + 1;
+        let addressed = |host: char| pb::AddMember {
+            id,
+            peer_address: format!("{host}{}:1", step.master),
+            client_address: format!("{host}{}:2", step.master),
+        };
+        use member_change::Change as Asked;
+        let change = match step.what {
+            MemberWhat::Add => Asked::Add(addressed('m')),
+            MemberWhat::Promote => Asked::Promote(id),
+            MemberWhat::Demote => Asked::Demote(id),
+            MemberWhat::Remove => Asked::Remove(id),
+            MemberWhat::Replace => Asked::Replace(id),
+            MemberWhat::Update => Asked::Update(addressed('n')),
+        };
+        pb::MemberChange { change: Some(change) }
+    };
+    steps.iter().map(change).collect()
+}
+
+impl Roll {
+    /// The newest, once the cluster has begun.
+    pub(super) fn membership(&self) -> Option<&Membership> {
+        self.members.as_ref().map(Members::membership)
+    }
+}
+
+impl World {
+    /// Whether masters come and go in this run.
+    pub(super) const fn changes_members(&self) -> bool {
+        self.plan.masters.founders > 0
+    }
+
+    /// Some of those that are to come run before anybody adds them.
+    pub(super) fn spares_begin(&mut self) {
+        let founders: BTreeSet<NodeId> = self.founders.members().collect();
+        for place in self.plan.masters.founding()..self.masters.len() {
+            if chance(draw(self.plan.seed, Purpose::Operator, &[place as u64]), EARLY_PPM) {
+                self.marks.hit(SimMark::SpareEarly);
+                let master = &mut self.masters[place];
+                (master.joins, master.joined_in) = (Some(founders.clone()), Some(1));
+            }
+        }
+    }
+
+    /// The members that were carried out last anywhere.
+    pub(super) fn membership(&self) -> &Membership {
+        self.roll.membership().unwrap_or(&self.founders)
+    }
+
+    /// Whether the cluster counts on this master, with the directory that it has.
+    pub(super) fn is_member(&self, place: usize) -> bool {
+        let master = &self.masters[place];
+        match &self.roll.members {
+            None => place < self.plan.masters.founding(),
+            Some(members) => members.get(master.id).is_some_and(|it| it.storage == master.storage.0),
+        }
+    }
+
+    /// A node was stepped: perhaps it is the first to carry a change out.
+    pub(super) fn follow_members(&mut self, at: usize) {
+        let Some(node) = &self.masters[at].node else { return };
+        let (members_at, run) = (node.raft().membership_index(), self.masters[at].run);
+        if self.follows[at] != (run, members_at) {
+            self.follows[at] = (run, members_at);
+            // It may have forgotten what was promised to it by a directory that is gone.
+            self.promised.retain(|(to, _), _| usize::from(*to) != at);
+            let now = self.masters[at].clock.local(self.time);
+            if let Some(oracles) = &mut self.oracles {
+                oracles.contact.follows((at, run), now);
+            }
+        }
+        if members_at <= self.roll.at {
+            return;
+        }
+        let Some(next) = node.state().members().cloned() else { return };
+        let old = core::mem::replace(&mut self.roll.members, Some(next));
+        self.roll.at = members_at;
+        let Some(next) = &self.roll.members else { return };
+        for master in &mut self.masters {
+            let of =
+                |members: Option<&Members>| members.and_then(|it| it.get(master.id)).map(|it| it.storage);
+            let (before, now) = (of(old.as_ref()), of(Some(next)));
+            if before != now {
+                self.promised.retain(|(_, from), _| *from != master.place);
+            }
+            // Who was not told that it joins takes no part, and waits for somebody who tells it.
+            if master.wiped && master.joins.is_some() && now == Some(master.storage.0) {
+                self.marks.hit(SimMark::MemberBack);
+                master.known_again();
+            }
+        }
+        if !self.roll.waits.is_empty() && !self.membership().is_joint() {
+            self.queue.push(self.time + MILLISECOND, Event::Operator);
+        }
+    }
+
+    /// The memberships that somebody may still decide with.
+    pub(super) fn in_force(&self) -> Vec<&Membership> {
+        let own = self.masters.iter().filter_map(|master| Some(master.node.as_ref()?.raft().membership()));
+        let mut all: Vec<&Membership> = own.filter(|it| it.all_voters().next().is_some()).collect();
+        all.push(self.membership());
+        all.sort_by_key(|it| it.to_string());
+        all.dedup();
+        all
+    }
+
+    /// Whether a change is asked for, or may be in a log and is not carried out.
+    pub(super) fn change_pending(&self) -> bool {
+        let asks = |request: &pb::ClientRequest| matches!(request.body, Some(Ask::ChangeMembers(_)));
+        let asked = self.clients.iter().any(|it| it.busy.as_ref().is_some_and(|busy| asks(&busy.request)));
+        let applied =
+            self.masters.iter().filter_map(|it| it.node.as_ref()).map(|it| it.state().index()).max();
+        let applied = applied.unwrap_or(Index(0));
+        let changes = |entry: &Entry| {
+            entry.index > applied
+                && codec::decode(&entry.data).is_ok_and(|proposal| {
+                    matches!(
+                        proposal.command,
+                        Command::ChangeMembers { .. } | Command::LeaveJoint | Command::FoundMembers { .. }
+                    )
+                })
+        };
+        let logged = self.masters.iter().any(|master| {
+            let image = &master.disk.image;
+            let memory = master.node.as_ref().map(|node| node.raft());
+            let in_memory = memory.into_iter().flat_map(|raft| {
+                (applied.0 + 1..=raft.last_index().0).filter_map(|index| raft.entry(Index(index)))
+            });
+            image.entries.iter().rev().take_while(|entry| entry.index > applied).any(changes)
+                || in_memory.into_iter().any(changes)
+        });
+        let joint = self.membership().is_joint();
+        asked || logged || joint || self.roll.members.is_none() || self.time < self.roll.unsure_until
+    }
+
+    /// Whether these masters' directories are a majority of everybody who may decide something, without this one.
+    fn enough_without(&self, place: Option<usize>, voters: &Membership) -> bool {
+        is_quorum(voters, |other| {
+            let whole = |it: &crate::master::Master| it.intact() && !it.gone && !it.disk.image.is_damaged();
+            Some(other) != place && self.masters.get(other).is_some_and(whole) && self.is_member(other)
+        })
+    }
+
+    /// Whether this master's directory may be lost. Where nobody comes or goes, the plan has seen to that.
+    pub(super) fn may_lose(&self, place: u8) -> bool {
+        let place = usize::from(place);
+        !self.changes_members()
+            || (!self.change_pending()
+                && self.in_force().into_iter().all(|voters| self.enough_without(Some(place), voters)))
+    }
+
+    /// Whether somebody who looks at the cluster would ask for this.
+    pub(super) fn is_sensible(&self, steps: &[MemberStep]) -> bool {
+        let Some(members) = self.roll.members.as_ref().filter(|_| !self.change_pending()) else {
+            return false;
+        };
+        let replaced = |place: usize| {
+            steps.iter().any(|it| it.what == MemberWhat::Replace && usize::from(it.master) == place)
+        };
+        let given_up = (0..self.masters.len()).find(|place| replaced(*place));
+        match members.changed(&request(steps)) {
+            Ok(next) => {
+                self.enough_without(given_up, next.membership())
+                    && self.in_force().into_iter().all(|voters| self.enough_without(given_up, voters))
+            }
+            Err(_) => true,
+        }
+    }
+
+    /// What comes next of a client, if it is a change that nobody would ask for.
+    pub(super) fn skip_changes(&mut self, place: u8, now_ms: u64) {
+        let client = usize::from(place);
+        while let Some(Operation::ChangeMembers { steps }) = self.clients[client].coming(now_ms) {
+            let steps = steps.clone();
+            if self.is_sensible(&steps) {
+                return;
+            }
+            self.marks.hit(SimMark::ChangeSkipped);
+            self.clients[client].skip();
+        }
+    }
+
+    /// A client's change came to an end; `None`: nobody knows how. The operator does what follows from it.
+    pub(super) fn members_changed(&mut self, request: &pb::ClientRequest, reply: Option<&pb::ClientReply>) {
+        let Some(Ask::ChangeMembers(ask)) = &request.body else { return };
+        let Some(body) = reply.and_then(|reply| reply.body.as_ref()) else {
+            self.roll.unsure_until = self.time + UNSURE_MS * MILLISECOND;
+            return;
+        };
+        let exists = matches!(body, Body::Refusal(it) if it.code() == RefusalCode::AlreadyExists);
+        let done = matches!(body, Body::ChangeMembers(_));
+        self.marks.hit(if done { SimMark::ChangeDone } else { SimMark::ChangeRefused });
+        for change in ask.changes.iter().filter_map(|change| change.change.as_ref()) {
+            use member_change::Change as Asked;
+            match change {
+                Asked::Add(member) if done || exists => self.operator_starts(member.id),
+                Asked::Replace(id) | Asked::Remove(id) if done => {
+                    self.roll.waits.push((*id, matches!(change, Asked::Replace(_))));
+                }
+                _ => {}
+            }
+        }
+        self.operator_looks();
+    }
+
+    /// Whoever is removed or replaced is needed until a joint configuration is left.
+    pub(super) fn operator_looks(&mut self) {
+        if self.membership().is_joint() {
+            return;
+        }
+        for (id, replaced) in core::mem::take(&mut self.roll.waits) {
+            let Some(place) = self.machine_of(id).filter(|place| !self.is_needed(*place)) else { continue };
+            if replaced {
+                self.stop_master(place, true);
+                self.masters[usize::from(place)].empty();
+                self.masters[usize::from(place)].gone = false;
+                self.operator_starts(id);
+            } else {
+                self.operator_removes(id);
+            }
+        }
+    }
+
+    /// Whether it has become a voter again meanwhile.
+    fn is_needed(&self, place: u8) -> bool {
+        self.membership().is_voter(NodeId(u64::from(place) + 1))
+    }
+
+    fn machine_of(&self, id: u64) -> Option<u8> {
+        let place = id.checked_sub(1).and_then(|place| u8::try_from(place).ok());
+        place.filter(|place| usize::from(*place) < self.masters.len())
+    }
+
+    /// A machine is switched on for a cluster that there is, with the members of which it is told.
+    fn operator_starts(&mut self, id: u64) {
+        let Some(place) = self.machine_of(id) else { return };
+        let told: BTreeSet<NodeId> = self.membership().members().collect();
+        let master = &mut self.masters[usize::from(place)];
+        // A directory that is not empty keeps what it began with.
+        if master.disk.image.voters.is_empty() && master.node.is_none() && master.waits_for_nothing() {
+            master.joins = Some(told);
+            master.joined_in = Some(master.run + 1);
+        }
+        master.gone = false;
+        let run = master.run;
+        self.line(Endpoint::Master(place), "operator", || "starts it".to_owned());
+        self.start_master(place, run);
+    }
+
+    fn operator_removes(&mut self, id: u64) {
+        let Some(place) = self.machine_of(id) else { return };
+        let luck = draw(self.plan.seed, Purpose::Operator, &[id, self.time]);
+        if chance(luck, SWITCHED_OFF_PPM) && !self.settling {
+            self.marks.hit(SimMark::RemovedOff);
+            self.stop_master(place, false);
+            let master = &mut self.masters[usize::from(place)];
+            // Whoever brings it back gives it an empty directory.
+            master.gone = true;
+            master.empty();
+        } else {
+            self.marks.hit(SimMark::RemovedOn);
+        }
+    }
+
+    /// The planned core, and as many more as a majority of everybody who may decide needs.
+    pub(super) fn core_of_members(&self, planned: CorePlan) -> CorePlan {
+        let mut core = planned;
+        let all = || (0..self.masters.len() as u8).collect();
+        if self.change_pending() {
+            core.masters = all();
+            return core;
+        }
+        let in_force = self.in_force();
+        let left_out = |place: &u8| self.plan.left_out.contains(place);
+        let mut more: Vec<u8> = all();
+        more.sort_by_key(left_out);
+        for place in more {
+            let enough = in_force.iter().all(|voters| {
+                is_quorum(voters, |other| {
+                    core.masters.contains(&(other as u8))
+                        && self.masters.get(other).is_some_and(|it| it.intact() && !it.gone)
+                        && self.is_member(other)
+                })
+            });
+            if enough {
+                break;
+            }
+            let useful = self.is_member(usize::from(place)) && self.masters[usize::from(place)].intact();
+            if useful && !core.masters.contains(&place) {
+                core.masters.push(place);
+            }
+        }
+        core.masters.sort_unstable();
+        core
+    }
+}

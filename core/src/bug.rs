@@ -125,6 +125,7 @@ bugs! {
     IdentityStrangersUnheard = "identity-strangers-unheard", "a node does not hear members that came while it was away", "liveness";
     IdentityFounderAgain = "identity-founder-again", "a new directory takes the founders for the members of a cluster that has changed", "G1";
     IdentityOldDenial = "identity-old-denial", "a new directory believes a peer that knows only the old one", "liveness";
+    ReplacedTooEarly = "members-replaced-too-early", "a replaced directory has no vote any more while the old members still decide", "liveness";
     IdentityRollback = "identity-rollback", "a directory that went back in time is not noticed", "DESIGN 2.4";
     SessionAppliesAgain = "session-applies-again", "a repeated request is applied again", "G5, R19";
     SessionForgetsEarly = "session-forgets-early", "an answer is forgotten while its client may ask again", "G5";

@@ -76,6 +76,7 @@ impl Node {
             client_address: address.client.clone(),
             storage: known.get(node).map_or(0, |storage| storage.0),
             part: pb::MemberPart::Voter.into(),
+            replaced: false,
         };
         founders.map(record).collect()
     }

@@ -5,6 +5,7 @@ use super::{
     refuse::{already_exists, invalid, not_found, precondition},
 };
 use crate::{
+    bug::{self, Bug},
     mark::{self, Mark},
     raft::membership::{Change, Membership},
     types::{NodeId, StorageId},
@@ -140,7 +141,19 @@ impl Members {
         }
         next.membership =
             self.membership.changed(&steps, false).map_err(|error| precondition(refused(&steps, &error)))?;
+        next.give_up_directories();
         Ok(next.with_parts())
+    }
+
+    /// What was replaced is given up, unless it still has a vote: whatever is decided until the joint configuration is left
+    /// may need it.
+    fn give_up_directories(&mut self) {
+        for (node, record) in &mut self.records {
+            let votes = self.membership.outgoing().contains(node) && !bug::planted(Bug::ReplacedTooEarly);
+            if record.replaced && !votes {
+                (record.replaced, record.storage) = (false, 0);
+            }
+        }
     }
 
     /// Takes one change into the records, and says what it means for the membership.
@@ -174,7 +187,7 @@ impl Members {
                 Change::AddLearner(NodeId(*id))
             }
             Asked::Replace(id) => {
-                self.find(*id)?.storage = 0;
+                self.find(*id)?.replaced = true;
                 Change::AddLearner(NodeId(*id))
             }
             Asked::Remove(id) => {
@@ -215,6 +228,7 @@ fn record(add: &pb::AddMember) -> pb::MemberRecord {
         client_address: add.client_address.clone(),
         storage: 0,
         part: MemberPart::Unspecified.into(),
+        replaced: false,
     }
 }
 
@@ -266,7 +280,9 @@ pub(crate) fn change(turn: &mut Turn<'_>, changes: &[pb::MemberChange]) -> Outco
 pub(crate) fn leave_joint(turn: &mut Turn<'_>) {
     let left = turn.records.tables().members.get().and_then(|members| {
         let membership = members.membership.leave_joint().ok()?;
-        Some(Members { membership, index: turn.index.0, ..members.clone() }.with_parts())
+        let mut next = Members { membership, index: turn.index.0, ..members.clone() };
+        next.give_up_directories();
+        Some(next.with_parts())
     });
     mark::hit_if(left.is_none(), Mark::JointLeftTwice);
     if let Some(left) = left {

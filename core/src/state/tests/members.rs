@@ -11,6 +11,7 @@ fn record(id: u64, storage: u64) -> pb::MemberRecord {
         client_address: format!("m{id}:2"),
         storage,
         part: MemberPart::Voter.into(),
+        replaced: false,
     }
 }
 
@@ -99,6 +100,17 @@ fn a_member_whose_directory_was_lost_is_a_learner_until_it_is_promoted() {
     world.know(2, 99);
     assert_eq!(world.storage(2), Some(99));
     assert_eq!(world.change([Change::Promote(2)]), Ok("voters=(1 2 3)".to_owned()));
+}
+
+#[test]
+fn directories_that_are_replaced_together_have_a_vote_until_the_joint_configuration_is_left() {
+    let mut world = founded();
+    let joint = world.change([Change::Replace(1), Change::Replace(3)]);
+    assert_eq!(joint, Ok("voters=(2)&&(1 2 3) learners_next=(1 3) autoleave".to_owned()));
+    assert_eq!((world.storage(1), world.storage(3)), (Some(10), Some(30)));
+    world.internal(Command::LeaveJoint);
+    assert_eq!(world.shown(), "voters=(2) learners=(1 3)");
+    assert_eq!((world.storage(1), world.storage(3)), (Some(0), Some(0)));
 }
 
 #[test]

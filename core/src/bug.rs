@@ -124,8 +124,9 @@ bugs! {
     IdentityNoGreeting = "identity-no-greeting", "a node that comes up takes part at once", "DESIGN 2.4";
     IdentityStrangersUnheard = "identity-strangers-unheard", "a node does not hear members that came while it was away", "liveness";
     IdentityFounderAgain = "identity-founder-again", "a new directory takes the founders for the members of a cluster that has changed", "G1";
-    IdentityOldDenial = "identity-old-denial", "a new directory believes a peer that knows only the old one", "liveness";
+    IdentityOldDenial = "identity-old-denial", "a directory believes a single peer that does not know it", "liveness";
     ReplacedTooEarly = "members-replaced-too-early", "a replaced directory has no vote any more while the old members still decide", "liveness";
+    IdentityNotTold = "identity-not-told", "a node does not learn from its peers who the members are", "liveness";
     IdentityRollback = "identity-rollback", "a directory that went back in time is not noticed", "DESIGN 2.4";
     SessionAppliesAgain = "session-applies-again", "a repeated request is applied again", "G5, R19";
     SessionForgetsEarly = "session-forgets-early", "an answer is forgotten while its client may ask again", "G5";

@@ -23,6 +23,8 @@ use crate::{
     state::Members,
     types::{Index, NodeId, StorageId, Term},
 };
+use core::hash::{Hash, Hasher};
+use prost::Message;
 use quorate_proto::v1::{self as pb, denied, envelope::Body};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,6 +54,16 @@ pub enum Verdict {
     Deny,
 }
 
+/// Members as they are told to peers.
+#[derive(Clone, Debug)]
+struct Record(pb::Membership);
+
+impl Hash for Record {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.0.encode_to_vec().hash(hasher);
+    }
+}
+
 /// A node's place in its cluster.
 #[derive(Clone, Debug, Hash)]
 pub struct Identity {
@@ -67,6 +79,10 @@ pub struct Identity {
     members_at: u64,
     /// The directories that it knows.
     voters: Voters,
+    /// Those of the members that were carried out here last.
+    carried: Voters,
+    /// Whether all that the directory knew to be committed is carried out.
+    caught_up: bool,
     standing: Standing,
     /// Members that said that they are empty, with their storage ids.
     empty: Voters,
@@ -75,6 +91,10 @@ pub struct Identity {
     /// What each peer acknowledged to this node since it came up: a term, and the highest index in that term.
     seen: BTreeMap<NodeId, (Term, Index)>,
     feature_level: u32,
+    /// Members that do not hear this directory: the entry that made the members as they know them, and what they said.
+    denials: BTreeMap<NodeId, (u64, String)>,
+    /// The newest members that it carried out or was told of.
+    record: Option<Record>,
     /// What a directory that joins was last told instead of being let in.
     told: Option<String>,
 }
@@ -103,12 +123,16 @@ impl Identity {
             members,
             membership: Membership::of(founders),
             members_at: 0,
+            carried: voters.clone(),
+            caught_up: false,
             voters,
             standing,
             empty: Voters::new(),
             greeted: BTreeSet::new(),
             seen: BTreeMap::new(),
             feature_level,
+            denials: BTreeMap::new(),
+            record: None,
             told: None,
         }
     }
@@ -122,18 +146,22 @@ impl Identity {
             mark::hit(Mark::IdentityOlder);
             return None;
         }
-        // A peer has told of newer ones.
-        if members.index() < self.members_at {
-            mark::hit(Mark::IdentityToldNewer);
-            return Some(BTreeSet::new());
+        let storages = members.storages();
+        let changed = differ(&self.carried, &storages);
+        self.carried = storages;
+        // A peer may have told of newer ones.
+        mark::hit_if(members.index() < self.members_at, Mark::IdentityToldNewer);
+        if members.index() >= self.members_at {
+            self.count_on(members);
         }
-        Some(self.count_on(members))
+        Some(changed)
     }
 
-    /// Who has not been greeted learns from a peer who the members are. Only newer ones than it knows count, and only if
-    /// this directory is of them.
-    pub fn told(&mut self, record: &pb::Membership) {
-        if self.standing != Standing::Greeting || record.index <= self.members_at {
+    /// A peer tells who the members are. Only newer ones than it knows count, and only if this directory is of them. It
+    /// needs them to be greeted, and to hear who came in place of somebody that it knows.
+    fn told(&mut self, record: &pb::Membership) {
+        let listens = matches!(self.standing, Standing::Greeting | Standing::Member);
+        if !listens || record.index <= self.members_at || bug::planted(Bug::IdentityNotTold) {
             return;
         }
         let Ok(members) = Members::from_record(record) else { return };
@@ -143,17 +171,24 @@ impl Identity {
         }
     }
 
-    /// Whose directories are others than before.
-    fn count_on(&mut self, members: &Members) -> BTreeSet<NodeId> {
+    fn count_on(&mut self, members: &Members) {
         self.members_at = members.index();
+        self.record = Some(Record(members.record()));
         self.membership.clone_from(members.membership());
         self.members = members.iter().map(|(node, _)| node).collect();
         let known = core::mem::replace(&mut self.voters, members.storages());
-        let nodes = known.keys().chain(self.voters.keys()).copied();
-        let changed: BTreeSet<_> = nodes.filter(|node| known.get(node) != self.voters.get(node)).collect();
+        let changed = differ(&known, &self.voters);
         self.seen.retain(|node, _| !changed.contains(node));
         self.greeted.retain(|node| !changed.contains(node));
-        changed
+    }
+
+    /// The log is carried out as far as the directory knows it to be committed: what it says of the members holds.
+    pub fn caught_up(&mut self) -> Verdict {
+        if self.caught_up {
+            return Verdict::Nothing;
+        }
+        self.caught_up = true;
+        self.decide()
     }
 
     /// The directories that it knows.
@@ -184,7 +219,9 @@ impl Identity {
                 voters.insert(self.node, self.storage);
                 self.adopt(voters)
             }
-            Standing::Greeting if self.is_greeted() || bug::planted(Bug::IdentityNoGreeting) => {
+            Standing::Greeting
+                if (self.caught_up && self.is_greeted()) || bug::planted(Bug::IdentityNoGreeting) =>
+            {
                 mark::hit(Mark::IdentityReturns);
                 self.standing = Standing::Member;
                 Verdict::Join
@@ -257,15 +294,36 @@ impl Identity {
             voters,
             seen_term: term.0,
             seen_index: index.0,
-            membership: None,
+            membership: self.record.as_ref().map(|record| record.0.clone()),
         })
+    }
+
+    /// A peer's handshake comes: it may know newer members, and be one of them with another directory than is known here.
+    pub fn learn(&mut self, hello: &pb::Hello) {
+        if let Some(members) = &hello.membership {
+            self.told(members);
+        }
+    }
+
+    /// A peer denies this directory, or would be denied by it, because it knows only older members: what to tell it.
+    #[must_use]
+    pub fn correction(&self, from: NodeId, denial: &pb::Denied) -> Option<Body> {
+        let current = self.standing == Standing::Member && denial.storage == self.storage.0;
+        let corrects = current && denial.members_index < self.members_at;
+        mark::hit_if(corrects, Mark::IdentityCorrects);
+        corrects.then(|| self.hello(from, false))
     }
 
     /// Whether a peer's message may be heard. If not, perhaps what to tell it.
     ///
     /// # Errors
     /// The answer, if there is one.
-    pub fn admit(&self, from: NodeId, storage: StorageId, is_hello: bool) -> Result<(), Option<Box<Body>>> {
+    pub fn admit(
+        &self,
+        from: NodeId,
+        storage: StorageId,
+        is_handshake: bool,
+    ) -> Result<(), Option<Box<Body>>> {
         match self.voters.get(&from) {
             Some(&kept) if kept == storage => Ok(()),
             Some(_) if other_directories_pass() => Ok(()),
@@ -275,13 +333,13 @@ impl Identity {
             }
             None if self.voters.is_empty() && self.members.contains(&from) => Ok(()),
             // Its directory is about to become known.
-            None if is_hello && self.members.contains(&from) => Ok(()),
-            None => self.admit_unknown(from, is_hello),
+            None if is_handshake && self.members.contains(&from) => Ok(()),
+            None => self.admit_unknown(from, is_handshake),
         }
     }
 
     /// Somebody of this cluster whom, or whose directory, this node does not know: it may have missed that others came.
-    fn admit_unknown(&self, from: NodeId, is_hello: bool) -> Result<(), Option<Box<Body>>> {
+    fn admit_unknown(&self, from: NodeId, is_handshake: bool) -> Result<(), Option<Box<Body>>> {
         let asks = match self.standing {
             Standing::Member if bug::planted(Bug::IdentityStrangersUnheard) => return Err(None),
             Standing::Member => {
@@ -292,7 +350,7 @@ impl Identity {
             Standing::Fresh => self.joins,
             Standing::Denied(_) => false,
         };
-        match (asks, is_hello) {
+        match (asks, is_handshake) {
             (false, _) => Err(None),
             (true, true) => Ok(()),
             (true, false) => {
@@ -303,8 +361,9 @@ impl Identity {
     }
 
     /// A peer acknowledged everything up to `index` in `term`, or, with index 0, voted in it.
-    pub fn saw(&mut self, from: NodeId, term: Term, index: Index) {
-        if !self.members.contains(&from) {
+    pub fn saw(&mut self, (from, storage): (NodeId, StorageId), term: Term, index: Index) {
+        // What a directory said that came before it, or after it, is none of its own.
+        if self.voters.get(&from) != Some(&storage) {
             return;
         }
         let seen = self.seen.entry(from).or_default();
@@ -343,8 +402,9 @@ impl Identity {
             None if self.joins => self.deny(format!("node {from} does not know node {}: add it", self.node)),
             Some(&kept) if kept == self.storage && (self.joins || self.is_founder(&voters, hello)) => {
                 mark::hit(Mark::IdentityLate);
-                self.members_at = hello.membership.as_ref().map_or(0, |it| it.index);
-                self.adopt(voters)
+                let verdict = self.adopt(voters);
+                self.learn(hello);
+                verdict
             }
             Some(_) if other_directories_pass() => self.adopt(voters),
             Some(&kept) if kept != self.storage => {
@@ -384,19 +444,38 @@ impl Identity {
         self.decide()
     }
 
-    /// A peer says that this node must not take part, unless it means another directory, or knows older members.
-    pub fn denied_heard(&mut self, denial: &pb::Denied) -> Verdict {
-        let older = denial.members_index < self.members_at && !bug::planted(Bug::IdentityOldDenial);
-        if older {
-            mark::hit(Mark::IdentityDeniedLate);
-        }
-        if matches!(self.standing, Standing::Denied(_)) || denial.storage != self.storage.0 || older {
+    /// A peer does not hear this directory, because it knows another one. It may be behind: an empty directory takes no part,
+    /// and any other tells its operator.
+    pub fn denied_heard(&mut self, from: NodeId, denial: &pb::Denied) -> Verdict {
+        if matches!(self.standing, Standing::Denied(_)) || denial.storage != self.storage.0 {
             mark::hit(Mark::IdentityDeniedAgain);
             return Verdict::Nothing;
         }
         mark::hit(Mark::IdentityDenied);
-        self.deny(denial.message.clone())
+        if self.standing == Standing::Fresh || bug::planted(Bug::IdentityOldDenial) {
+            return self.deny(denial.message.clone());
+        }
+        if self.members.contains(&from) {
+            self.denials.insert(from, (denial.members_index, denial.message.clone()));
+        }
+        Verdict::Nothing
     }
+
+    /// A peer was heard, and hears this node.
+    pub fn heard(&mut self, from: NodeId) {
+        self.denials.remove(&from);
+    }
+
+    /// Who does not hear this directory, as far as they know no less than this node does.
+    pub fn denials(&self) -> impl Iterator<Item = (NodeId, &str)> {
+        let current = self.denials.iter().filter(|(_, (index, _))| *index >= self.members_at);
+        current.map(|(node, (_, message))| (*node, message.as_str()))
+    }
+}
+
+/// Whose directory is another one, or known to only one of both.
+fn differ(one: &Voters, other: &Voters) -> BTreeSet<NodeId> {
+    one.keys().chain(other.keys()).copied().filter(|node| one.get(node) != other.get(node)).collect()
 }
 
 fn other_directories_pass() -> bool {
@@ -471,8 +550,8 @@ mod tests {
     fn a_node_that_comes_up_waits_for_a_majority_and_nothing_lost() {
         let voters = [(1, 11), (2, 22), (3, 33)];
         let (mut one, mut two) = (identity(1, 11, &voters), identity(2, 22, &voters));
-        assert_eq!(one.decide(), Verdict::Nothing);
-        two.saw(NodeId(1), Term(4), Index(10));
+        assert_eq!((one.caught_up(), one.decide()), (Verdict::Nothing, Verdict::Nothing));
+        two.saw((NodeId(1), StorageId(11)), Term(4), Index(10));
         assert_eq!(tell(&two, &mut one, (Term(4).0, 10)), Verdict::Join);
     }
 
@@ -481,7 +560,7 @@ mod tests {
         let voters = [(1, 11), (2, 22), (3, 33)];
         for held in [(3, 99), (4, 9)] {
             let (mut one, mut two) = (identity(1, 11, &voters), identity(2, 22, &voters));
-            two.saw(NodeId(1), Term(4), Index(10));
+            two.saw((NodeId(1), StorageId(11)), Term(4), Index(10));
             assert_eq!(tell(&two, &mut one, held), Verdict::Deny);
         }
     }

@@ -128,7 +128,7 @@ marks! {
     IdentityUnknownHeard = "identity: a node hears one that it does not know",
     IdentityUnknownAsked = "identity: a node that was away asks one that it does not know",
     IdentityMustJoin = "identity: an empty directory is of a cluster whose members have changed",
-    IdentityDeniedLate = "identity: a peer that knows older members denies a directory",
+    IdentityCorrects = "identity: a node tells a peer that denies it of newer members",
     IdentityTold = "identity: a peer tells who the members are",
     IdentityToldNewer = "identity: a node was told of newer members than it carries out",
     IdentityOlder = "identity: a directory carries out who took part before it did",

@@ -167,6 +167,10 @@ impl Node {
     fn finish(&mut self) {
         self.drain_raft();
         self.apply_committed();
+        if self.state.index() >= self.raft.commit() {
+            let verdict = self.identity.caught_up();
+            self.obey(verdict);
+        }
         self.serve_confirmed();
         self.lead_due();
         self.raft.start_read_round();
@@ -342,7 +346,11 @@ impl Node {
     pub fn alarms(&self) -> Vec<String> {
         let refusals =
             self.refusals.iter().map(|(peer, said)| format!("node {peer} refuses this node: {said}"));
-        self.alarm.iter().cloned().chain(self.identity.waits_for()).chain(refusals).collect()
+        let denials = self
+            .identity
+            .denials()
+            .map(|(peer, said)| format!("node {peer} does not hear this directory: {said}"));
+        self.alarm.iter().cloned().chain(self.identity.waits_for()).chain(refusals).chain(denials).collect()
     }
 
     /// What the node knows of itself.

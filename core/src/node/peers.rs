@@ -6,7 +6,6 @@ use crate::{
     identity::Standing,
     mark::{self, Mark},
     raft::{message::Message, wire},
-    state::Members,
     types::{Index, NodeId, StorageId, Term, Time},
 };
 use quorate_proto::v1::{self as pb, envelope::Body};
@@ -19,28 +18,33 @@ impl Node {
             && envelope.cluster == self.config.cluster.0
             && from != self.config.node;
         let Some(body) = envelope.body.filter(|_| mine) else { return };
-        if let Err(answer) = self.identity.admit(from, storage, matches!(body, Body::Hello(_))) {
+        if let Body::Hello(hello) = &body {
+            self.identity.learn(hello);
+        }
+        let handshake = matches!(body, Body::Hello(_) | Body::Denied(_));
+        if let Err(answer) = self.identity.admit(from, storage, handshake) {
             if let Some(answer) = answer {
-                self.greet(from, *answer);
+                self.send(from, Lane::Control, *answer);
             }
             return;
         }
         let body = match body {
             Body::Hello(hello) => {
+                self.identity.heard(from);
                 self.stranger_heard(from, storage);
-                if let Some(members) = &hello.membership {
-                    self.identity.told(members);
-                }
                 let held = (self.raft.term(), self.raft.held_index());
                 let (answer, verdict) = self.identity.hello_heard(from, storage, &hello, held);
                 self.obey(verdict);
                 if let Some(answer) = answer {
-                    self.greet(from, answer);
+                    self.send(from, Lane::Control, answer);
                 }
                 return;
             }
             Body::Denied(denial) => {
-                let verdict = self.identity.denied_heard(&denial);
+                if let Some(correction) = self.identity.correction(from, &denial) {
+                    return self.send(from, Lane::Control, correction);
+                }
+                let verdict = self.identity.denied_heard(from, &denial);
                 self.obey(verdict);
                 return;
             }
@@ -51,12 +55,13 @@ impl Node {
             mark::hit(Mark::IdentityDeaf);
             return;
         }
+        self.identity.heard(from);
         match body {
             Body::Forward(forward) => self.forward_asked(from, forward),
             Body::ForwardReply(reply) => self.forward_answered(from, reply),
             body => {
                 if let Some(message) = wire::decode(term, body) {
-                    self.witness(from, term, &message);
+                    self.witness((from, storage), term, &message);
                     self.raft.receive(from, term, message);
                 }
             }
@@ -64,7 +69,7 @@ impl Node {
     }
 
     /// Remembers what a peer promised, in case it comes back without it.
-    fn witness(&mut self, from: NodeId, term: Term, message: &Message) {
+    fn witness(&mut self, from: (NodeId, StorageId), term: Term, message: &Message) {
         match message {
             Message::Appended { index } => self.identity.saw(from, term, *index),
             Message::VoteReply { granted: true, .. } => self.identity.saw(from, term, Index(0)),
@@ -118,15 +123,7 @@ impl Node {
         self.hello_at =
             if questions.is_empty() { Time::FAR } else { self.now.time + self.config.timing.heartbeat * 2 };
         for (peer, hello) in questions {
-            self.greet(peer, hello);
+            self.send(peer, Lane::Control, hello);
         }
-    }
-
-    /// A handshake message; a greeting says who the members are as far as this node has carried out its log.
-    fn greet(&mut self, to: NodeId, mut body: Body) {
-        if let Body::Hello(hello) = &mut body {
-            hello.membership = self.state.members().map(Members::record);
-        }
-        self.send(to, Lane::Control, body);
     }
 }

@@ -16,7 +16,7 @@ use crate::{
 use quorate_core::{
     Input,
     raft::Role,
-    types::{Index, Term},
+    types::{Index, NodeId, StorageId, Term},
 };
 use quorate_proto::v1::{self as pb, envelope::Body};
 use std::collections::BTreeSet;
@@ -117,7 +117,13 @@ impl World {
             _ => None,
         };
         let held = master.node.as_ref().map(|node| (node.raft().term(), node.raft().held_index()));
-        let counts = promise.filter(|_| steps_now && self.atlas.fragile.contains(&from) && votes(self));
+        // What an older directory said may still come, and counts for nothing.
+        let said = (NodeId(envelope.from), StorageId(envelope.storage));
+        let knows = master.node.as_ref().and_then(|node| node.identity().known().get(&said.0).copied());
+        let current = knows == Some(said.1)
+            && self.masters.get(usize::from(from)).is_some_and(|it| it.storage == said.1);
+        let fragile = current && self.atlas.fragile.contains(&from);
+        let counts = promise.filter(|_| steps_now && fragile && votes(self));
         let run = master.run;
         let follows = self.follows[at];
         self.step_master(at, Input::Peer(Box::new(envelope)));

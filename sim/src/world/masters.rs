@@ -48,6 +48,9 @@ impl World {
             return;
         }
         let master = &mut self.masters[at];
+        if master.joins.is_some() && master.disk.image.voters.is_empty() {
+            master.joined_in = Some(master.run + 1);
+        }
         let recovered = match master.disk.image.recover() {
             Ok(recovered) => recovered,
             Err(error) => return self.ledger.fail(Rule::Contract, format!("node {}: {error}", master.id)),

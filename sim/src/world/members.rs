@@ -87,8 +87,7 @@ impl World {
         for place in self.plan.masters.founding()..self.masters.len() {
             if chance(draw(self.plan.seed, Purpose::Operator, &[place as u64]), EARLY_PPM) {
                 self.marks.hit(SimMark::SpareEarly);
-                let master = &mut self.masters[place];
-                (master.joins, master.joined_in) = (Some(founders.clone()), Some(1));
+                self.masters[place].joins = Some(founders.clone());
             }
         }
     }
@@ -290,7 +289,6 @@ impl World {
         // A directory that is not empty keeps what it began with.
         if master.disk.image.voters.is_empty() && master.node.is_none() && master.waits_for_nothing() {
             master.joins = Some(told);
-            master.joined_in = Some(master.run + 1);
         }
         master.gone = false;
         let run = master.run;

@@ -506,7 +506,10 @@ impl World {
                 )
             });
             let alarms = node.alarms();
-            let counts = !master.wiped && !master.rolled && self.is_member(usize::from(master.place));
+            // One that joins may still be waiting outside of the core.
+            let waits = master.joins.is_some() && master.outside;
+            let counts = !master.wiped && !master.rolled && !waits;
+            let counts = counts && self.is_member(usize::from(master.place));
             self.ledger.hold(Rule::Contract, !counts || alarms.is_empty(), || {
                 format!("node {} kept its disk, and raises {alarms:?}", master.id)
             });

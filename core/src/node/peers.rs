@@ -23,7 +23,9 @@ impl Node {
         }
         let handshake = matches!(body, Body::Hello(_) | Body::Denied(_));
         if let Err(answer) = self.identity.admit(from, storage, handshake) {
-            if let Some(answer) = answer {
+            // Nobody waits for an answer to an answer.
+            let answers = matches!(body, Body::Denied(_) | Body::Hello(pb::Hello { ask: false, .. }));
+            if let Some(answer) = answer.filter(|_| !answers) {
                 self.send(from, Lane::Control, *answer);
             }
             return;

@@ -191,7 +191,7 @@ impl Lead {
             None if !self.founders.is_empty() => {
                 (Errand::Found, Command::FoundMembers { members: self.founders.clone() })
             }
-            Some(members) if members.membership().leaves_itself() => {
+            Some(members) if members.membership().leaves_itself() && !bug::planted(Bug::JointNotLeft) => {
                 (Errand::LeaveJoint, Command::LeaveJoint)
             }
             None | Some(_) => return None,

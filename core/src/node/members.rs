@@ -2,6 +2,7 @@
 
 use super::Node;
 use crate::{
+    bug::{self, Bug},
     command::Command,
     contract::{MemberAddress, Output},
     lead::Errand,
@@ -95,7 +96,8 @@ impl Node {
     /// A member speaks whose directory is not known yet: its leader has it written down.
     pub(super) fn stranger_heard(&mut self, node: NodeId, storage: StorageId) {
         let asks = |lead: &crate::lead::Lead| lead.is_active() && lead.is_free(Errand::Know(node));
-        if self.identity.is_stranger(node) && self.lead.as_ref().is_some_and(asks) {
+        let stranger = self.identity.is_stranger(node) && !bug::planted(Bug::MemberNotKnown);
+        if stranger && self.lead.as_ref().is_some_and(asks) {
             self.propose_errand(Errand::Know(node), Command::KnowMember { node, storage });
         }
     }

@@ -11,6 +11,7 @@
 
 use super::{ProposeError, Raft, Role, membership::Membership, progress::Progress};
 use crate::{
+    bug::{self, Bug},
     contract::LogPosition,
     limits::PROMOTED_PERCENT,
     mark::{self, Mark},
@@ -27,7 +28,7 @@ impl Raft {
     /// Also `ChangePending` while the change before is not carried out here.
     pub fn propose_change(&mut self, data: Bytes) -> Result<Index, ProposeError> {
         let Some(leading) = &self.leading else { return Err(ProposeError::NotLeader) };
-        if leading.changes_until > self.applied {
+        if leading.changes_until > self.applied && !bug::planted(Bug::ChangeAtOnce) {
             mark::hit(Mark::ChangeWaits);
             return Err(ProposeError::ChangePending);
         }
@@ -49,7 +50,8 @@ impl Raft {
             Some(peer) => self.now.since(peer.active_at) <= self.timing.election_max,
             None => node == self.id,
         };
-        if next.reached(|node| u64::from(answers(node))) == 0 {
+        let enough = next.reached(|node| u64::from(answers(node))) > 0;
+        if !enough && !bug::planted(Bug::ChangeUnhealthy) {
             mark::hit(Mark::ChangeUnhealthy);
             let silent: Vec<_> = next.all_voters().filter(|node| !answers(*node)).collect();
             return Err(format!(
@@ -59,7 +61,8 @@ impl Raft {
         let last = self.log.last().index;
         for node in next.voters().difference(self.membership.voters()).filter(|node| **node != self.id) {
             let matched = leading.progress.get(node).map_or(Index(0), |peer| peer.matched);
-            if u128::from(matched.0) * 100 < u128::from(last.0) * u128::from(PROMOTED_PERCENT) {
+            let behind = u128::from(matched.0) * 100 < u128::from(last.0) * u128::from(PROMOTED_PERCENT);
+            if behind && !bug::planted(Bug::PromotedEarly) {
                 mark::hit(Mark::ChangeTooEarly);
                 return Err(format!(
                     "node {node} has {matched} of {last} entries: it must have {PROMOTED_PERCENT} % to vote; try again later"
@@ -83,7 +86,7 @@ impl Raft {
         let votes = self.is_voter();
         if self.leading.is_some() {
             self.follow_members();
-            if !votes {
+            if !votes && !bug::planted(Bug::RemovedLeads) {
                 mark::hit(Mark::DeposedRemoved);
                 // That it is committed nobody else may know.
                 self.send_heartbeats();
@@ -104,7 +107,8 @@ impl Raft {
 
     /// Whether this node votes, as far as it knows: with this directory, not with one that it had before.
     pub(crate) fn is_voter(&self) -> bool {
-        self.known && self.membership.is_voter(self.id)
+        let learns = bug::planted(Bug::LearnerCampaigns) && self.membership.learners().contains(&self.id);
+        self.known && (self.membership.is_voter(self.id) || learns)
     }
 
     /// A leader sends to whoever takes part, and to nobody else.
@@ -123,7 +127,7 @@ impl Raft {
         let (now, next) = (self.now, self.log.last().index.next());
         let Some(leading) = &mut self.leading else { return };
         for (peer, progress) in &mut leading.progress {
-            if peers.contains(peer) {
+            if peers.contains(peer) && !bug::planted(Bug::ReplacedCounts) {
                 mark::hit(Mark::ProgressOfAnother);
                 *progress = Progress::new(next, now);
             }
@@ -133,7 +137,8 @@ impl Raft {
     /// A voter says what it knows to be committed. What this node holds there is the same entry, so it and all before it
     /// are committed here too (log matching; Raft, section 5.3). A leader counts for itself.
     pub(crate) fn hear_commit(&mut self, commit: LogPosition) {
-        if self.leading.is_none() && commit.index > self.hard_state.commit && self.log.holds(commit) {
+        let told = !bug::planted(Bug::VoteTellsNothing);
+        if told && self.leading.is_none() && commit.index > self.hard_state.commit && self.log.holds(commit) {
             mark::hit(Mark::CommitByVote);
             self.set_commit(commit.index);
         }

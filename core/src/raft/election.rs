@@ -51,7 +51,7 @@ impl Raft {
     fn may_campaign(&self) -> bool {
         let votes = self.has_vote && !self.is_stalled();
         mark::hit_if(!votes, Mark::ElectionStalled);
-        let applied = self.applied >= self.hard_state.commit;
+        let applied = self.applied >= self.hard_state.commit || bug::planted(Bug::CampaignUnapplied);
         mark::hit_if(votes && !applied, Mark::ElectionUnapplied);
         votes && applied && self.is_voter()
     }
@@ -196,7 +196,7 @@ impl Raft {
             uncommitted_bytes,
             // Not before an entry of the own term is committed: another leader's change may be in the log, or may be
             // committed without being here (Ongaro, correction of 2015 to section 4.1).
-            changes_until: next,
+            changes_until: if bug::planted(Bug::ChangeBeforeFirst) { Index(0) } else { next },
         });
         // Until an entry of the own term is committed, a leader does not know what is (section 8).
         if !bug::planted(Bug::NoFirstEntry) {

@@ -5,7 +5,10 @@
 //! pure: from one membership to the next, or a reason why not.
 
 use super::quorum::{self, Decision};
-use crate::types::NodeId;
+use crate::{
+    bug::{self, Bug},
+    types::NodeId,
+};
 use core::fmt;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -174,7 +177,7 @@ impl Membership {
     pub fn reached(&self, value: impl Fn(NodeId) -> u64) -> u64 {
         let of =
             |voters: &BTreeSet<NodeId>| quorum::reached_by_majority(voters.iter().map(|&node| value(node)));
-        if self.is_joint() { of(&self.voters).min(of(&self.outgoing)) } else { of(&self.voters) }
+        if self.both_decide() { of(&self.voters).min(of(&self.outgoing)) } else { of(&self.voters) }
     }
 
     /// What these answers decide. A node without an answer may still say either.
@@ -182,7 +185,11 @@ impl Membership {
     pub fn decide(&self, answers: &BTreeMap<NodeId, bool>) -> Decision {
         let of =
             |voters: &BTreeSet<NodeId>| quorum::decide(voters.iter().map(|node| answers.get(node).copied()));
-        if self.is_joint() { of(&self.voters).and(of(&self.outgoing)) } else { of(&self.voters) }
+        if self.both_decide() { of(&self.voters).and(of(&self.outgoing)) } else { of(&self.voters) }
+    }
+
+    fn both_decide(&self) -> bool {
+        self.is_joint() && !bug::planted(Bug::JointOneSide)
     }
 
     /// One step, which changes at most one voter.

@@ -10,6 +10,7 @@ mod flow;
 pub mod jobs;
 pub mod log;
 pub mod pages;
+pub mod quorum;
 pub mod raft;
 pub mod reference;
 pub mod register;
@@ -54,6 +55,7 @@ rules! {
     VoteRemembered = "G1 a restart remembers term and vote",
     VoteDurable = "G1 a vote is durable before it is given",
     LeaderQuorum = "G1 a leader has a quorum of durable votes",
+    CaughtUp = "G3 who is promoted has most of the log",
     NewestVoters = "G1 who decides has the newest members, or those before",
     AckDurable = "G1 what is acknowledged is durable",
     NoVoteWiped = "G1 a wiped node takes no part in votes",

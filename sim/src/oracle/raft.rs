@@ -1,6 +1,9 @@
 //! Elections, logs and commits: rules G1 to G4, after Raft (Ongaro and Ousterhout), figure 3, with durability.
 
-use super::{Ledger, Reference, Rule};
+use super::{
+    Ledger, Reference, Rule,
+    quorum::{is_quorum, place_of, reached},
+};
 use crate::master::Master;
 use quorate_core::{
     Node,
@@ -411,24 +414,14 @@ impl Consensus {
     }
 }
 
-/// Whether the places that fulfil this are a quorum of these voters.
-pub fn is_quorum(voters: &Membership, holds: impl Fn(usize) -> bool) -> bool {
-    voters.reached(|node| u64::from(place_of(node).is_some_and(&holds))) > 0
-}
-
 /// The entry that made the members that a node follows.
 fn members_of(node: &Node) -> Index {
     Index(node.state().members().map_or(0, Members::index))
-}
-
-/// Where a node is.
-fn place_of(node: NodeId) -> Option<usize> {
-    usize::try_from(node.0.checked_sub(1)?).ok()
 }
 
 /// The highest term that a quorum has on its disks: what was confirmed in a lower one is void.
 #[must_use]
 pub fn quorum_term(masters: &[Master], voters: &Membership) -> Term {
     let floor = |node| place_of(node).and_then(|place| masters.get(place)).map(Master::term_floor);
-    Term(voters.reached(|node| floor(node).map_or(0, |term| term.0)))
+    Term(reached(voters, |node| floor(node).map_or(0, |term| term.0)))
 }

@@ -17,6 +17,9 @@ const MICROSECOND: u64 = 1_000;
 
 impl World {
     pub(super) fn write(&mut self, at: usize, write: Write) {
+        if self.oracles.is_some() {
+            self.caught_up(at, &write.entries);
+        }
         let master = &mut self.masters[at];
         let disk = &mut master.disk;
         disk.writes += 1;

@@ -11,7 +11,7 @@ use crate::{
     disk::Image,
     master::Master,
     network::Endpoint,
-    oracle::{Rule, raft::is_quorum},
+    oracle::{Rule, quorum::is_quorum},
 };
 use quorate_core::{
     Input,

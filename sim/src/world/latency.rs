@@ -1,7 +1,7 @@
 //! Looks at who serves, for the measures of [`Latency`](crate::latency::Latency). Changes nothing of the run.
 
 use super::World;
-use crate::{network::Endpoint, oracle::raft::is_quorum};
+use crate::{network::Endpoint, oracle::quorum::is_quorum};
 use quorate_core::{raft::Role, types::Term};
 
 impl World {

@@ -8,14 +8,15 @@ use crate::{
     draw::{Purpose, chance, draw},
     marks::SimMark,
     network::Endpoint,
-    oracle::raft::is_quorum,
+    oracle::{Rule, quorum::is_quorum},
     plan::{CorePlan, MemberStep, MemberWhat, Operation},
 };
 use quorate_core::{
     codec,
     command::Command,
     contract::Entry,
-    raft::membership::Membership,
+    limits::PROMOTED_PERCENT,
+    raft::{Role, membership::Membership},
     state::Members,
     types::{Index, NodeId},
 };
@@ -308,6 +309,50 @@ impl World {
             master.empty();
         } else {
             self.marks.hit(SimMark::RemovedOn);
+        }
+    }
+
+    /// What is not done yet of the changes that were made.
+    pub(super) fn changing(&self) -> Option<String> {
+        if self.membership().is_joint() {
+            return Some(format!("{} is not left", self.membership()));
+        }
+        let members = self.roll.members.as_ref()?;
+        let unknown = |master: &&crate::master::Master| {
+            let own = members.get(master.id).is_some_and(|it| it.storage == 0);
+            own && master.node.is_some() && !master.outside && master.joins.is_some()
+        };
+        let waits = self.masters.iter().find(unknown)?;
+        Some(format!("the directory of node {} is not known", waits.id))
+    }
+
+    /// A leader adds an entry of its own: whoever is to vote by it has most of the log on its disk.
+    pub(super) fn caught_up(&mut self, at: usize, entries: &[Entry]) {
+        let Some(node) = self.masters[at].node.as_ref().filter(|_| self.changes_members()) else { return };
+        let own = |entry: &&Entry| node.raft().role() == Role::Leader && entry.term == node.raft().term();
+        let (mut late, mut looked) = (Vec::new(), false);
+        for entry in entries.iter().filter(own) {
+            let Ok(proposal) = codec::decode(&entry.data) else { continue };
+            let Command::ChangeMembers { changes } = proposal.command else { continue };
+            // What will be refused changes nothing.
+            if self.roll.members.as_ref().is_none_or(|members| members.changed(&changes).is_err()) {
+                continue;
+            }
+            for change in changes {
+                let Some(member_change::Change::Promote(id)) = change.change else { continue };
+                let Some(place) = self.machine_of(id).filter(|_| !self.membership().is_voter(NodeId(id)))
+                else {
+                    continue;
+                };
+                looked = true;
+                let held = self.masters[usize::from(place)].disk.image.last().index;
+                if (held.0 + 1) * 100 < entry.index.0 * PROMOTED_PERCENT {
+                    late.push(format!("node {id} has {held} of {} entries", entry.index));
+                }
+            }
+        }
+        if looked {
+            self.ledger.hold(Rule::CaughtUp, late.is_empty(), || format!("{} is to vote", late.join(", ")));
         }
     }
 

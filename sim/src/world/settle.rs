@@ -215,7 +215,9 @@ impl World {
             }
         }
         let idle = self.executors_apart();
-        if open.is_empty() && apart.is_none() && !busy && idle.is_none() && self.begun() {
+        let changing = self.changing();
+        let still = apart.is_none() && !busy && idle.is_none() && changing.is_none();
+        if open.is_empty() && still && self.begun() {
             self.finished = true;
             self.ledger.hold(Rule::Liveness, true, String::new);
             self.note("whole", || "every job has ended, all replicas agree".to_owned());
@@ -231,7 +233,7 @@ impl World {
             let open: Vec<String> =
                 open.iter().map(|(id, state, _)| format!("{id} {state:?} [{}]", self.tasks(id))).collect();
             let message = format!(
-                "{} ms after the faults: open jobs: {}; apart: {apart:?}, clients busy: {busy}, executors: {idle:?}",
+                "{} ms after the faults: open jobs: {}; apart: {apart:?}, clients busy: {busy}, executors: {idle:?}, members: {changing:?}",
                 since / MILLISECOND,
                 open.join(", ")
             );

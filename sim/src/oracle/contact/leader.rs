@@ -1,6 +1,9 @@
 //! What a leader owes: its followers get what they lack, count for what they said, and without a majority it steps down.
 
-use super::{super::flow::REPEAT_HEARTBEATS, Ledger, Place, Rule, Stepped};
+use super::{
+    super::{flow::REPEAT_HEARTBEATS, quorum::reached},
+    Ledger, Place, Rule, Stepped,
+};
 use quorate_core::types::{Index, NodeId, Time};
 
 impl Place {
@@ -68,7 +71,7 @@ impl Place {
             Some(at) => (*at).max(from).0,
             None => from.0,
         };
-        let silent = now.since(Time(raft.membership().reached(heard)));
+        let silent = now.since(Time(reached(raft.membership(), heard)));
         ledger.hold(Rule::StepsDown, silent <= timing.election_max + late, || {
             format!(
                 "node {} leads in term {term}; no majority has answered for {silent:?}, and {:?} is the most",

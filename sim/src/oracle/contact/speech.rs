@@ -1,7 +1,7 @@
 //! What a node may say: to whom it has greeted, and in answer to what it has heard.
 
 use super::{Ledger, Place, Rule};
-use crate::{master::Master, oracle::raft::is_quorum};
+use crate::{master::Master, oracle::quorum::is_quorum};
 use quorate_core::{
     contract::Timing,
     raft::{Raft, Role, membership::Membership},

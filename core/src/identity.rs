@@ -81,6 +81,8 @@ pub struct Identity {
     voters: Voters,
     /// Those of the members that were carried out here last.
     carried: Voters,
+    /// Those that were given up.
+    given_up: Voters,
     /// Whether all that the directory knew to be committed is carried out.
     caught_up: bool,
     standing: Standing,
@@ -124,6 +126,7 @@ impl Identity {
             membership: Membership::of(founders),
             members_at: 0,
             carried: voters.clone(),
+            given_up: Voters::new(),
             caught_up: false,
             voters,
             standing,
@@ -176,6 +179,7 @@ impl Identity {
         self.record = Some(Record(members.record()));
         self.membership.clone_from(members.membership());
         self.members = members.iter().map(|(node, _)| node).collect();
+        self.given_up = members.given_up();
         let known = core::mem::replace(&mut self.voters, members.storages());
         let changed = differ(&known, &self.voters);
         self.seen.retain(|node, _| !changed.contains(node));
@@ -197,10 +201,19 @@ impl Identity {
         &self.voters
     }
 
-    /// Whether it is a member whose directory is not known yet.
+    /// The directories of the members that were carried out here last: those that decide with them.
     #[must_use]
-    pub fn is_stranger(&self, node: NodeId) -> bool {
-        self.members.contains(&node) && !self.voters.contains_key(&node)
+    pub const fn carried(&self) -> &Voters {
+        &self.carried
+    }
+
+    /// Whether what a directory grants or acknowledges may count. Another one may have come in its place that holds nothing
+    /// of what the members that this node decides with have decided; it is heard, but has no vote among them.
+    #[must_use]
+    pub fn counts(&self, from: NodeId, storage: StorageId) -> bool {
+        let known = self.carried.get(&from).is_none_or(|kept| *kept == storage);
+        mark::hit_if(!known, Mark::IdentityDoesNotCount);
+        known || bug::planted(Bug::IdentityAnyCounts)
     }
 
     /// How far the node has come.
@@ -330,6 +343,10 @@ impl Identity {
             Some(&kept) => {
                 mark::hit(Mark::IdentityOtherStorage);
                 Err(Some(Box::new(other_storage(from, storage, kept, self.members_at))))
+            }
+            None if self.given_up.get(&from) == Some(&storage) => {
+                mark::hit(Mark::IdentityGivenUp);
+                Err(Some(Box::new(given_up(from, storage, self.members_at))))
             }
             None if self.voters.is_empty() && self.members.contains(&from) => Ok(()),
             // Its directory is about to become known.
@@ -488,6 +505,17 @@ fn other_storage(node: NodeId, found: StorageId, kept: StorageId, members_index:
         message: format!(
             "node {node} is known with data directory {kept:?}, not {found:?}: its directory was lost or replaced; \
              it takes no part until the member is replaced"
+        ),
+        storage: found.0,
+        members_index,
+    })
+}
+
+fn given_up(node: NodeId, found: StorageId, members_index: u64) -> Body {
+    Body::Denied(pb::Denied {
+        reason: denied::Reason::OtherStorage.into(),
+        message: format!(
+            "data directory {found:?} of node {node} was given up: start the node with an empty directory, so that it joins"
         ),
         storage: found.0,
         members_index,

@@ -129,6 +129,8 @@ marks! {
     IdentityUnknownAsked = "identity: a node that was away asks one that it does not know",
     IdentityMustJoin = "identity: an empty directory is of a cluster whose members have changed",
     IdentityCorrects = "identity: a node tells a peer that denies it of newer members",
+    IdentityDoesNotCount = "identity: what a directory says counts for nothing, because it came in place of another",
+    IdentityGivenUp = "identity: a directory that was given up speaks",
     IdentityTold = "identity: a peer tells who the members are",
     IdentityToldNewer = "identity: a node was told of newer members than it carries out",
     IdentityOlder = "identity: a directory carries out who took part before it did",

@@ -101,6 +101,7 @@ sim_marks! {
     MemberBack = "operator: a master came back with an empty directory and is known again",
     RemovedOff = "operator: a master that was removed was switched off",
     RemovedOn = "operator: a master that was removed ran on",
+    JoinForgotten = "operator: an empty directory was started as if it founded the cluster",
     SpareEarly = "operator: a master ran before it was added",
     PutDone = "operation: put, done",
     PutRefused = "operation: put, refused",

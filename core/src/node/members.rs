@@ -19,7 +19,7 @@ impl Node {
         let changed = self.identity.follow(members);
         if let Some(others) = changed.as_ref().filter(|others| !others.is_empty()) {
             self.raft.forget_peers(others);
-            self.raft.keep_voters(self.identity.known().clone());
+            self.raft.keep_voters(self.identity.carried().clone());
         }
         self.raft.follow(index, members.membership().clone(), changed.is_some());
         let verdict = self.identity.decide();
@@ -78,6 +78,7 @@ impl Node {
             storage: known.get(node).map_or(0, |storage| storage.0),
             part: pb::MemberPart::Voter.into(),
             replaced: false,
+            given_up: 0,
         };
         founders.map(record).collect()
     }
@@ -96,7 +97,8 @@ impl Node {
     /// A member speaks whose directory is not known yet: its leader has it written down.
     pub(super) fn stranger_heard(&mut self, node: NodeId, storage: StorageId) {
         let asks = |lead: &crate::lead::Lead| lead.is_active() && lead.is_free(Errand::Know(node));
-        let stranger = self.identity.is_stranger(node) && !bug::planted(Bug::MemberNotKnown);
+        let awaited = self.state.members().is_some_and(|members| members.awaits(node, storage));
+        let stranger = awaited && !bug::planted(Bug::MemberNotKnown);
         if stranger && self.lead.as_ref().is_some_and(asks) {
             self.propose_errand(Errand::Know(node), Command::KnowMember { node, storage });
         }

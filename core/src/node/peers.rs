@@ -30,10 +30,12 @@ impl Node {
             }
             return;
         }
+        if self.lead.is_some() {
+            self.stranger_heard(from, storage);
+        }
         let body = match body {
             Body::Hello(hello) => {
                 self.identity.heard(from);
-                self.stranger_heard(from, storage);
                 let held = (self.raft.term(), self.raft.held_index());
                 let (answer, verdict) = self.identity.hello_heard(from, storage, &hello, held);
                 self.obey(verdict);
@@ -62,7 +64,9 @@ impl Node {
             Body::Forward(forward) => self.forward_asked(from, forward),
             Body::ForwardReply(reply) => self.forward_answered(from, reply),
             body => {
-                if let Some(message) = wire::decode(term, body) {
+                let message = wire::decode(term, body);
+                let heard = |it: &Message| !it.is_answer() || self.identity.counts(from, storage);
+                if let Some(message) = message.filter(heard) {
                     self.witness((from, storage), term, &message);
                     self.raft.receive(from, term, message);
                 }

@@ -96,3 +96,23 @@ pub enum Message {
         installed: bool,
     },
 }
+
+impl Message {
+    /// Whether it grants or acknowledges something, or refuses to.
+    #[must_use]
+    pub const fn is_answer(&self) -> bool {
+        match self {
+            Self::PreVoteReply { .. }
+            | Self::VoteReply { .. }
+            | Self::Appended { .. }
+            | Self::AppendRefused { .. }
+            | Self::HeartbeatReply { .. }
+            | Self::SnapshotReply { .. } => true,
+            Self::PreVote { .. }
+            | Self::Vote { .. }
+            | Self::Append { .. }
+            | Self::Heartbeat { .. }
+            | Self::SnapshotChunk { .. } => false,
+        }
+    }
+}

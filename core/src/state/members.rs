@@ -60,6 +60,19 @@ impl Members {
         known.map(|(node, record)| (*node, StorageId(record.storage))).collect()
     }
 
+    /// The directories that were given up, and were not heard again since.
+    #[must_use]
+    pub fn given_up(&self) -> BTreeMap<NodeId, StorageId> {
+        let given_up = self.records.iter().filter(|(_, record)| record.given_up != 0);
+        given_up.map(|(node, record)| (*node, StorageId(record.given_up))).collect()
+    }
+
+    /// Whether this may become the directory of a member that has none.
+    #[must_use]
+    pub fn awaits(&self, node: NodeId, storage: StorageId) -> bool {
+        self.get(node).is_some_and(|record| is_awaited(record, storage))
+    }
+
     /// As it is kept.
     #[must_use]
     pub fn record(&self) -> pb::Membership {
@@ -151,7 +164,8 @@ impl Members {
         for (node, record) in &mut self.records {
             let votes = self.membership.outgoing().contains(node) && !bug::planted(Bug::ReplacedTooEarly);
             if record.replaced && !votes {
-                (record.replaced, record.storage) = (false, 0);
+                (record.replaced, record.given_up) = (false, record.storage);
+                record.storage = 0;
             }
         }
     }
@@ -170,9 +184,10 @@ impl Members {
                 Change::AddLearner(node)
             }
             Asked::Update(update) => {
-                let storage = self.find(update.id)?.storage;
+                let pb::MemberRecord { storage, given_up, .. } = *self.find(update.id)?;
                 self.check_addresses(update)?;
-                self.records.insert(NodeId(update.id), pb::MemberRecord { storage, ..record(update) });
+                self.records
+                    .insert(NodeId(update.id), pb::MemberRecord { storage, given_up, ..record(update) });
                 return Ok(None);
             }
             Asked::Promote(id) => {
@@ -221,6 +236,10 @@ impl Members {
     }
 }
 
+const fn is_awaited(record: &pb::MemberRecord, storage: StorageId) -> bool {
+    record.storage == 0 && record.given_up != storage.0
+}
+
 fn record(add: &pb::AddMember) -> pb::MemberRecord {
     pb::MemberRecord {
         id: add.id,
@@ -229,6 +248,7 @@ fn record(add: &pb::AddMember) -> pb::MemberRecord {
         storage: 0,
         part: MemberPart::Unspecified.into(),
         replaced: false,
+        given_up: 0,
     }
 }
 
@@ -293,7 +313,7 @@ pub(crate) fn leave_joint(turn: &mut Turn<'_>) {
 /// The data directory of a member was seen for the first time.
 pub(crate) fn know(turn: &mut Turn<'_>, node: NodeId, storage: StorageId) {
     let known = turn.records.tables().members.get().and_then(|members| {
-        let record = members.records.get(&node).filter(|record| record.storage == 0)?;
+        let record = members.records.get(&node).filter(|record| is_awaited(record, storage))?;
         let mut next = members.clone();
         next.records.insert(node, pb::MemberRecord { storage: storage.0, ..record.clone() });
         Some(next)

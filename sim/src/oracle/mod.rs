@@ -56,6 +56,7 @@ rules! {
     VoteDurable = "G1 a vote is durable before it is given",
     LeaderQuorum = "G1 a leader has a quorum of durable votes",
     CaughtUp = "G3 who is promoted has most of the log",
+    LeaderVotes = "G1 a leader is one of the voters",
     NewestVoters = "G1 who decides has the newest members, or those before",
     AckDurable = "G1 what is acknowledged is durable",
     NoVoteWiped = "G1 a wiped node takes no part in votes",

@@ -241,6 +241,9 @@ impl Consensus {
             self.memberships.push(members_at);
         }
         let voters = &before.voters.1;
+        ledger.hold(Rule::LeaderVotes, !leads || raft.membership().is_voter(master.id), || {
+            format!("node {} leads in term {term}; the voters are {}", master.id, raft.membership())
+        });
         if leads && !(before.leads && before.term == term) {
             self.elected(ledger, masters, place, voters);
         }

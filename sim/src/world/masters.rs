@@ -387,9 +387,8 @@ impl World {
         if let Some(oracles) = &mut self.oracles {
             let master = &self.masters[at];
             let (now, timing) = (master.clock.local(self.time), self.plan.masters.timing());
-            let newest = self.roll.membership().unwrap_or(&self.founders);
             oracles.consensus.send(&mut self.ledger, master, envelope);
-            oracles.contact.sends(&mut self.ledger, master, now, envelope, &timing, newest);
+            oracles.contact.sends(&mut self.ledger, master, now, envelope, &timing, &self.roll.past);
         }
         match &envelope.body {
             Some(Peer::Forward(forward)) => self.forwarded_out(at, forward),

@@ -33,11 +33,16 @@ const SWITCHED_OFF_PPM: u64 = 500_000;
 /// Chance that a machine runs before it is added, parts in a million.
 const EARLY_PPM: u64 = 250_000;
 
+/// Chance that a machine with an empty directory is started as if it founded the cluster, parts in a million.
+const FORGETS_PPM: u64 = 100_000;
+
 /// What was carried out of changes, wherever that was first.
 #[derive(Default)]
 pub(super) struct Roll {
     /// The newest members; `None` until the cluster has begun.
     members: Option<Members>,
+    /// All that there were, the oldest first.
+    pub(super) past: Vec<Membership>,
     /// The entry that made them, or named a directory of theirs.
     at: Index,
     /// Until when a change may be made that nobody waits for, nanoseconds.
@@ -127,6 +132,9 @@ impl World {
         let old = core::mem::replace(&mut self.roll.members, Some(next));
         self.roll.at = members_at;
         let Some(next) = &self.roll.members else { return };
+        if self.roll.past.last() != Some(next.membership()) {
+            self.roll.past.push(next.membership().clone());
+        }
         for master in &mut self.masters {
             let of =
                 |members: Option<&Members>| members.and_then(|it| it.get(master.id)).map(|it| it.storage);
@@ -202,6 +210,10 @@ impl World {
 
     /// Whether somebody who looks at the cluster would ask for this.
     pub(super) fn is_sensible(&self, steps: &[MemberStep]) -> bool {
+        // Where every directory stays whole, the cluster itself has to see what it must not do.
+        if self.atlas.fragile.is_empty() {
+            return true;
+        }
         let Some(members) = self.roll.members.as_ref().filter(|_| !self.change_pending()) else {
             return false;
         };
@@ -287,9 +299,13 @@ impl World {
         let Some(place) = self.machine_of(id) else { return };
         let told: BTreeSet<NodeId> = self.membership().members().collect();
         let master = &mut self.masters[usize::from(place)];
-        // A directory that is not empty keeps what it began with.
+        // A directory that is not empty keeps what it began with. Some operators forget to say that it joins.
+        let luck = draw(self.plan.seed, Purpose::Operator, &[id, self.time, 1]);
+        let founder = usize::from(place) < self.plan.masters.founding();
+        let forgets = master.wiped && founder && chance(luck, FORGETS_PPM);
         if master.disk.image.voters.is_empty() && master.node.is_none() && master.waits_for_nothing() {
-            master.joins = Some(told);
+            self.marks.hit_if(forgets, SimMark::JoinForgotten);
+            master.joins = (!forgets).then_some(told);
         }
         master.gone = false;
         let run = master.run;

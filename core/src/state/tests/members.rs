@@ -12,6 +12,7 @@ fn record(id: u64, storage: u64) -> pb::MemberRecord {
         storage,
         part: MemberPart::Voter.into(),
         replaced: false,
+        given_up: 0,
     }
 }
 
@@ -97,6 +98,8 @@ fn a_member_whose_directory_was_lost_is_a_learner_until_it_is_promoted() {
     let mut world = founded();
     assert_eq!(world.change([Change::Replace(2)]), Ok("voters=(1 3) learners=(2)".to_owned()));
     assert_eq!(world.storage(2), Some(0));
+    world.know(2, 20);
+    assert_eq!(world.storage(2), Some(0), "what was given up does not come back");
     world.know(2, 99);
     assert_eq!(world.storage(2), Some(99));
     assert_eq!(world.change([Change::Promote(2)]), Ok("voters=(1 2 3)".to_owned()));

@@ -170,7 +170,7 @@ impl Contact {
         });
     }
 
-    /// A node sends a message. `newest`: the members that were carried out last anywhere.
+    /// A node sends a message. `past`: all memberships that were carried out anywhere.
     pub fn sends(
         &mut self,
         ledger: &mut Ledger,
@@ -178,12 +178,12 @@ impl Contact {
         now: Time,
         envelope: &pb::Envelope,
         timing: &Timing,
-        newest: &Membership,
+        past: &[Membership],
     ) {
         let place = self.place(usize::from(master.place), master.run, now);
         let Some(body) = &envelope.body else { return };
         let said = Said { master, now, timing, to: NodeId(envelope.to) };
-        place.greets_first(ledger, said, body, newest);
+        place.greets_first(ledger, said, body, past);
         if master.fires(Point::ProgressForgotten) > 0 {
             place.flow.forget();
         }

@@ -35,7 +35,8 @@ const SCENES: &[(u64, Scene)] = &[
     (30, transfers),
     (30, old_calls),
     (30, overtaken_loads),
-    (220, members::come_and_go),
+    (200, members::come_and_go),
+    (60, members::churn),
 ];
 
 /// Adds its scenes to a plan of a seed, and answers the faults that belong to them, and whether there are to be no others:
@@ -201,7 +202,7 @@ fn crowd(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
 }
 
 /// A network and disks that keep nobody waiting.
-fn quick(plan: &mut Plan) {
+pub(super) fn quick(plan: &mut Plan) {
     (plan.network.latency_min_us, plan.network.latency_max_us) = (100, 500);
     plan.disk = DiskPlan { sync_min_us: 50, sync_max_us: 400, load_us: 0 };
 }

@@ -216,6 +216,13 @@ impl Identity {
         known || bug::planted(Bug::IdentityAnyCounts)
     }
 
+    /// Whether this directory is none that it knows to be another one.
+    #[must_use]
+    pub fn hears(&self, from: NodeId, storage: StorageId) -> bool {
+        let known = |voters: &Voters| voters.get(&from).is_none_or(|kept| *kept == storage);
+        known(&self.voters) && known(&self.carried) && self.given_up.get(&from) != Some(&storage)
+    }
+
     /// How far the node has come.
     #[must_use]
     pub const fn standing(&self) -> &Standing {
@@ -245,6 +252,10 @@ impl Identity {
 
     /// Whether a majority has confirmed that it lost nothing.
     fn is_greeted(&self) -> bool {
+        // One that joined waits until it has learned who the members are.
+        if self.joins && self.record.is_none() {
+            return false;
+        }
         let all = self.greeted.iter().copied().chain([self.node]);
         self.membership.decide(&all.map(|node| (node, true)).collect()) == Decision::Won
     }
@@ -285,7 +296,7 @@ impl Identity {
     #[must_use]
     pub fn questions(&self) -> Vec<(NodeId, Body)> {
         let asked = |peer: &&NodeId| match self.standing {
-            Standing::Fresh => !self.empty.contains_key(peer),
+            Standing::Fresh => self.joins || !self.empty.contains_key(peer),
             Standing::Greeting => !self.greeted.contains(peer),
             Standing::Member | Standing::Denied(_) => false,
         };

@@ -272,8 +272,12 @@ impl Consensus {
 
     /// What a leader believes to be on the disks of others is there, unless another leader came meanwhile.
     fn acks(ledger: &mut Ledger, masters: &[Master], leader: &Master, term: Term) {
-        let Some(raft) = leader.node.as_ref().map(|node| node.raft()) else { return };
-        for peer in masters.iter().filter(|peer| peer.id != leader.id && !peer.wiped && !peer.rolled) {
+        let Some(node) = &leader.node else { return };
+        let raft = node.raft();
+        // Another directory has come in place of the one that it counts on, and it does not know.
+        let same = |peer: &Master| node.identity().hears(peer.id, peer.storage);
+        let others = masters.iter().filter(|peer| peer.id != leader.id && !peer.wiped && !peer.rolled);
+        for peer in others.filter(|peer| same(peer)) {
             let image = &peer.disk.image;
             let newer = image.hard_state.term > term
                 || image.last().term > term

@@ -186,7 +186,7 @@ impl World {
         let now = master.clock.now(self.time);
         master.ended_at = node.raft().last_index();
         if let Some(oracles) = &mut self.oracles {
-            oracles.contact.takes((at, master.run), now.time, &input);
+            oracles.contact.takes((at, master.run), node.identity(), now.time, &input);
             oracles.logs.takes((at, master.run), &input);
         }
         if let Some(tape) = &mut master.tape {

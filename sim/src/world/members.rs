@@ -284,6 +284,19 @@ impl World {
         }
     }
 
+    /// In the end somebody looks at the list of members: a directory that was given up is emptied, also when nobody had heard
+    /// that the change was made.
+    pub(super) fn operator_tidies(&mut self) {
+        let Some(members) = &self.roll.members else { return };
+        let given_up = |master: &&crate::master::Master| {
+            let it = members.get(master.id);
+            !master.outside && it.is_some_and(|it| it.storage == 0 && it.given_up == master.storage.0)
+        };
+        let ids: Vec<u64> = self.masters.iter().filter(given_up).map(|master| master.id.0).collect();
+        self.roll.waits.extend(ids.into_iter().map(|id| (id, true)));
+        self.operator_looks();
+    }
+
     /// Whether it has become a voter again meanwhile.
     fn is_needed(&self, place: u8) -> bool {
         self.membership().is_voter(NodeId(u64::from(place) + 1))
@@ -302,7 +315,9 @@ impl World {
         // A directory that is not empty keeps what it began with. Some operators forget to say that it joins.
         let luck = draw(self.plan.seed, Purpose::Operator, &[id, self.time, 1]);
         let founder = usize::from(place) < self.plan.masters.founding();
-        let forgets = master.wiped && founder && chance(luck, FORGETS_PPM);
+        // Alone, it would found another cluster.
+        let forgets =
+            master.wiped && founder && self.plan.masters.founding() > 1 && chance(luck, FORGETS_PPM);
         if master.disk.image.voters.is_empty() && master.node.is_none() && master.waits_for_nothing() {
             self.marks.hit_if(forgets, SimMark::JoinForgotten);
             master.joins = (!forgets).then_some(told);
@@ -336,7 +351,8 @@ impl World {
         let members = self.roll.members.as_ref()?;
         let unknown = |master: &&crate::master::Master| {
             let own = members.get(master.id).is_some_and(|it| it.storage == 0);
-            own && master.node.is_some() && !master.outside && master.joins.is_some()
+            let there = master.node.is_some() && !master.outside && self.hears_its_leader(master);
+            own && there && master.joins.is_some()
         };
         let waits = self.masters.iter().find(unknown)?;
         Some(format!("the directory of node {} is not known", waits.id))

@@ -195,6 +195,7 @@ impl World {
             self.start_agent(place as u8, run);
         }
         self.cut_outside_leader();
+        self.operator_tidies();
         let open = self.open_jobs();
         let since = self.time - self.plan.duration_ms * MILLISECOND;
         if since % CANCEL_EVERY < LOOK {
@@ -298,22 +299,24 @@ impl World {
         self.executors.iter().filter(|executor| !executor.outside).find(apart).map(Executor::line)
     }
 
+    /// Unless one leads outside of the core whom this one cannot hear, or who does not hear it, or cannot read what it lacks.
+    pub(super) fn hears_its_leader(&self, master: &Master) -> bool {
+        let Some(leader) = self.leader().filter(|&leader| self.masters[usize::from(leader)].outside) else {
+            return true;
+        };
+        let readable = self.masters[usize::from(leader)].unreadable == 0;
+        let (leader, own) = (Endpoint::Master(leader), Endpoint::Master(master.place));
+        readable && !self.network.impaired(leader, own) && !self.network.impaired(own, leader)
+    }
+
     /// Replicas that differ, or are behind. Nodes without a vote count only among those that agree. A leader outside of
     /// the core that has a quorum is as good as another; who cannot hear it, or not be heard by it, or needs a snapshot that
     /// it cannot read, stays behind. While something still happens, such as an executor outside of the core that comes and
     /// goes, it is enough to hold what was there a while ago.
     fn apart(&mut self) -> Option<String> {
-        let leader = self.leader().filter(|&leader| self.masters[usize::from(leader)].outside);
-        let reached = |master: &Master| {
-            leader.is_none_or(|leader| {
-                let readable = self.masters[usize::from(leader)].unreadable == 0;
-                let (leader, own) = (Endpoint::Master(leader), Endpoint::Master(master.place));
-                readable && !self.network.impaired(leader, own) && !self.network.impaired(own, leader)
-            })
-        };
         let inside = |master: &&Master| {
             let counts = self.is_member(usize::from(master.place));
-            counts && !master.wiped && !master.rolled && !master.outside && reached(master)
+            counts && !master.wiped && !master.rolled && !master.outside && self.hears_its_leader(master)
         };
         let live = self.masters.iter().filter(inside).filter_map(|master| master.node.as_ref());
         let positions: BTreeSet<(Index, u128)> =

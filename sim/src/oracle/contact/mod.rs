@@ -9,9 +9,10 @@ use core::time::Duration;
 use quorate_core::{
     Input,
     contract::{LogPosition, Timing},
+    identity::Identity,
     point::Point,
     raft::{Raft, Role, membership::Membership},
-    types::{Index, NodeId, RequestKey, Term, Time, WriteId},
+    types::{Index, NodeId, RequestKey, StorageId, Term, Time, WriteId},
 };
 use quorate_proto::v1::{self as pb, envelope::Body};
 use speech::Said;
@@ -114,10 +115,12 @@ impl Contact {
     }
 
     /// A node takes an input.
-    pub fn takes(&mut self, (place, run): (usize, u64), now: Time, input: &Input) {
+    pub fn takes(&mut self, (place, run): (usize, u64), identity: &Identity, now: Time, input: &Input) {
         let place = self.place(place, run, now);
         (place.vote_asked, place.speaks) = (None, None);
         match input {
+            // One that came in place of another is heard when that is known, and the other one no more.
+            Input::Peer(envelope) if !identity.hears(NodeId(envelope.from), StorageId(envelope.storage)) => {}
             Input::Peer(envelope) => {
                 place.flow.hears(envelope, now);
                 place.peer(envelope, now);

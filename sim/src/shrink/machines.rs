@@ -56,6 +56,19 @@ fn without_masters(plan: &Plan, gone: &[u8]) -> Option<Plan> {
     (founded && !plan.masters.clocks.is_empty()).then_some(plan)
 }
 
+/// A plan in which nobody comes or goes: those that found the cluster, and what is planned for them.
+#[cfg(madsim)]
+pub(crate) fn founders_only(plan: &Plan) -> Plan {
+    let mut plan = plan.clone();
+    for client in &mut plan.clients {
+        client.operations.retain(|planned| !matches!(planned.operation, Operation::ChangeMembers { .. }));
+    }
+    let spares: Vec<u8> = (plan.masters.founding() as u8..plan.masters.clocks.len() as u8).collect();
+    let mut plan = without_masters(&plan, &spares).unwrap_or(plan);
+    plan.masters.founders = 0;
+    plan
+}
+
 fn without_executor(plan: &Plan, gone: usize) -> Plan {
     let mut plan = plan.clone();
     plan.executors.clocks.remove(gone);

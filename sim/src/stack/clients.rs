@@ -111,8 +111,11 @@ impl Person {
             Operation::ListPage { prefix, limit } => {
                 Ask::List(pb::ListRequest { prefix: prefix.into(), limit, ..Default::default() })
             }
-            // The library shows no index, and asks for nothing that is not valid.
-            Operation::SubmitAhead { .. } | Operation::Look { .. } | Operation::Invalid { .. } => return,
+            // The library shows no index, and asks for nothing that is not valid; and nobody comes or goes here.
+            Operation::SubmitAhead { .. }
+            | Operation::Look { .. }
+            | Operation::Invalid { .. }
+            | Operation::ChangeMembers { .. } => return,
             // The library does it by itself.
             Operation::KeepSession {} => return,
             Operation::CloseSession {} => return self.client.close().await,

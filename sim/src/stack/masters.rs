@@ -213,6 +213,7 @@ impl Stage {
             node: NodeId(place as u64 + 1),
             storage,
             members: members(world.masters.len()),
+            joins: false,
             timing: world.plan.masters.timing(),
             executor_lease: world.plan.executors.lease(),
             snapshot_entries: world.plan.masters.snapshot_entries,

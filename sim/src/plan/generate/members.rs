@@ -5,7 +5,9 @@ use super::{
     percent, pick,
     scenes::{client, planned, quick, sometime},
 };
-use crate::plan::{ClientPlan, Fault, FaultKind, FlowPlan, Look, MemberStep, MemberWhat, Operation, Plan};
+use crate::plan::{
+    ClientPlan, DiskPlan, Fault, FaultKind, FlowPlan, Look, MemberStep, MemberWhat, Operation, Plan,
+};
 use quorate_core::{limits, random::Draws};
 
 /// What may happen to a master, and how often beside the others.
@@ -66,6 +68,8 @@ pub(super) fn churn(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
     }
     quick(plan);
     plan.masters.timing_ms = [50, 250, 450, 400, 5_000];
+    // Slow enough that much is cut off in the middle.
+    plan.disk = DiskPlan { sync_min_us: 500, sync_max_us: *pick(draws, &[800, 8_000, 20_000]), load_us: 0 };
     add_spares(draws, plan, 2);
     let masters = plan.masters.clocks.len() as u8;
     while plan.clients.len() < 3 {
@@ -111,6 +115,10 @@ pub(super) fn churn(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
         at_ms += draws.range(200, 1_800);
     }
     for master in 0..masters {
+        if percent(draws, 15) {
+            let kind = FaultKind::SlowProcessor { master, step_us: *pick(draws, &[2_000, 10_000]) };
+            faults.push(Fault { at_ms: draws.range(0, plan.duration_ms), for_ms: 2_000, kind });
+        }
         if percent(draws, 25) {
             let kind = FaultKind::Point { master, point: "apply-one".to_owned(), one_in: 1 };
             faults.push(Fault { at_ms: draws.range(0, plan.duration_ms), for_ms: plan.duration_ms, kind });

@@ -36,7 +36,7 @@ const SCENES: &[(u64, Scene)] = &[
     (30, old_calls),
     (30, overtaken_loads),
     (200, members::come_and_go),
-    (60, members::churn),
+    (80, members::churn),
 ];
 
 /// Adds its scenes to a plan of a seed, and answers the faults that belong to them, and whether there are to be no others:

@@ -22,6 +22,8 @@ pub const OUTBOX_BYTES: usize = 16 * 1024 * 1024;
 pub const BATCH_MESSAGES: usize = 256;
 /// One batch to a peer, in bytes: one message of the largest size, and room for its frame.
 pub const BATCH_BYTES: usize = PEER_MESSAGE_BYTES + 1024;
+/// Masters that this one does not know and that have a stream to it: they came while it was away.
+pub const VISITORS: usize = 32;
 /// How long opening a stream to a peer may take.
 pub const PEER_CONNECT: Duration = Duration::from_millis(500);
 /// The first wait before a stream to a peer is opened again.

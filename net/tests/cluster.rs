@@ -211,6 +211,37 @@ async fn masters_come_and_go_while_the_cluster_serves() {
     cluster.stop_all().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_was_away_while_all_others_were_replaced_finds_the_cluster() {
+    let mut cluster = Cluster::start("away").await;
+    let founders = cluster.client();
+    founders.put("before", "it").await.unwrap();
+    let away = NodeId(3);
+    let founded = cluster.members.clone();
+    cluster.stop(away).await;
+    for node in [4, 5].map(NodeId) {
+        let address = cluster.another(node);
+        change(&founders, Change::Add(address)).await;
+        cluster.start_node(node).await;
+        cluster.promote(&founders, node).await;
+    }
+    for node in [1, 2].map(NodeId) {
+        // Who is removed may lead, and then another one answers.
+        let change = pb::MemberChange { change: Some(Change::Remove(node.0)) };
+        cluster.client().change_members(vec![change]).await.unwrap();
+        cluster.stop(node).await;
+        cluster.members.remove(&node);
+    }
+    cluster.client().put("after", "it").await.unwrap();
+    // It knows nobody who is still there.
+    let now = std::mem::replace(&mut cluster.members, founded);
+    cluster.start_node(away).await;
+    cluster.members = now;
+    let own = cluster.client_of(away);
+    until("it is served", || async { own.get("after").await.is_ok_and(|it| it.item.is_some()) }).await;
+    cluster.stop_all().await;
+}
+
 fn sleeper() -> pb::JobSpecification {
     pb::JobSpecification {
         r#type: pb::JobType::Batch.into(),

@@ -3,6 +3,7 @@
 use super::{Link, Outbox};
 use crate::{
     driver::Lanes,
+    limits::VISITORS,
     rt::{self, JoinHandle, lock},
 };
 use quorate_core::{
@@ -17,7 +18,11 @@ use std::{
 
 /// Where members are, for whoever asks; the driver keeps it up to date.
 #[derive(Clone, Debug)]
-pub(crate) struct Directory(Arc<Mutex<Arc<Known>>>);
+pub(crate) struct Directory {
+    known: Arc<Mutex<Arc<Known>>>,
+    /// Who speaks without being known is answered on the stream that it opened.
+    visitors: Arc<Mutex<BTreeMap<NodeId, Arc<Outbox>>>>,
+}
 
 /// The members as of some time.
 #[derive(Debug)]
@@ -30,12 +35,47 @@ pub(crate) struct Known {
 impl Directory {
     /// These members, until the driver has been told of others.
     pub(crate) fn new(members: BTreeMap<NodeId, MemberAddress>) -> Self {
-        Self(Arc::new(Mutex::new(Arc::new(Known { members, outboxes: BTreeMap::new() }))))
+        let known = Arc::new(Mutex::new(Arc::new(Known { members, outboxes: BTreeMap::new() })));
+        Self { known, visitors: Arc::default() }
     }
 
     /// The members as of now.
     pub(crate) fn known(&self) -> Arc<Known> {
-        Arc::clone(&lock(&self.0))
+        Arc::clone(&lock(&self.known))
+    }
+
+    /// Somebody who is not known has a stream to this node: what it is to be told comes here until the visit is dropped.
+    /// `None`: too many are there.
+    pub(crate) fn visit(&self, node: NodeId) -> Option<Visit> {
+        let mut visitors = lock(&self.visitors);
+        if visitors.len() >= VISITORS && !visitors.contains_key(&node) {
+            return None;
+        }
+        let outbox = Arc::new(Outbox::default());
+        visitors.insert(node, Arc::clone(&outbox));
+        Some(Visit { node, outbox, visitors: Arc::clone(&self.visitors) })
+    }
+
+    fn visitor(&self, node: NodeId) -> Option<Arc<Outbox>> {
+        lock(&self.visitors).get(&node).cloned()
+    }
+}
+
+/// A stream of somebody who is not known.
+#[derive(Debug)]
+pub(crate) struct Visit {
+    node: NodeId,
+    pub(crate) outbox: Arc<Outbox>,
+    visitors: Arc<Mutex<BTreeMap<NodeId, Arc<Outbox>>>>,
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        let mut visitors = lock(&self.visitors);
+        // It may have opened another one meanwhile.
+        if visitors.get(&self.node).is_some_and(|outbox| Arc::ptr_eq(outbox, &self.outbox)) {
+            visitors.remove(&self.node);
+        }
     }
 }
 
@@ -76,10 +116,12 @@ impl Links {
         Self { me, lanes, open: BTreeMap::new(), directory }
     }
 
-    /// Hands a message to its stream; to nobody, if there is no such member.
+    /// Hands a message to its stream; to nobody, if there is no such member, and none that visits.
     pub(crate) fn push(&self, to: NodeId, lane: Lane, envelope: pb::Envelope) {
         if let Some(open) = self.open.get(&to) {
             open.outbox.push(lane, envelope);
+        } else if let Some(outbox) = self.directory.visitor(to) {
+            outbox.push(lane, envelope);
         }
     }
 
@@ -97,6 +139,6 @@ impl Links {
             });
         }
         let outboxes = self.open.iter().map(|(&peer, open)| (peer, Arc::clone(&open.outbox))).collect();
-        *lock(&self.directory.0) = Arc::new(Known { members, outboxes });
+        *lock(&self.directory.known) = Arc::new(Known { members, outboxes });
     }
 }

@@ -3,7 +3,7 @@
 mod links;
 mod outbox;
 
-pub(crate) use links::{Directory, Links};
+pub(crate) use links::{Directory, Known, Links, Visit};
 pub(crate) use outbox::Outbox;
 
 use crate::{
@@ -40,7 +40,7 @@ impl Link {
                     if !self.lanes.control(Input::PeerConnected(self.peer)).await {
                         return;
                     }
-                    let why = listen(answers).await;
+                    let why = self.listen(answers).await;
                     if !self.lanes.control(Input::PeerLost(self.peer)).await {
                         return;
                     }
@@ -87,6 +87,23 @@ impl Link {
             .unwrap_or_else(|| Err(Status::unavailable("connecting took too long")))
     }
 
+    /// Until the peer ends the stream, or is silent for too long. A peer that does not know this node answers here.
+    async fn listen(&self, mut answers: Streaming<pb::PeerBatch>) -> Status {
+        loop {
+            let batch = match timeout(PEER_SILENCE, answers.message()).await {
+                Some(Ok(Some(batch))) => batch,
+                Some(Ok(None)) => return Status::unavailable("the peer ended the stream"),
+                Some(Err(status)) => return status,
+                None => return Status::unavailable("the peer is silent"),
+            };
+            for envelope in batch.envelopes.into_iter().filter(|it| it.from == self.peer.0) {
+                if !self.lanes.peer(envelope).await {
+                    return Status::unavailable("this node has stopped");
+                }
+            }
+        }
+    }
+
     /// What an operator has to correct is said once, until it changes; a peer that is away is no news.
     fn tell(&self, why: &Status, said: &mut String) {
         let text = describe(why);
@@ -97,17 +114,5 @@ impl Link {
             tracing::debug!(peer = %self.peer, address = %self.address, %text, "no stream to a peer");
         }
         *said = text;
-    }
-}
-
-/// Until the peer ends the stream, or is silent for too long.
-async fn listen(mut answers: Streaming<pb::PeerBatch>) -> Status {
-    loop {
-        match timeout(PEER_SILENCE, answers.message()).await {
-            Some(Ok(Some(_))) => {}
-            Some(Ok(None)) => return Status::unavailable("the peer ended the stream"),
-            Some(Err(status)) => return status,
-            None => return Status::unavailable("the peer is silent"),
-        }
     }
 }

@@ -3,14 +3,15 @@
 use super::BoxStream;
 use crate::{
     driver::{Identity, NodeHandle},
-    limits::{PEER_ALIVE, STREAM_QUEUE},
+    limits::{PEER_ALIVE, STREAM_QUEUE, VISITORS},
+    peers::{Directory, Known, Visit},
     rt::{self, Instant, mpsc, select},
 };
 use futures::StreamExt;
 use prost::Message;
-use quorate_core::{contract::MemberAddress, limits::PEER_MESSAGE_BYTES, types::NodeId};
+use quorate_core::{limits::PEER_MESSAGE_BYTES, types::NodeId};
 use quorate_proto::v1::{self as pb, peer_server::Peer};
-use std::collections::BTreeMap;
+use std::future::pending;
 use tonic::{Request, Response, Status, Streaming};
 
 /// The service on the peer port.
@@ -30,7 +31,7 @@ impl PeerService {
         mut batches: Streaming<pb::PeerBatch>,
         answers: mpsc::Sender<Result<pb::PeerBatch, Status>>,
     ) {
-        let mut known = false;
+        let mut speaker = Speaker::default();
         let mut next_alive = Instant::now();
         let ended = loop {
             let batch = select! {
@@ -38,6 +39,10 @@ impl PeerService {
                 () = self.node.stopped() => break Err(Status::unavailable("this node has stopped")),
                 () = answers.closed() => break Ok(()),
                 batch = batches.message() => batch,
+                batch = speaker.answers() => {
+                    let _ = answers.send(Ok(batch)).await;
+                    continue;
+                }
                 () = rt::sleep_until(next_alive) => {
                     next_alive = Instant::now() + PEER_ALIVE;
                     // A full queue already holds such an answer.
@@ -50,7 +55,7 @@ impl PeerService {
                 Ok(None) => break Ok(()),
                 Err(status) => break Err(status),
             };
-            if let Err(status) = self.take(envelopes, &mut known).await {
+            if let Err(status) = self.take(envelopes, &mut speaker).await {
                 break Err(status);
             }
         };
@@ -59,22 +64,56 @@ impl PeerService {
         }
     }
 
-    async fn take(&self, envelopes: Vec<pb::Envelope>, known: &mut bool) -> Result<(), Status> {
+    async fn take(&self, envelopes: Vec<pb::Envelope>, speaker: &mut Speaker) -> Result<(), Status> {
         let others = self.node.directory().known();
         for envelope in envelopes {
-            let from = check(&envelope, self.node.identity(), &others.members).inspect_err(|status| {
+            let from = check(&envelope, self.node.identity()).inspect_err(|status| {
                 // It is told so, and it says so to its operator, once.
                 tracing::debug!(node = %self.node.identity().node, why = status.message(), "a peer is refused");
             })?;
-            if !*known {
-                *known = true;
-                others.kick(from);
-            }
+            speaker.is(from, &others, self.node.directory())?;
             if !self.node.lanes().peer(envelope).await {
                 return Err(Status::unavailable("this node has stopped"));
             }
         }
         Ok(())
+    }
+}
+
+/// Who speaks on a stream.
+#[derive(Debug, Default)]
+struct Speaker {
+    from: Option<NodeId>,
+    /// This node does not know it, and answers it on its own stream.
+    visit: Option<Visit>,
+}
+
+impl Speaker {
+    /// This one. A member gets its answers by the stream to it, which is worth opening at once.
+    fn is(&mut self, from: NodeId, others: &Known, directory: &Directory) -> Result<(), Status> {
+        if self.from != Some(from) {
+            self.from = Some(from);
+            others.kick(from);
+        }
+        if others.members.contains_key(&from) {
+            self.visit = None;
+        } else if self.visit.is_none() {
+            let visit = directory.visit(from);
+            self.visit = Some(visit.ok_or_else(|| {
+                Status::resource_exhausted(format!(
+                    "VISITORS: {VISITORS} masters that are no members are connected already"
+                ))
+            })?);
+        }
+        Ok(())
+    }
+
+    /// What it is to be told; never, if it is a member.
+    async fn answers(&self) -> pb::PeerBatch {
+        match &self.visit {
+            Some(visit) => visit.outbox.next_batch().await,
+            None => pending().await,
+        }
     }
 }
 
@@ -101,12 +140,9 @@ fn as_decoded(batch: pb::PeerBatch) -> pb::PeerBatch {
     }
 }
 
-/// Whether a message is of this cluster, for this node, from another member, and of a size that is allowed.
-fn check(
-    envelope: &pb::Envelope,
-    me: &Identity,
-    members: &BTreeMap<NodeId, MemberAddress>,
-) -> Result<NodeId, Status> {
+/// Whether a message is of this cluster, for this node, from another one, and of a size that is allowed. Who sends it may
+/// have come while this node was away.
+fn check(envelope: &pb::Envelope, me: &Identity) -> Result<NodeId, Status> {
     let wrong = |message: String| Err(Status::failed_precondition(message));
     if envelope.cluster != me.cluster.0 {
         let (theirs, from) = (envelope.cluster, envelope.from);
@@ -122,8 +158,11 @@ fn check(
         ));
     }
     let from = NodeId(envelope.from);
-    if from == me.node || !members.contains_key(&from) {
-        return wrong(format!("node {from} is no peer of node {}: its members do not name it", me.node));
+    if from == me.node || from == NodeId(0) {
+        return wrong(format!(
+            "node {from} is no peer of node {}: each master has an id of its own",
+            me.node
+        ));
     }
     let size = envelope.encoded_len();
     if size > PEER_MESSAGE_BYTES {
@@ -139,9 +178,7 @@ mod tests {
     use quorate_core::types::ClusterId;
 
     fn checked(envelope: &pb::Envelope) -> Result<NodeId, Status> {
-        let address = MemberAddress { peer: "a:1".into(), client: "a:2".into() };
-        let members = [1, 2, 3].map(|id| (NodeId(id), address.clone())).into();
-        check(envelope, &Identity { cluster: ClusterId(7), node: NodeId(1) }, &members)
+        check(envelope, &Identity { cluster: ClusterId(7), node: NodeId(1) })
     }
 
     fn envelope() -> pb::Envelope {
@@ -165,7 +202,6 @@ mod tests {
         for wrong in [
             pb::Envelope { to: 2, ..envelope() },
             pb::Envelope { from: 1, ..envelope() },
-            pb::Envelope { from: 4, ..envelope() },
             pb::Envelope { from: 0, ..envelope() },
         ] {
             let status = checked(&wrong).unwrap_err();

@@ -125,7 +125,7 @@ bugs! {
     IdentityStrangersUnheard = "identity-strangers-unheard", "a node does not hear members that came while it was away", "liveness";
     IdentityFounderAgain = "identity-founder-again", "a new directory takes the founders for the members of a cluster that has changed", "G1";
     IdentityOldDenial = "identity-old-denial", "a directory believes a single peer that does not know it", "liveness";
-    ReplacedTooEarly = "members-replaced-too-early", "a replaced directory has no vote any more while the old members still decide", "liveness";
+    ReplacedTooEarly = "identity-replaced-too-early", "a replaced directory has no vote any more while the old members still decide", "liveness";
     IdentityNotTold = "identity-not-told", "a node does not learn from its peers who the members are", "liveness";
     ChangeAtOnce = "raft-change-at-once", "a leader adds a change of the members before it has carried out the one before", "G1";
     ChangeBeforeFirst = "raft-change-before-first", "a leader adds a change before an entry of its own term is committed", "G1";
@@ -137,8 +137,8 @@ bugs! {
     ReplacedCounts = "raft-replaced-counts", "what a replaced directory acknowledged counts for the new one", "G3";
     PromotedEarly = "raft-promoted-early", "a learner is promoted before it has most of the log", "issue 4";
     ChangeUnhealthy = "raft-change-unhealthy", "a change is made that leaves too few who answer", "liveness";
-    JointNotLeft = "members-joint-not-left", "nobody leaves a joint configuration", "liveness";
-    MemberNotKnown = "members-not-known", "the directory of a new member is never written down", "liveness";
+    JointNotLeft = "raft-joint-not-left", "nobody leaves a joint configuration", "liveness";
+    MemberNotKnown = "identity-member-not-known", "the directory of a new member is never written down", "liveness";
     IdentityAnyCounts = "identity-any-counts", "the vote of a new directory counts for the one that it replaced", "G1";
     IdentityRollback = "identity-rollback", "a directory that went back in time is not noticed", "DESIGN 2.4";
     SessionAppliesAgain = "session-applies-again", "a repeated request is applied again", "G5, R19";

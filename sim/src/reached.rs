@@ -115,6 +115,8 @@ mod tests {
             "executor",
             "client",
             "operation",
+            "operator",
+            "members",
             "refused",
             "knob",
             "settle",

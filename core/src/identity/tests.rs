@@ -1,0 +1,136 @@
+//! Who takes part, and with which directory.
+
+use super::*;
+
+fn identity(node: u64, storage: u64, voters: &[(u64, u64)]) -> Identity {
+    let voters = voters.iter().map(|&(node, storage)| (NodeId(node), StorageId(storage))).collect();
+    Identity::new((NodeId(node), StorageId(storage)), [1, 2, 3].map(NodeId).into(), false, voters, 1)
+}
+
+/// `to` hears what `from` has to say.
+fn tell(from: &Identity, to: &mut Identity, held: (u64, u64)) -> Verdict {
+    let Body::Hello(hello) = from.hello(to.node, false) else { unreachable!() };
+    if to.admit(from.node, from.storage, true).is_err() {
+        return Verdict::Nothing;
+    }
+    to.hello_heard(from.node, from.storage, &hello, (Term(held.0), Index(held.1))).1
+}
+
+#[test]
+fn an_empty_directory_waits_for_all_initial_members() {
+    let (mut one, two, three) = (identity(1, 11, &[]), identity(2, 22, &[]), identity(3, 33, &[]));
+    assert_eq!(tell(&two, &mut one, (0, 0)), Verdict::Nothing);
+    let voters = Voters::from([(1, 11), (2, 22), (3, 33)].map(|(n, s)| (NodeId(n), StorageId(s))));
+    assert_eq!(tell(&three, &mut one, (0, 0)), Verdict::Bootstrap(voters));
+    assert_eq!(one.standing, Standing::Member);
+}
+
+#[test]
+fn a_wiped_directory_is_denied_by_whoever_knew_the_old_one() {
+    let knows = identity(2, 22, &[(1, 11), (2, 22), (3, 33)]);
+    let mut wiped = identity(1, 99, &[]);
+    assert_eq!(tell(&knows, &mut wiped, (0, 0)), Verdict::Deny);
+    assert!(matches!(&wiped.standing, Standing::Denied(why) if why.contains("0063") && why.contains("000b")));
+    assert!(knows.admit(NodeId(1), StorageId(99), true).is_err());
+}
+
+#[test]
+fn a_directory_that_the_cluster_already_counts_on_joins_it() {
+    let knows = identity(2, 22, &[(1, 11), (2, 22), (3, 33)]);
+    let mut late = identity(1, 11, &[]);
+    assert!(matches!(tell(&knows, &mut late, (0, 0)), Verdict::Bootstrap(_)));
+}
+
+#[test]
+fn a_node_that_comes_up_waits_for_a_majority_and_nothing_lost() {
+    let voters = [(1, 11), (2, 22), (3, 33)];
+    let (mut one, mut two) = (identity(1, 11, &voters), identity(2, 22, &voters));
+    assert_eq!((one.caught_up(), one.decide()), (Verdict::Nothing, Verdict::Nothing));
+    two.saw((NodeId(1), StorageId(11)), Term(4), Index(10));
+    assert_eq!(tell(&two, &mut one, (Term(4).0, 10)), Verdict::Join);
+}
+
+#[test]
+fn a_directory_that_went_back_in_time_is_denied() {
+    let voters = [(1, 11), (2, 22), (3, 33)];
+    for held in [(3, 99), (4, 9)] {
+        let (mut one, mut two) = (identity(1, 11, &voters), identity(2, 22, &voters));
+        two.saw((NodeId(1), StorageId(11)), Term(4), Index(10));
+        assert_eq!(tell(&two, &mut one, held), Verdict::Deny);
+    }
+}
+
+fn members(changes: u64, index: u64, storages: &[(u64, u64)]) -> Members {
+    let record = |&(id, storage): &(u64, u64)| pb::MemberRecord {
+        id,
+        peer_address: format!("m{id}:1"),
+        client_address: format!("m{id}:2"),
+        storage,
+        part: pb::MemberPart::Voter.into(),
+        ..Default::default()
+    };
+    let members = storages.iter().map(record).collect();
+    let record = pb::Membership { members, changes, index, ..Default::default() };
+    Members::from_record(&record).unwrap()
+}
+
+#[test]
+fn a_directory_that_came_in_place_of_another_is_heard_once_that_is_told_and_never_counts_for_it() {
+    let founders = [(1, 11), (2, 22), (3, 33)];
+    let mut one = identity(1, 11, &founders);
+    assert!(one.follow(&members(0, 2, &founders)).unwrap().is_empty());
+    one.standing = Standing::Member;
+    let new = (NodeId(3), StorageId(99));
+    assert!(one.admit(new.0, new.1, false).is_err(), "it is not known");
+    let mut other = identity(2, 22, &founders);
+    let changed = [(1, 11), (2, 22), (3, 99)];
+    assert_eq!(other.follow(&members(2, 9, &changed)), Some([NodeId(3)].into()));
+    let Body::Hello(hello) = other.hello(NodeId(1), false) else { unreachable!() };
+    one.learn(&hello);
+    assert!(one.admit(new.0, new.1, false).is_ok());
+    // The members that it has carried out are the old ones: among them the new directory has no say.
+    assert!(!one.counts(new.0, new.1) && one.counts(NodeId(2), StorageId(22)));
+    assert_eq!(one.follow(&members(2, 9, &changed)), Some([NodeId(3)].into()));
+    assert!(one.counts(new.0, new.1));
+}
+
+#[test]
+fn a_node_that_was_away_asks_whom_it_does_not_know_and_is_greeted_by_the_members_it_is_told_of() {
+    let mut one = identity(1, 11, &[(1, 11), (2, 22), (3, 33)]);
+    assert_eq!(one.caught_up(), Verdict::Nothing);
+    let asked = one.admit(NodeId(4), StorageId(44), false).unwrap_err().unwrap();
+    assert!(matches!(*asked, Body::Hello(ref hello) if hello.ask));
+    let now = [(1, 11), (4, 44), (5, 55)];
+    let mut four = identity(4, 44, &[(4, 44)]);
+    assert!(four.follow(&members(4, 20, &now)).is_some());
+    let Body::Hello(hello) = four.hello(NodeId(1), false) else { unreachable!() };
+    one.learn(&hello);
+    assert!(one.admit(NodeId(4), StorageId(44), true).is_ok());
+    assert_eq!(one.hello_heard(NodeId(4), StorageId(44), &hello, (Term(0), Index(0))).1, Verdict::Join);
+}
+
+#[test]
+fn a_founder_with_an_empty_directory_does_not_take_the_founders_for_the_members() {
+    let founders = [(1, 11), (2, 22), (3, 33)];
+    for (changes, verdict) in [(0, true), (2, false)] {
+        let mut teller = identity(2, 22, &founders);
+        assert!(teller.follow(&members(changes, 5, &founders)).is_some());
+        let mut fresh = identity(1, 11, &[]);
+        let adopted = matches!(tell(&teller, &mut fresh, (0, 0)), Verdict::Bootstrap(_));
+        assert_eq!(adopted, verdict, "after {changes} changes");
+    }
+}
+
+#[test]
+fn one_that_is_behind_is_corrected_and_silences_nobody() {
+    let founders = [(1, 11), (2, 22), (3, 33)];
+    let (mut new, behind) = (identity(3, 99, &[(3, 99)]), identity(2, 22, &founders));
+    new.standing = Standing::Member;
+    assert!(new.follow(&members(2, 9, &[(1, 11), (2, 22), (3, 99)])).is_some());
+    let denied = behind.admit(NodeId(3), StorageId(99), false).unwrap_err().unwrap();
+    let Body::Denied(denial) = *denied else { unreachable!() };
+    assert!(new.correction(NodeId(2), &denial).is_some());
+    assert_eq!(new.denied_heard(NodeId(2), &denial), Verdict::Nothing);
+    assert_eq!(new.standing, Standing::Member);
+    assert_eq!(new.denials().count(), 0, "what is behind raises no alarm");
+}

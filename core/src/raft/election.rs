@@ -46,6 +46,20 @@ impl Raft {
         self.count_votes();
     }
 
+    /// Stands for election though no timeout has passed; `asks` first whether it could win. Nothing, if it leads or may not.
+    pub fn campaign(&mut self, asks: bool) {
+        if self.role == Role::Leader || !self.may_campaign() {
+            return;
+        }
+        if asks {
+            self.election_due();
+        } else {
+            self.leader = None;
+            self.leader_heard_at = None;
+            self.become_candidate();
+        }
+    }
+
     /// Who has not carried out all that it knows to be committed may have a membership that is older than the one before
     /// the last: two majorities might not meet.
     fn may_campaign(&self) -> bool {
@@ -148,7 +162,9 @@ impl Raft {
                 // Lost: another round soon, at a time of its own, finds the votes free again.
                 let soon = self.now + self.draw(Duration::from_millis(1), self.timing.heartbeat * 3);
                 self.election_at = self.election_at.min(soon);
+                self.role = Role::Follower;
             }
+            (Role::PreCandidate, Decision::Lost) => self.role = Role::Follower,
             _ => {}
         }
     }
@@ -246,13 +262,18 @@ impl Raft {
         self.reset_election_timer();
     }
 
-    /// A peer's connection was reset. If it led, an election need not wait for the timeout.
+    /// A peer's connection was reset. If it led, an election need not wait for the timeout. If it follows, what is on its
+    /// way to it is lost.
     pub fn peer_lost(&mut self, peer: NodeId) {
         if self.leader == Some(peer) && self.has_vote {
             mark::hit(Mark::ElectionHastened);
             self.leader_heard_at = None;
             let soon = self.now + self.draw(Duration::from_millis(1), self.timing.heartbeat * 2);
             self.election_at = self.election_at.min(soon);
+        }
+        let last = self.log.last().index;
+        if let Some(progress) = self.leading.as_mut().and_then(|leading| leading.progress.get_mut(&peer)) {
+            progress.lost(last);
         }
     }
 

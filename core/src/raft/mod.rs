@@ -523,6 +523,12 @@ impl Raft {
         self.leading.as_ref()?.progress.get(&peer).map(|progress| progress.matched)
     }
 
+    /// What a leader knows of a follower.
+    #[must_use]
+    pub fn progress(&self, peer: NodeId) -> Option<&Progress> {
+        self.leading.as_ref()?.progress.get(&peer)
+    }
+
     /// The state's hash at an agreed index, to be compared by followers.
     pub fn set_checkpoint(&mut self, index: Index, hash: StateHash) {
         self.checkpoint = Some((index, hash));

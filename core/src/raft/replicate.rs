@@ -39,8 +39,8 @@ impl Raft {
             match &mut progress.mode {
                 Mode::Probe { .. } if bug::planted(Bug::ProbeNotRepeated) => {}
                 Mode::Probe { waiting } => {
-                    mark::hit_if(*waiting, Mark::ProbeRepeated);
-                    *waiting = false;
+                    mark::hit_if(waiting.is_some(), Mark::ProbeRepeated);
+                    *waiting = None;
                 }
                 Mode::Replicate if bug::planted(Bug::AppendNotRepeated) => {}
                 Mode::Replicate => {
@@ -110,17 +110,22 @@ impl Raft {
                 Mark::InflightFull,
             );
             let probing = match progress.mode {
-                Mode::Probe { waiting: false } => true,
+                Mode::Probe { .. } if progress.wants_append(last) => true,
                 Mode::Replicate if progress.next <= last && progress.has_room(&flow) => false,
-                Mode::Probe { waiting: true } | Mode::Replicate | Mode::Snapshot { .. } => return,
+                Mode::Probe { .. } | Mode::Replicate | Mode::Snapshot { .. } => return,
             };
+            let silent = now.since(progress.active_at) > self.timing.heartbeat * 3;
             let before = Index(progress.next.0 - 1);
             let Some(term) = self.log.term_at(before) else {
-                self.start_snapshot(peer);
+                // A snapshot is much, and in vain for a follower that does not answer.
+                if progress.answered && !silent {
+                    self.start_snapshot(peer);
+                } else {
+                    progress.mode = Mode::Probe { waiting: Some(last) };
+                }
                 return;
             };
             // A follower that does not answer is probed with empty hands.
-            let silent = now.since(progress.active_at) > self.timing.heartbeat * 3;
             let count = if probing && silent { 0 } else { flow.append_entries };
             mark::hit_if(probing && silent && progress.next <= last, Mark::ProbeEmpty);
             let several = count > 1 && progress.next < last;
@@ -131,7 +136,7 @@ impl Raft {
                 Mark::AppendSplit,
             );
             if probing {
-                progress.mode = Mode::Probe { waiting: true };
+                progress.mode = Mode::Probe { waiting: Some(last) };
             } else {
                 let bytes = entries.iter().map(|entry| entry.data.len()).sum();
                 let sent = entries.last().map_or(before, |entry: &Entry| entry.index);
@@ -162,7 +167,9 @@ impl Raft {
     }
 
     pub(crate) fn append_refused(&mut self, from: NodeId, previous: Index, hint: LogPosition) {
-        let agree = self.log.last_not_above(hint.index, hint.term);
+        // What is before the log's start nobody can compare: the follower needs a snapshot.
+        let known = hint.index >= self.log.start().index;
+        let agree = if known { self.log.last_not_above(hint.index, hint.term) } else { hint };
         let Some(progress) = self.active(from) else { return };
         // An answer to an append that is long settled says nothing.
         let stale = previous <= progress.matched
@@ -192,14 +199,51 @@ impl Raft {
             // It restarted in this term, and does not know any more that its log is equal to this one.
             progress.probe(progress.matched.next());
         }
+        self.find_gap(from);
         self.replicate_to(from);
         self.confirm_reads();
+    }
+
+    /// A follower answers, but not the appends that are on their way to it: an empty one behind them is refused if they
+    /// were lost. So is it found out that it needs a snapshot, though no append can be made for it.
+    fn find_gap(&mut self, peer: NodeId) {
+        let (now, last) = (self.now, self.log.last().index);
+        let Some(progress) = self.leading.as_mut().and_then(|leading| leading.progress.get_mut(&peer)) else {
+            return;
+        };
+        let known = self.log.term_at(Index(progress.next.0 - 1)).is_some();
+        match progress.mode {
+            Mode::Probe { .. } if !known => progress.mode = Mode::Probe { waiting: None },
+            Mode::Replicate
+                if progress.is_waiting() && now.since(progress.moved_at) > self.timing.heartbeat =>
+            {
+                if progress.next > last || !progress.has_room(&self.flow) {
+                    self.tell_commit(peer);
+                }
+            }
+            Mode::Probe { .. } | Mode::Replicate | Mode::Snapshot { .. } => {}
+        }
+    }
+
+    /// A leader tells a follower what is committed by an append without entries, though no heartbeat is due. Nothing, unless
+    /// appends to it follow each other.
+    pub fn tell_commit(&mut self, peer: NodeId) {
+        let commit = self.hard_state.commit;
+        let Some(progress) = self.progress(peer).filter(|progress| progress.mode == Mode::Replicate) else {
+            return;
+        };
+        let before = Index(progress.next.0 - 1);
+        if let Some(term) = self.log.term_at(before) {
+            let previous = LogPosition { term, index: before };
+            self.send(peer, Message::Append { previous, entries: Vec::new(), commit });
+        }
     }
 
     /// A follower that answered in this term.
     pub(crate) fn active(&mut self, peer: NodeId) -> Option<&mut Progress> {
         let progress = self.leading.as_mut()?.progress.get_mut(&peer)?;
         progress.active_at = self.now;
+        progress.answered = true;
         Some(progress)
     }
 

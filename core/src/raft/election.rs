@@ -70,22 +70,24 @@ impl Raft {
         votes && applied && self.is_voter()
     }
 
-    /// Whoever hears a leader refuses, and so does a leader itself: a node that is cut off cannot disturb those that are not.
+    /// Whoever hears a leader does not answer, and neither does a leader itself: a node that is cut off cannot disturb those that are not.
     pub(crate) fn pre_vote_asked(&mut self, from: NodeId, next_term: Term, last: LogPosition) {
         let heard = self.leader_heard_at.is_some_and(|at| self.now.since(at) < self.timing.election_min)
             && !bug::planted(Bug::PreVoteWhileLed);
         if bug::planted(Bug::PreVoteRaisesTerm) && next_term > self.hard_state.term {
             self.become_follower(next_term, None, StepDown::HigherTerm);
         }
+        mark::hit_if(heard && self.role != Role::Leader, Mark::PreVoteRefusedHeard);
+        mark::hit_if(self.role == Role::Leader, Mark::PreVoteRefusedLeader);
+        // Who has a leader has no say in who might be the next.
+        if heard || self.role == Role::Leader {
+            return;
+        }
         let granted = self.has_vote
-            && self.role != Role::Leader
-            && !heard
             && next_term > self.hard_state.term
             && (last >= self.log.last() || bug::planted(Bug::NoUpToDateCheck));
         let granted = granted && !self.points.fires(Point::PreVoteRefused);
-        mark::hit_if(heard && self.role != Role::Leader, Mark::PreVoteRefusedHeard);
-        mark::hit_if(self.role == Role::Leader, Mark::PreVoteRefusedLeader);
-        mark::hit_if(!heard && last < self.log.last(), Mark::PreVoteRefusedLog);
+        mark::hit_if(last < self.log.last(), Mark::PreVoteRefusedLog);
         let commit = self.committed();
         self.send(from, Message::PreVoteReply { next_term, granted, commit });
     }

@@ -36,12 +36,7 @@ impl Raft {
         let Some(leading) = &mut self.leading else { return };
         leading.heartbeat_at = now + heartbeat;
         for progress in leading.progress.values_mut() {
-            match &mut progress.mode {
-                Mode::Probe { .. } if bug::planted(Bug::ProbeNotRepeated) => {}
-                Mode::Probe { waiting } => {
-                    mark::hit_if(waiting.is_some(), Mark::ProbeRepeated);
-                    *waiting = None;
-                }
+            match &progress.mode {
                 Mode::Replicate if bug::planted(Bug::AppendNotRepeated) => {}
                 Mode::Replicate => {
                     let late =
@@ -52,7 +47,8 @@ impl Raft {
                         progress.probe(progress.matched.next());
                     }
                 }
-                Mode::Snapshot { .. } => {}
+                // Whoever answers the heartbeat is probed again.
+                Mode::Probe { .. } | Mode::Snapshot { .. } => {}
             }
         }
         if !self.points.fires(Point::HeartbeatSkipped) {
@@ -121,6 +117,7 @@ impl Raft {
                 if progress.answered && !silent {
                     self.start_snapshot(peer);
                 } else {
+                    progress.lost(last);
                     progress.mode = Mode::Probe { waiting: Some(last) };
                 }
                 return;
@@ -137,6 +134,7 @@ impl Raft {
             );
             if probing {
                 progress.mode = Mode::Probe { waiting: Some(last) };
+                progress.moved_at = now;
             } else {
                 let bytes = entries.iter().map(|entry| entry.data.len()).sum();
                 let sent = entries.last().map_or(before, |entry: &Entry| entry.index);
@@ -204,21 +202,27 @@ impl Raft {
         self.confirm_reads();
     }
 
-    /// A follower answers, but not the appends that are on their way to it: an empty one behind them is refused if they
-    /// were lost. So is it found out that it needs a snapshot, though no append can be made for it.
+    /// A follower answers, but not the append that is on its way to it for longer than a heartbeat: a probe is sent again, and
+    /// behind others an empty one, that is refused if they were lost. What it lacks may be gone from the log meanwhile.
     fn find_gap(&mut self, peer: NodeId) {
-        let (now, last) = (self.now, self.log.last().index);
+        let (now, last, heartbeat) = (self.now, self.log.last().index, self.timing.heartbeat);
         let Some(progress) = self.leading.as_mut().and_then(|leading| leading.progress.get_mut(&peer)) else {
             return;
         };
         let known = self.log.term_at(Index(progress.next.0 - 1)).is_some();
+        let late = now.since(progress.moved_at) > heartbeat;
         match progress.mode {
-            Mode::Probe { .. } if !known => progress.mode = Mode::Probe { waiting: None },
-            Mode::Replicate
-                if progress.is_waiting() && now.since(progress.moved_at) > self.timing.heartbeat =>
-            {
-                if progress.next > last || !progress.has_room(&self.flow) {
+            Mode::Probe { .. } if bug::planted(Bug::ProbeNotRepeated) => {}
+            Mode::Probe { waiting: Some(_) } if late || !known => {
+                mark::hit(Mark::ProbeRepeated);
+                progress.mode = Mode::Probe { waiting: None };
+            }
+            Mode::Replicate if late && progress.is_waiting() => {
+                let stuck = progress.next > last || !progress.has_room(&self.flow);
+                if stuck && known {
                     self.tell_commit(peer);
+                } else if stuck {
+                    self.start_snapshot(peer);
                 }
             }
             Mode::Probe { .. } | Mode::Replicate | Mode::Snapshot { .. } => {}

@@ -36,7 +36,13 @@ impl Raft {
         let Some(leading) = &mut self.leading else { return };
         leading.heartbeat_at = now + heartbeat;
         for progress in leading.progress.values_mut() {
-            match &progress.mode {
+            match &mut progress.mode {
+                Mode::Probe { .. } if bug::planted(Bug::ProbeNotRepeated) => {}
+                // Whoever answers the heartbeat is probed by its answer; who does not may still hear.
+                Mode::Probe { waiting } if now.since(progress.active_at) > heartbeat * 2 => {
+                    mark::hit_if(waiting.is_some(), Mark::ProbeRepeated);
+                    *waiting = None;
+                }
                 Mode::Replicate if bug::planted(Bug::AppendNotRepeated) => {}
                 Mode::Replicate => {
                     let late =
@@ -47,7 +53,6 @@ impl Raft {
                         progress.probe(progress.matched.next());
                     }
                 }
-                // Whoever answers the heartbeat is probed again.
                 Mode::Probe { .. } | Mode::Snapshot { .. } => {}
             }
         }
@@ -213,6 +218,7 @@ impl Raft {
         let late = now.since(progress.moved_at) > heartbeat;
         match progress.mode {
             Mode::Probe { .. } if bug::planted(Bug::ProbeNotRepeated) => {}
+            Mode::Replicate if bug::planted(Bug::AppendNotRepeated) => {}
             Mode::Probe { waiting: Some(_) } if late || !known => {
                 mark::hit(Mark::ProbeRepeated);
                 progress.mode = Mode::Probe { waiting: None };

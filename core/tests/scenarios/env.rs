@@ -187,7 +187,12 @@ impl Env {
         if shown || !empty {
             self.print(&text::ready(&ready));
         }
+        let at_once = ready.messages.len();
         let leaves = self.nodes[node].carry_out(ready);
+        let held: String = leaves[at_once..].iter().map(|packet| text::packet(packet) + "\n").collect();
+        if !held.is_empty() {
+            self.print(&format!("Messages that waited for the write:\n{held}"));
+        }
         self.packets.extend(leaves);
         self.tell(node);
         !empty

@@ -81,7 +81,7 @@ impl Arguments {
                 | "--force-run-in-process"
                 | "--exclude-should-panic" => {}
                 "--color" | "--format" | "--test-threads" | "--logfile" | "-Z" | "--shuffle-seed" => {
-                    drop(value()?)
+                    drop(value()?);
                 }
                 "-h" | "--help" => return Err(USAGE.to_owned()),
                 name if !name.starts_with('-') => arguments.names.push(key),

@@ -3,179 +3,25 @@
 //! The core takes one event a step and hands out messages and writes at once. A scenario takes them in portions, each of
 //! which is a `Ready`; what a step hands out waits for it here.
 
+mod log;
+mod options;
+mod packet;
+
+pub(crate) use options::Options;
+pub(crate) use packet::{Envelope, Packet, Ready};
+
 use crate::{
     disk::{Disk, Snapshot},
     entry::Content,
     text::{self, Level},
 };
-use bytes::Bytes;
+use options::{STEP, TICK};
 use quorate_core::{
-    contract::{Entry, Flow, HardState, LogPosition, Timing, Write},
-    raft::{Effect, ProposeError, Raft, RaftStart, Role, message::Message, progress::Mode},
-    types::{Index, NodeId, Term, Time, WriteId},
+    contract::{Entry, Flow, HardState, LogPosition, Write},
+    raft::{Effect, Raft, RaftStart, Role, message::Message, progress::Mode},
+    types::{Index, NodeId, Time, WriteId},
 };
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
-
-/// One tick.
-const TICK: Duration = Duration::from_millis(100);
-/// Every step takes a nanosecond, so that what comes later is told from what came before. No period may end late by that.
-const STEP: Duration = Duration::from_nanos(1);
-const SLACK: Duration = Duration::from_millis(1);
-/// What never comes.
-const NEVER: Duration = Duration::from_secs(1_000_000);
-
-/// How a node is set up.
-#[derive(Clone, Debug)]
-pub(crate) struct Options {
-    pub(crate) pre_vote: bool,
-    pub(crate) check_quorum: bool,
-    /// Writes and applying are commands of their own.
-    pub(crate) asynchronous: bool,
-    /// Append messages to one peer that are not answered yet.
-    pub(crate) inflight: usize,
-    /// Bytes of entries that one `Ready` applies.
-    pub(crate) apply_bytes: usize,
-    /// Changes of the membership are refused while another is under way.
-    pub(crate) validates: bool,
-    pub(crate) heartbeat_ticks: u32,
-    pub(crate) election_ticks: u32,
-    /// A leader steps down when a write takes so many ticks. `None`: never.
-    pub(crate) stall_ticks: Option<u32>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            pre_vote: false,
-            check_quorum: false,
-            asynchronous: false,
-            inflight: usize::MAX,
-            apply_bytes: usize::MAX,
-            validates: true,
-            heartbeat_ticks: 1,
-            election_ticks: 3,
-            stall_ticks: None,
-        }
-    }
-}
-
-impl Options {
-    fn timing(&self) -> Timing {
-        let ticks = |count: u32| TICK * count - SLACK;
-        let (election_min, election_max) = match self.check_quorum {
-            true => (ticks(self.election_ticks), ticks(self.election_ticks * 2)),
-            // Nobody counts on having heard a leader, and no leader on being heard. The ticks are counted here.
-            false => (Duration::ZERO, NEVER),
-        };
-        Timing {
-            heartbeat: ticks(self.heartbeat_ticks),
-            election_min,
-            election_max,
-            disk_stall: self.stall_ticks.map_or(NEVER, ticks),
-            ..Timing::default()
-        }
-    }
-
-    fn flow(&self) -> Flow {
-        Flow {
-            uncommitted_bytes: usize::MAX,
-            append_bytes: usize::MAX,
-            append_entries: usize::MAX,
-            inflight_messages: self.inflight,
-            inflight_bytes: usize::MAX,
-            ..Flow::default()
-        }
-    }
-}
-
-/// A message between two nodes.
-#[derive(Clone, Debug)]
-pub(crate) struct Envelope {
-    pub(crate) from: NodeId,
-    pub(crate) to: NodeId,
-    pub(crate) term: Term,
-    pub(crate) message: Message,
-}
-
-/// What is on its way.
-#[derive(Clone, Debug)]
-pub(crate) enum Packet {
-    Peer(Envelope),
-    /// A proposal for the leader.
-    Forward {
-        from: NodeId,
-        to: NodeId,
-        data: Bytes,
-    },
-    /// A leader's own write is on its disk.
-    Stored {
-        to: NodeId,
-        io: WriteId,
-        last: LogPosition,
-    },
-    /// Entries were applied.
-    Applied {
-        to: NodeId,
-        entries: Vec<Entry>,
-    },
-}
-
-impl Packet {
-    pub(crate) const fn to(&self) -> NodeId {
-        match self {
-            Self::Peer(Envelope { to, .. })
-            | Self::Forward { to, .. }
-            | Self::Stored { to, .. }
-            | Self::Applied { to, .. } => *to,
-        }
-    }
-
-    /// Whether it stays in its node, so that no network can lose it.
-    pub(crate) const fn is_local(&self) -> bool {
-        matches!(self, Self::Stored { .. } | Self::Applied { .. })
-    }
-
-    /// Its type's name.
-    pub(crate) const fn type_name(&self) -> &'static str {
-        match self {
-            Self::Peer(envelope) => text::message_type(&envelope.message),
-            Self::Forward { .. } => "MsgProp",
-            Self::Stored { .. } => "MsgStorageAppendResp",
-            Self::Applied { .. } => "MsgStorageApplyResp",
-        }
-    }
-}
-
-/// What a node has to do: to write, to apply, to send.
-#[derive(Clone, Debug)]
-pub(crate) struct Ready {
-    pub(crate) must_sync: bool,
-    pub(crate) soft: Option<(Option<NodeId>, Role)>,
-    pub(crate) hard: Option<HardState>,
-    pub(crate) snapshot: Option<Snapshot>,
-    pub(crate) write: Option<Write>,
-    pub(crate) apply: Vec<Entry>,
-    pub(crate) messages: Vec<Packet>,
-}
-
-impl Ready {
-    /// Entries to write.
-    pub(crate) fn entries(&self) -> &[Entry] {
-        self.write.as_ref().map_or(&[], |write| &write.entries)
-    }
-
-    /// Whether there is nothing worth a line.
-    pub(crate) fn is_empty(&self) -> bool {
-        let written = !self.entries().is_empty() || self.snapshot.is_some() || self.hard.is_some();
-        !written && self.soft.is_none() && self.apply.is_empty() && self.messages.is_empty()
-    }
-}
-
-/// Why a proposal was not taken.
-pub(crate) struct Dropped;
+use std::collections::{BTreeMap, VecDeque};
 
 /// One node.
 pub(crate) struct Node {
@@ -425,64 +271,13 @@ impl Node {
         self.step(|raft| raft.peer_lost(peer));
     }
 
-    /// A proposal; a change of the membership that is not allowed leaves an empty entry.
-    pub(crate) fn propose(&mut self, content: Content) -> Result<(), Dropped> {
-        if self.raft.role() != Role::Leader {
-            let to = self.raft.leader().ok_or(Dropped)?;
-            let packet = Packet::Forward { from: self.id, to, data: content.encode() };
-            self.outbox.push(packet);
-            return Ok(());
-        }
-        let data = match content {
-            Content::Normal(_) => content.encode(),
-            _ if !self.options.validates => content.encode(),
-            change => match self.propose_change(change) {
-                Ok(()) => return Ok(()),
-                Err(why) => {
-                    self.lines.push((
-                        Level::Info,
-                        format!("{} ignores a change of the membership: {why}", self.id),
-                    ));
-                    Bytes::new()
-                }
-            },
-        };
-        self.step(|raft| raft.propose(data)).map(|_| ()).map_err(|_| Dropped)
-    }
-
-    /// Nothing is proposed if it fails.
-    fn propose_change(&mut self, change: Content) -> Result<(), String> {
-        let membership = self.raft.membership();
-        if membership.is_joint() && !change.leaves() {
-            return Err(format!("at config {membership}: must transition out of joint config first"));
-        }
-        if !membership.is_joint() && change.leaves() {
-            return Err(format!("at config {membership}: not in joint state; refusing empty conf change"));
-        }
-        let data = change.encode();
-        match self.step(|raft| raft.propose_change(data)) {
-            Ok(_) => Ok(()),
-            Err(ProposeError::ChangePending) if self.waits_for_first() => {
-                self.retries.push_back(change);
-                Ok(())
-            }
-            Err(_) => Err("the change before is not applied yet".to_owned()),
-        }
-    }
-
-    /// Whether only the first entry of the term is in the way of a change.
-    fn waits_for_first(&self) -> bool {
-        let applied = self.raft.applied_index();
-        self.retries.is_empty() && self.raft.first_of_term() == Some(applied.next())
-    }
-
     /// What there is to do.
     pub(crate) fn ready(&mut self) -> Ready {
         let commit = match self.options.asynchronous {
             true => self.raft.commit().min(self.raft.durable_index().max(self.newest().at.index)),
             false => self.raft.commit(),
         };
-        let apply = self.to_apply(commit);
+        let apply = self.next_entries(commit);
         let write = self.raft.take_write();
         self.take_effects();
         let (soft, hard) = ((self.raft.leader(), self.raft.role()), self.raft.hard_state());
@@ -501,7 +296,7 @@ impl Node {
         ready
     }
 
-    fn to_apply(&mut self, commit: Index) -> Vec<Entry> {
+    fn next_entries(&mut self, commit: Index) -> Vec<Entry> {
         let (mut apply, mut bytes) = (Vec::new(), 0_usize);
         while self.scheduled < commit {
             let Some(entry) = self.raft.entry(self.scheduled.next()) else { break };
@@ -595,72 +390,6 @@ impl Node {
         let entries = self.apply_work.pop_front()?;
         self.apply(&entries);
         Some(entries)
-    }
-
-    fn apply(&mut self, entries: &[Entry]) {
-        for entry in entries {
-            let content = Content::of(entry);
-            let text = if let Content::Normal(text) = &content { text.as_str() } else { "" };
-            let changed = match content.changed(self.raft.membership()) {
-                Some(Err(error)) => {
-                    self.lines
-                        .push((Level::Error, format!("{} can not apply {}: {error}", self.id, entry.index)));
-                    None
-                }
-                Some(Ok(membership)) => Some(membership),
-                None => None,
-            };
-            let index = entry.index;
-            match changed {
-                Some(membership) => self.step(|raft| raft.follow(index, membership, true)),
-                None => self.step(|raft| raft.applied(index)),
-            }
-            let state = self.newest().followed_by(entry.term, index, self.raft.membership(), text);
-            self.raft.snapshot_saved(state.at);
-            self.history.push(state);
-        }
-    }
-
-    /// Entries are applied: what waited for them is proposed.
-    pub(crate) fn applied(&mut self) {
-        if self.raft.role() != Role::Leader {
-            self.retries.clear();
-            return;
-        }
-        if self.raft.first_of_term().is_some_and(|first| self.raft.applied_index() >= first) {
-            for change in std::mem::take(&mut self.retries) {
-                let _ = self.propose(change);
-            }
-        }
-        if self.raft.membership().is_joint() && self.raft.membership().leaves_itself() {
-            let leave = Content::ConfChangeV2(crate::entry::Transition::Auto, Vec::new()).encode();
-            if self.step(|raft| raft.propose_change(leave)).is_ok() {
-                let membership = self.raft.membership().to_string();
-                let line = format!("initiating automatic transition out of joint configuration {membership}");
-                self.lines.push((Level::Info, line));
-            }
-        }
-    }
-
-    /// The log begins behind an entry from now on.
-    ///
-    /// # Errors
-    /// It is no entry that may be the last of those that are gone.
-    pub(crate) fn compact(&mut self, index: Index) -> Result<(), String> {
-        if index <= self.disk.start().index {
-            return Err("requested index is unavailable due to compaction".to_owned());
-        }
-        if index > self.disk.last() || index > self.raft.applied_index() {
-            return Err(format!(
-                "compact {index} is out of bound: applied are the entries up to {}",
-                self.raft.applied_index()
-            ));
-        }
-        let term = self.raft.term_at(index).unwrap_or_default();
-        let position = LogPosition { term, index };
-        self.step(|raft| raft.compact(position));
-        self.disk.start_at(position);
-        Ok(())
     }
 
     /// A snapshot message of the newest state, as the core would send it.

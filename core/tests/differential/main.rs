@@ -16,9 +16,9 @@ use theirs::Theirs;
 use world::{Member, Step, World};
 
 /// Commands that the client submits in all.
-const COMMANDS: u64 = 12;
+const COMMANDS: u64 = 40;
 /// Schedules that are tried of each size.
-const SCHEDULES: u32 = 150;
+const SCHEDULES: u32 = 100;
 
 fn step() -> impl Strategy<Value = Step> {
     let place = any::<u16>();
@@ -28,9 +28,10 @@ fn step() -> impl Strategy<Value = Step> {
         5 => place.prop_map(Step::Lose),
         2 => place.prop_map(Step::Repeat),
         10 => any::<u8>().prop_map(Step::Sync),
-        6 => Just(Step::Submit),
+        3 => Just(Step::Submit),
         1 => (any::<u8>(), any::<bool>()).prop_map(|(node, torn)| Step::Crash(node, torn)),
-        2 => any::<u8>().prop_map(Step::Calm),
+        12 => any::<u8>().prop_map(Step::Calm),
+        1 => any::<u8>().prop_map(Step::Cut),
     ]
 }
 

@@ -19,8 +19,10 @@ pub(crate) enum Step {
     Crash(u8, bool),
     /// The client submits its command to every node that believes to lead.
     Submit,
-    /// All messages arrive in order for a while, and a node's time passes.
+    /// All messages arrive in order, and a node's time passes.
     Calm(u8),
+    /// A node is cut off; or is not any more, if it was the last.
+    Cut(u8),
 }
 
 /// An entry as it is compared: its term and its command; 0 is none.
@@ -71,6 +73,8 @@ pub(crate) struct World<M: Member> {
     command: u64,
     /// The last that it wants.
     commands: u64,
+    /// Whom nothing reaches, and who reaches nobody.
+    cut: Option<u64>,
 }
 
 type Wrong = String;
@@ -85,6 +89,7 @@ impl<M: Member> World<M> {
             checked: BTreeMap::new(),
             command: 1,
             commands,
+            cut: None,
         }
     }
 
@@ -124,6 +129,10 @@ impl<M: Member> World<M> {
             }
             Step::Deliver(_) | Step::Lose(_) | Step::Repeat(_) => {}
             Step::Submit => self.submit(),
+            Step::Cut(node) => {
+                let id = self.member(node).0;
+                self.cut = (self.cut != Some(id)).then_some(id);
+            }
             Step::Calm(node) => {
                 self.member(node).1.tick();
                 self.collect();
@@ -135,7 +144,8 @@ impl<M: Member> World<M> {
     }
 
     fn receive(&mut self, from: u64, to: u64, message: M::Message) {
-        if let Some(member) = self.members.get_mut(&to) {
+        let cut = self.cut.is_some_and(|cut| cut == from || cut == to);
+        if let Some(member) = self.members.get_mut(&to).filter(|_| !cut) {
             member.receive(from, message);
         }
     }
@@ -218,6 +228,7 @@ impl<M: Member> World<M> {
     /// Nothing is lost from here on: the commands that are left are committed, and all logs become equal. What was committed,
     /// without repetitions.
     pub(crate) fn heal(&mut self) -> Result<Vec<u64>, Wrong> {
+        self.cut = None;
         for _ in 0..ROUNDS {
             let ids: Vec<u64> = self.members.keys().copied().collect();
             for id in ids {

@@ -1,6 +1,6 @@
 //! Three nodes in memory: what consensus costs, without disk and network, here and in the `raft` crate, in the same run.
 //!
-//! A leader takes a batch of commands of 256 bytes; messages go from queue to queue, writes are done at once, and everybody
+//! A leader takes a batch of commands of 256 bytes, each newly made; messages go from queue to queue, writes are done at once, and everybody
 //! applies what it knows to be committed. An iteration ends when nothing is on its way and the leader has committed all.
 //!
 //! `cargo bench -p quorate-core --bench raft`
@@ -35,7 +35,7 @@ trait Cluster {
 struct Ours {
     nodes: Vec<Raft>,
     queue: VecDeque<(usize, NodeId, Term, Message)>,
-    command: Bytes,
+    command: Vec<u8>,
 }
 
 impl Ours {
@@ -56,7 +56,7 @@ impl Ours {
             raft.grant_vote_right();
             raft
         };
-        let command = Bytes::from(vec![7; COMMAND_BYTES]);
+        let command = vec![7; COMMAND_BYTES];
         let mut cluster = Self { nodes: (1..=NODES).map(node).collect(), queue: VecDeque::new(), command };
         cluster.nodes[0].campaign(false);
         cluster.settle(0);
@@ -90,7 +90,7 @@ impl Ours {
             raft.write_done(black_box(write).io);
         }
         let raft = &mut self.nodes[place];
-        if raft.last_index().0 - raft.first_index().0 > LOG_ENTRIES {
+        if raft.last_index().0.saturating_sub(raft.first_index().0) > LOG_ENTRIES {
             let index = Index(raft.applied_index().0 - LOG_ENTRIES / 2);
             let at = LogPosition { term: raft.term_at(index).unwrap_or_default(), index };
             raft.snapshot_saved(at);
@@ -110,7 +110,7 @@ impl Ours {
 impl Cluster for Ours {
     fn commit(&mut self, batch: usize) {
         for _ in 0..batch {
-            self.nodes[0].propose(self.command.clone()).expect("it leads, and its log has room");
+            self.nodes[0].propose(Bytes::from(self.command.clone())).expect("it leads, and its log has room");
         }
         self.settle(0);
         self.run();
@@ -186,7 +186,7 @@ impl Theirs {
             node.advance_apply();
         }
         let log = &node.raft.raft_log;
-        if log.last_index() - log.first_index() > LOG_ENTRIES {
+        if log.last_index().saturating_sub(log.first_index()) > LOG_ENTRIES {
             let index = log.applied() - LOG_ENTRIES / 2;
             storage.wl().compact(index).expect("it is there");
         }

@@ -216,7 +216,20 @@ impl Node {
     /// A message of another node.
     pub(crate) fn receive(&mut self, envelope: Envelope) {
         let Envelope { from, term, message, .. } = envelope;
+        let lost = term < self.raft.term() && self.leaves_behind(&message);
+        let waiting = self.outbox.len();
         self.step(|raft| raft.receive(from, term, message));
+        if lost {
+            self.outbox.truncate(waiting);
+        }
+    }
+
+    /// Whether a sender of an older term is not told of the newer one: without pre-vote and check-quorum, whose answers bring
+    /// back who was cut off, this grammar has its network lose what the core answers.
+    fn leaves_behind(&self, message: &Message) -> bool {
+        let rejoins = self.options.pre_vote || self.options.check_quorum;
+        let answered = matches!(message, Message::Heartbeat { .. } | Message::Append { .. });
+        !matches!(message, Message::PreVote { .. }) && !(rejoins && answered)
     }
 
     /// Stands for election.
@@ -314,7 +327,8 @@ impl Node {
     pub(crate) fn carry_out(&mut self, ready: Ready) -> Vec<Packet> {
         let mut leaves = ready.messages;
         if self.options.asynchronous {
-            let candidacy = self.raft.role() == Role::Candidate && self.append_work.is_empty();
+            let asks = self.raft.membership().all_voters().count() > 1;
+            let candidacy = self.raft.role() == Role::Candidate && asks && self.append_work.is_empty();
             match ready.write {
                 // Its requests for votes leave when its vote is durable: it is, at once, if nothing is in the way.
                 Some(write) if candidacy && write.entries.is_empty() => leaves.extend(self.store(&write)),
@@ -365,7 +379,9 @@ impl Node {
     /// The oldest write of those that wait is carried out. What leaves; `None`: there is none.
     pub(crate) fn append(&mut self) -> Option<(Write, Vec<Packet>)> {
         let write = self.append_work.pop_front()?;
-        let leaves = if self.raft.role() == Role::Leader {
+        // What it counts itself for, it hears of like of anybody's answer.
+        let counts = matches!(self.raft.role(), Role::Leader | Role::Candidate);
+        let leaves = if counts {
             self.disk.write(&write);
             let last = write.entries.last().map(Entry::position).unwrap_or_default();
             vec![Packet::Stored { to: self.id, io: write.io, last }]

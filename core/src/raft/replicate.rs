@@ -13,7 +13,7 @@ use crate::{
     trace::StepDown,
     types::{Index, NodeId},
 };
-use core::time::Duration;
+use core::{ops::Bound, time::Duration};
 
 impl Raft {
     /// A leader's period: does it still lead, is something lost on its way, are they told that it is there?
@@ -94,10 +94,19 @@ impl Raft {
         let wants = |leading: &Leading| leading.progress.values().any(|progress| progress.wants_append(last));
         // Mostly there is nothing to send, and this is asked after every step.
         if self.leading.as_ref().is_some_and(wants) {
-            for peer in self.peers() {
+            let mut next = self.follower_behind(None);
+            while let Some(peer) = next {
                 self.replicate_to(peer);
+                next = self.follower_behind(Some(peer));
             }
         }
+    }
+
+    /// The next follower, in the order of ids. Asked with every command, so without a list.
+    fn follower_behind(&self, peer: Option<NodeId>) -> Option<NodeId> {
+        let from = peer.map_or(Bound::Unbounded, Bound::Excluded);
+        let followers = &self.leading.as_ref()?.progress;
+        followers.range((from, Bound::Unbounded)).next().map(|(peer, _)| *peer)
     }
 
     fn replicate_to(&mut self, peer: NodeId) {

@@ -115,7 +115,7 @@ impl Raft {
         let Some(leading) = &mut self.leading else { return };
         leading.progress.retain(|peer, _| members.contains(peer));
         for peer in members {
-            leading.progress.entry(peer).or_insert_with(|| Progress::new(next, now));
+            leading.progress.entry(peer).or_insert_with(|| Progress::of_new_member(next, now));
         }
     }
 

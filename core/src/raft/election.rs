@@ -70,17 +70,28 @@ impl Raft {
         votes && applied && self.is_voter()
     }
 
-    /// Whoever hears a leader does not answer, and neither does a leader itself: a node that is cut off cannot disturb those that are not.
+    /// Whether there is a leader as far as this node sees: it has heard it lately, or leads itself and was answered lately.
+    pub(crate) fn is_led(&self) -> bool {
+        let lately = |at: Time| self.now.since(at) < self.timing.election_min;
+        let Some(leading) = &self.leading else { return self.leader_heard_at.is_some_and(lately) };
+        let answers = |node: NodeId| match leading.progress.get(&node) {
+            Some(peer) => lately(peer.active_at),
+            None => node == self.id,
+        };
+        self.membership.reached(|node| u64::from(answers(node))) == 1
+    }
+
+    /// Whoever is led does not answer: a node that is cut off cannot disturb those that are not.
     pub(crate) fn pre_vote_asked(&mut self, from: NodeId, next_term: Term, last: LogPosition) {
-        let heard = self.leader_heard_at.is_some_and(|at| self.now.since(at) < self.timing.election_min)
-            && !bug::planted(Bug::PreVoteWhileLed);
+        let leads = self.role == Role::Leader;
+        let led = self.is_led() && (leads || !bug::planted(Bug::PreVoteWhileLed));
         if bug::planted(Bug::PreVoteRaisesTerm) && next_term > self.hard_state.term {
             self.become_follower(next_term, None, StepDown::HigherTerm);
         }
-        mark::hit_if(heard && self.role != Role::Leader, Mark::PreVoteRefusedHeard);
-        mark::hit_if(self.role == Role::Leader, Mark::PreVoteRefusedLeader);
+        mark::hit_if(led && !leads, Mark::PreVoteRefusedHeard);
+        mark::hit_if(led && leads, Mark::PreVoteRefusedLeader);
         // Who has a leader has no say in who might be the next.
-        if heard || self.role == Role::Leader {
+        if led {
             return;
         }
         let granted = self.has_vote

@@ -42,7 +42,7 @@ pub struct Progress {
     pub position: u64,
     /// When it last answered anything in this term; of one that has not answered, since when it is waited for.
     pub active_at: Time,
-    /// It has answered something in this term.
+    /// It has answered something in this term, or was added in it.
     pub answered: bool,
     /// When an append was last acknowledged, or the first of those on their way was sent.
     pub moved_at: Time,
@@ -65,6 +65,14 @@ impl Progress {
             inflight: VecDeque::new(),
             inflight_bytes: 0,
         }
+    }
+
+    /// A follower that was just added: it is there, and may need a snapshot.
+    #[must_use]
+    pub const fn of_new_member(next: Index, now: Time) -> Self {
+        let mut new = Self::new(next, now);
+        new.answered = true;
+        new
     }
 
     /// Whether the limits allow one more append on its way.

@@ -194,6 +194,39 @@ fn whoever_hears_a_leader_answers_no_pre_vote_and_keeps_its_term() {
 }
 
 #[test]
+fn who_is_led_gives_no_vote_that_comes_without_having_asked() {
+    let mut bench = Bench::new(3, 3, &[]);
+    bench.hear(2, 3, Message::Heartbeat { commit: Index(0), position: 0, checkpoint: None });
+    let vote = Message::Vote { last: place(9, 9) };
+    assert_eq!(bench.hear(3, 4, vote.clone()), []);
+    assert_eq!((bench.raft.term(), bench.raft.leader()), (Term(3), Some(id(2))));
+    bench.now = bench.now + Timing::default().election_min;
+    bench.hear(3, 4, vote);
+    assert!(granted(&bench.sync()), "nobody led for an election timeout");
+}
+
+#[test]
+fn a_leader_gives_no_vote_while_a_majority_answers_it() {
+    let mut bench = Bench::new(3, 1, &[]);
+    bench.elect();
+    bench.sync();
+    let vote = Message::Vote { last: place(9, 9) };
+    let pre_vote = Message::PreVote { next_term: Term(3), last: place(9, 9) };
+    bench.hear(2, 2, Message::Appended { index: Index(1) });
+    assert_eq!(bench.hear(3, 2, pre_vote.clone()), []);
+    assert_eq!(bench.hear(3, 3, vote.clone()), []);
+    // Longer than the least election timeout, and not so long that it steps down.
+    for _ in 0..6 {
+        bench.deadline();
+    }
+    assert_eq!(bench.raft.role(), Role::Leader);
+    let answer = Message::PreVoteReply { next_term: Term(3), granted: true, commit: place(2, 1) };
+    assert_eq!(bench.hear(3, 2, pre_vote), [(id(3), answer)]);
+    bench.hear(3, 3, vote);
+    assert!(granted(&bench.sync()));
+}
+
+#[test]
 fn an_append_is_acknowledged_only_after_its_sync() {
     let mut bench = Bench::new(3, 1, &[]);
     let append =

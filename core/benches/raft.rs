@@ -238,7 +238,7 @@ fn three_nodes(criterion: &mut Criterion) {
         for (name, mut cluster) in clusters {
             let before = cluster.committed();
             group.bench_function(format!("{name}, batch {batch}"), |bencher| {
-                bencher.iter(|| cluster.commit(batch))
+                bencher.iter(|| cluster.commit(batch));
             });
             assert!(cluster.committed() > before);
         }

@@ -86,14 +86,7 @@ impl Env {
                 let (node, data) = (self.node(command, 0)?, word(command, 1, "what to propose")?);
                 self.propose(node, Content::Normal(data));
             }
-            "raft-log" => {
-                let node = self.node(command, 0)?;
-                self.print(&text::log(&self.nodes[node]));
-            }
-            "raft-state" => {
-                let states: String = self.nodes.iter().map(text::state).collect();
-                self.print(&states);
-            }
+            "raft-log" | "raft-state" | "status" => self.show(command)?,
             "report-unreachable" => {
                 let (node, peer) = (self.node(command, 0)?, number(command, 1, "a peer")?);
                 self.nodes[node].lose_peer(NodeId(peer));
@@ -110,21 +103,7 @@ impl Env {
                 self.nodes[node].wait_for_leader(ticks);
             }
             "stabilize" => self.stabilize(command)?,
-            "status" => {
-                let node = self.node(command, 0)?;
-                self.print(&text::status(&self.nodes[node]));
-            }
-            "tick" => {
-                let (node, ticks) = (self.node(command, 0)?, number(command, 1, "how many ticks")?);
-                self.tick(node, ticks);
-            }
-            "tick-election" | "tick-heartbeat" => {
-                let node = self.node(command, 0)?;
-                let options = &self.nodes[node].options;
-                let election = command.name == "tick-election";
-                let ticks = if election { options.election_ticks } else { options.heartbeat_ticks };
-                self.tick(node, ticks.into());
-            }
+            "tick" | "tick-election" | "tick-heartbeat" => self.tick(command)?,
             "transfer-leadership" => {
                 return Err(
                     "`transfer-leadership` cannot be run: this core has no transfer of leadership".to_owned()
@@ -266,11 +245,30 @@ impl Env {
         Ok(())
     }
 
-    fn tick(&mut self, node: usize, ticks: u64) {
+    fn tick(&mut self, command: &Command) -> Result<(), Usage> {
+        let node = self.node(command, 0)?;
+        let options = &self.nodes[node].options;
+        let ticks = match command.name.as_str() {
+            "tick-election" => options.election_ticks.into(),
+            "tick-heartbeat" => options.heartbeat_ticks.into(),
+            _ => number(command, 1, "how many ticks")?,
+        };
         for _ in 0..ticks {
             self.nodes[node].tick();
             self.tell(node);
         }
+        Ok(())
+    }
+
+    /// Tells of a state: all that is compared at `--level state`.
+    fn show(&mut self, command: &Command) -> Result<(), Usage> {
+        let shown = match command.name.as_str() {
+            "raft-state" => self.nodes.iter().map(text::state).collect(),
+            "raft-log" => text::log(&self.nodes[self.node(command, 0)?]),
+            _ => text::status(&self.nodes[self.node(command, 0)?]),
+        };
+        self.print(&shown);
+        Ok(())
     }
 
     /// The node that an argument names.

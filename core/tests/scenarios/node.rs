@@ -229,7 +229,7 @@ impl Node {
     fn leaves_behind(&self, message: &Message) -> bool {
         let rejoins = self.options.pre_vote || self.options.check_quorum;
         let answered = matches!(message, Message::Heartbeat { .. } | Message::Append { .. });
-        !matches!(message, Message::PreVote { .. }) && !(rejoins && answered)
+        !(matches!(message, Message::PreVote { .. }) || rejoins && answered)
     }
 
     /// Stands for election.

@@ -39,7 +39,7 @@ impl Raft {
             match &mut progress.mode {
                 Mode::Probe { .. } if bug::planted(Bug::ProbeNotRepeated) => {}
                 // Whoever answers the heartbeat is probed by its answer; who does not may still hear.
-                Mode::Probe { waiting } if now.since(progress.active_at) > heartbeat * 2 => {
+                Mode::Probe { waiting } if now.since(progress.active_at) >= heartbeat * 2 => {
                     mark::hit_if(waiting.is_some(), Mark::ProbeRepeated);
                     *waiting = None;
                 }

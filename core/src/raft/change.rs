@@ -113,12 +113,13 @@ impl Raft {
 
     /// A leader sends to whoever takes part, and to nobody else.
     fn follow_members(&mut self) {
-        let (now, next) = (self.now, self.log.last().index.next());
+        // The first probe of a new member brings it the last entry.
+        let (now, next) = (self.now, self.log.last().index.max(Index(1)));
         let members = self.peers();
         let Some(leading) = &mut self.leading else { return };
         leading.progress.retain(|peer, _| members.contains(peer));
         for peer in members {
-            leading.progress.entry(peer).or_insert_with(|| Progress::new(next, now));
+            leading.progress.entry(peer).or_insert_with(|| Progress::of_new_member(next, now));
         }
     }
 

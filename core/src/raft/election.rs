@@ -46,6 +46,20 @@ impl Raft {
         self.count_votes();
     }
 
+    /// Stands for election though no timeout has passed; `asks` first whether it could win. Nothing, if it leads or may not.
+    pub fn campaign(&mut self, asks: bool) {
+        if self.role == Role::Leader || !self.may_campaign() {
+            return;
+        }
+        if asks {
+            self.election_due();
+        } else {
+            self.leader = None;
+            self.leader_heard_at = None;
+            self.become_candidate();
+        }
+    }
+
     /// Who has not carried out all that it knows to be committed may have a membership that is older than the one before
     /// the last: two majorities might not meet.
     fn may_campaign(&self) -> bool {
@@ -56,22 +70,35 @@ impl Raft {
         votes && applied && self.is_voter()
     }
 
-    /// Whoever hears a leader refuses, and so does a leader itself: a node that is cut off cannot disturb those that are not.
+    /// Whether there is a leader as far as this node sees: it has heard it lately, or leads itself and was answered lately.
+    pub(crate) fn is_led(&self) -> bool {
+        let lately = |at: Time| self.now.since(at) < self.timing.election_min;
+        let Some(leading) = &self.leading else { return self.leader_heard_at.is_some_and(lately) };
+        let answers = |node: NodeId| match leading.progress.get(&node) {
+            Some(peer) => lately(peer.active_at),
+            None => node == self.id,
+        };
+        self.membership.reached(|node| u64::from(answers(node))) == 1
+    }
+
+    /// Whoever is led does not answer: a node that is cut off cannot disturb those that are not.
     pub(crate) fn pre_vote_asked(&mut self, from: NodeId, next_term: Term, last: LogPosition) {
-        let heard = self.leader_heard_at.is_some_and(|at| self.now.since(at) < self.timing.election_min)
-            && !bug::planted(Bug::PreVoteWhileLed);
+        let leads = self.role == Role::Leader;
+        let led = self.is_led() && (leads || !bug::planted(Bug::PreVoteWhileLed));
         if bug::planted(Bug::PreVoteRaisesTerm) && next_term > self.hard_state.term {
             self.become_follower(next_term, None, StepDown::HigherTerm);
         }
+        mark::hit_if(led && !leads, Mark::PreVoteRefusedHeard);
+        mark::hit_if(led && leads, Mark::PreVoteRefusedLeader);
+        // Who has a leader has no say in who might be the next.
+        if led {
+            return;
+        }
         let granted = self.has_vote
-            && self.role != Role::Leader
-            && !heard
             && next_term > self.hard_state.term
             && (last >= self.log.last() || bug::planted(Bug::NoUpToDateCheck));
         let granted = granted && !self.points.fires(Point::PreVoteRefused);
-        mark::hit_if(heard && self.role != Role::Leader, Mark::PreVoteRefusedHeard);
-        mark::hit_if(self.role == Role::Leader, Mark::PreVoteRefusedLeader);
-        mark::hit_if(!heard && last < self.log.last(), Mark::PreVoteRefusedLog);
+        mark::hit_if(last < self.log.last(), Mark::PreVoteRefusedLog);
         let commit = self.committed();
         self.send(from, Message::PreVoteReply { next_term, granted, commit });
     }
@@ -148,7 +175,9 @@ impl Raft {
                 // Lost: another round soon, at a time of its own, finds the votes free again.
                 let soon = self.now + self.draw(Duration::from_millis(1), self.timing.heartbeat * 3);
                 self.election_at = self.election_at.min(soon);
+                self.role = Role::Follower;
             }
+            (Role::PreCandidate, Decision::Lost) => self.role = Role::Follower,
             _ => {}
         }
     }
@@ -246,13 +275,18 @@ impl Raft {
         self.reset_election_timer();
     }
 
-    /// A peer's connection was reset. If it led, an election need not wait for the timeout.
+    /// A peer's connection was reset. If it led, an election need not wait for the timeout. If it follows, what is on its
+    /// way to it is lost.
     pub fn peer_lost(&mut self, peer: NodeId) {
         if self.leader == Some(peer) && self.has_vote {
             mark::hit(Mark::ElectionHastened);
             self.leader_heard_at = None;
             let soon = self.now + self.draw(Duration::from_millis(1), self.timing.heartbeat * 2);
             self.election_at = self.election_at.min(soon);
+        }
+        let last = self.log.last().index;
+        if let Some(progress) = self.leading.as_mut().and_then(|leading| leading.progress.get_mut(&peer)) {
+            progress.lost(last);
         }
     }
 

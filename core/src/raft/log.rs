@@ -2,6 +2,7 @@
 
 use crate::{
     contract::{Entry, LogPosition},
+    limits,
     types::{Index, Term},
 };
 use std::collections::VecDeque;
@@ -64,7 +65,8 @@ impl Log {
         let offset = first.0.saturating_sub(self.start.index.0 + 1);
         let Ok(offset) = usize::try_from(offset) else { return Vec::new() };
         let mut bytes = 0_usize;
-        let mut slice = Vec::new();
+        let there = self.entries.len().saturating_sub(offset);
+        let mut slice = Vec::with_capacity(there.min(entries_max).min(limits::APPEND_ENTRIES));
         for entry in self.entries.iter().skip(offset).take(entries_max) {
             bytes = bytes.saturating_add(entry.data.len());
             if !slice.is_empty() && bytes > bytes_max {

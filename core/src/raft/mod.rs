@@ -294,6 +294,12 @@ impl Raft {
             return;
         }
         if term > self.hard_state.term {
+            // Nor is a request for votes taken that comes without having asked first: what a leader was confirmed to be within
+            // an election timeout, it is until that is over.
+            if matches!(message, Message::Vote { .. }) && self.is_led() && !bug::planted(Bug::PreVoteWhileLed)
+            {
+                return;
+            }
             self.become_follower(term, None, StepDown::HigherTerm);
         } else if term < self.hard_state.term && !stale_is_taken(&message) {
             self.answer_stale(from, message);
@@ -521,6 +527,12 @@ impl Raft {
     #[must_use]
     pub fn matched(&self, peer: NodeId) -> Option<Index> {
         self.leading.as_ref()?.progress.get(&peer).map(|progress| progress.matched)
+    }
+
+    /// What a leader knows of a follower.
+    #[must_use]
+    pub fn progress(&self, peer: NodeId) -> Option<&Progress> {
+        self.leading.as_ref()?.progress.get(&peer)
     }
 
     /// The state's hash at an agreed index, to be compared by followers.

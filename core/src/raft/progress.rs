@@ -12,8 +12,9 @@ use std::collections::VecDeque;
 pub enum Mode {
     /// It is not known where the logs agree: one append at a time.
     Probe {
-        /// One is on its way.
-        waiting: bool,
+        /// One is on its way, of a log that ended here; or it would be in vain until the next heartbeat. One that found
+        /// nothing to bring does not keep what comes after it from being sent.
+        waiting: Option<Index>,
     },
     /// The logs agree up to `matched`: appends follow each other without waiting.
     Replicate,
@@ -39,8 +40,10 @@ pub struct Progress {
     pub mode: Mode,
     /// The highest read position that it has confirmed.
     pub position: u64,
-    /// When it last answered anything in this term.
+    /// When it last answered anything in this term; of one that has not answered, since when it is waited for.
     pub active_at: Time,
+    /// It has answered something in this term, or was added in it.
+    pub answered: bool,
     /// When an append was last acknowledged, or the first of those on their way was sent.
     pub moved_at: Time,
     inflight: VecDeque<(Index, usize)>,
@@ -54,13 +57,22 @@ impl Progress {
         Self {
             matched: Index(0),
             next,
-            mode: Mode::Probe { waiting: false },
+            mode: Mode::Probe { waiting: None },
             position: 0,
             active_at: now,
+            answered: false,
             moved_at: now,
             inflight: VecDeque::new(),
             inflight_bytes: 0,
         }
+    }
+
+    /// A follower that was just added: it is there, and may need a snapshot.
+    #[must_use]
+    pub const fn of_new_member(next: Index, now: Time) -> Self {
+        let mut new = Self::new(next, now);
+        new.answered = true;
+        new
     }
 
     /// Whether the limits allow one more append on its way.
@@ -73,10 +85,17 @@ impl Progress {
     #[must_use]
     pub fn wants_append(&self, last: Index) -> bool {
         match self.mode {
-            Mode::Probe { waiting } => !waiting,
+            Mode::Probe { waiting: None } => true,
+            Mode::Probe { waiting: Some(end) } => end < self.next && self.next <= last,
             Mode::Replicate => self.next <= last,
             Mode::Snapshot { .. } => false,
         }
+    }
+
+    /// Appends that are on their way.
+    #[must_use]
+    pub fn inflight(&self) -> usize {
+        self.inflight.len()
     }
 
     /// Whether appends are on their way.
@@ -121,21 +140,35 @@ impl Progress {
             Mode::Replicate => false,
         };
         if agreed {
+            self.replicate();
+        }
+    }
+
+    /// The logs agree up to `matched`: appends follow each other from there on.
+    pub fn replicate(&mut self) {
+        self.probe(self.matched.next());
+        self.mode = Mode::Replicate;
+    }
+
+    /// What is on its way was lost, and so would be what is sent now: the next heartbeat finds out, or the next entry of a
+    /// log, that ends at `last`, of which nothing was on its way.
+    pub fn lost(&mut self, last: Index) {
+        if self.mode == Mode::Replicate {
             self.probe(self.matched.next());
-            self.mode = Mode::Replicate;
+            self.mode = Mode::Probe { waiting: Some(last) };
         }
     }
 
     /// Goes back to one append at a time, from `next` on.
     pub fn probe(&mut self, next: Index) {
-        self.mode = Mode::Probe { waiting: false };
+        self.mode = Mode::Probe { waiting: None };
         self.next = next.max(self.matched.next());
         self.inflight.clear();
         self.inflight_bytes = 0;
     }
 
     pub(crate) fn fingerprint(&self, print: &mut Fingerprint) {
-        print.add((self.matched, self.next, self.position, &self.inflight));
+        print.add((self.matched, self.next, self.position, &self.inflight, self.answered));
         print.add_time(self.active_at).add_time(self.moved_at);
         match &self.mode {
             Mode::Probe { waiting } => print.add((0, waiting)),

@@ -13,7 +13,7 @@ use crate::{
     trace::StepDown,
     types::{Index, NodeId},
 };
-use core::time::Duration;
+use core::{ops::Bound, time::Duration};
 
 impl Raft {
     /// A leader's period: does it still lead, is something lost on its way, are they told that it is there?
@@ -38,9 +38,10 @@ impl Raft {
         for progress in leading.progress.values_mut() {
             match &mut progress.mode {
                 Mode::Probe { .. } if bug::planted(Bug::ProbeNotRepeated) => {}
-                Mode::Probe { waiting } => {
-                    mark::hit_if(*waiting, Mark::ProbeRepeated);
-                    *waiting = false;
+                // Whoever answers the heartbeat is probed by its answer; who does not may still hear.
+                Mode::Probe { waiting } if now.since(progress.active_at) >= heartbeat * 2 => {
+                    mark::hit_if(waiting.is_some(), Mark::ProbeRepeated);
+                    *waiting = None;
                 }
                 Mode::Replicate if bug::planted(Bug::AppendNotRepeated) => {}
                 Mode::Replicate => {
@@ -52,7 +53,7 @@ impl Raft {
                         progress.probe(progress.matched.next());
                     }
                 }
-                Mode::Snapshot { .. } => {}
+                Mode::Probe { .. } | Mode::Snapshot { .. } => {}
             }
         }
         if !self.points.fires(Point::HeartbeatSkipped) {
@@ -93,10 +94,19 @@ impl Raft {
         let wants = |leading: &Leading| leading.progress.values().any(|progress| progress.wants_append(last));
         // Mostly there is nothing to send, and this is asked after every step.
         if self.leading.as_ref().is_some_and(wants) {
-            for peer in self.peers() {
+            let mut next = self.follower_behind(None);
+            while let Some(peer) = next {
                 self.replicate_to(peer);
+                next = self.follower_behind(Some(peer));
             }
         }
+    }
+
+    /// The next follower, in the order of ids. Asked with every command, so without a list.
+    fn follower_behind(&self, peer: Option<NodeId>) -> Option<NodeId> {
+        let from = peer.map_or(Bound::Unbounded, Bound::Excluded);
+        let followers = &self.leading.as_ref()?.progress;
+        followers.range((from, Bound::Unbounded)).next().map(|(peer, _)| *peer)
     }
 
     fn replicate_to(&mut self, peer: NodeId) {
@@ -110,17 +120,23 @@ impl Raft {
                 Mark::InflightFull,
             );
             let probing = match progress.mode {
-                Mode::Probe { waiting: false } => true,
+                Mode::Probe { .. } if progress.wants_append(last) => true,
                 Mode::Replicate if progress.next <= last && progress.has_room(&flow) => false,
-                Mode::Probe { waiting: true } | Mode::Replicate | Mode::Snapshot { .. } => return,
+                Mode::Probe { .. } | Mode::Replicate | Mode::Snapshot { .. } => return,
             };
+            let silent = now.since(progress.active_at) > self.timing.heartbeat * 3;
             let before = Index(progress.next.0 - 1);
             let Some(term) = self.log.term_at(before) else {
-                self.start_snapshot(peer);
+                // A snapshot is much, and in vain for a follower that does not answer.
+                if progress.answered && !silent {
+                    self.start_snapshot(peer);
+                } else {
+                    progress.lost(last);
+                    progress.mode = Mode::Probe { waiting: Some(last) };
+                }
                 return;
             };
             // A follower that does not answer is probed with empty hands.
-            let silent = now.since(progress.active_at) > self.timing.heartbeat * 3;
             let count = if probing && silent { 0 } else { flow.append_entries };
             mark::hit_if(probing && silent && progress.next <= last, Mark::ProbeEmpty);
             let several = count > 1 && progress.next < last;
@@ -131,7 +147,8 @@ impl Raft {
                 Mark::AppendSplit,
             );
             if probing {
-                progress.mode = Mode::Probe { waiting: true };
+                progress.mode = Mode::Probe { waiting: Some(last) };
+                progress.moved_at = now;
             } else {
                 let bytes = entries.iter().map(|entry| entry.data.len()).sum();
                 let sent = entries.last().map_or(before, |entry: &Entry| entry.index);
@@ -162,7 +179,9 @@ impl Raft {
     }
 
     pub(crate) fn append_refused(&mut self, from: NodeId, previous: Index, hint: LogPosition) {
-        let agree = self.log.last_not_above(hint.index, hint.term);
+        // What is before the log's start nobody can compare: the follower needs a snapshot.
+        let known = hint.index >= self.log.start().index;
+        let agree = if known { self.log.last_not_above(hint.index, hint.term) } else { hint };
         let Some(progress) = self.active(from) else { return };
         // An answer to an append that is long settled says nothing.
         let stale = previous <= progress.matched
@@ -192,14 +211,58 @@ impl Raft {
             // It restarted in this term, and does not know any more that its log is equal to this one.
             progress.probe(progress.matched.next());
         }
+        self.find_gap(from);
         self.replicate_to(from);
         self.confirm_reads();
+    }
+
+    /// A follower answers, but not the append that is on its way to it for longer than a heartbeat: a probe is sent again, and
+    /// behind others an empty one, that is refused if they were lost. What it lacks may be gone from the log meanwhile.
+    fn find_gap(&mut self, peer: NodeId) {
+        let (now, last, heartbeat) = (self.now, self.log.last().index, self.timing.heartbeat);
+        let Some(progress) = self.leading.as_mut().and_then(|leading| leading.progress.get_mut(&peer)) else {
+            return;
+        };
+        let known = self.log.term_at(Index(progress.next.0 - 1)).is_some();
+        let late = now.since(progress.moved_at) > heartbeat;
+        match progress.mode {
+            Mode::Probe { .. } if bug::planted(Bug::ProbeNotRepeated) => {}
+            Mode::Replicate if bug::planted(Bug::AppendNotRepeated) => {}
+            Mode::Probe { waiting: Some(_) } if late || !known => {
+                mark::hit(Mark::ProbeRepeated);
+                progress.mode = Mode::Probe { waiting: None };
+            }
+            Mode::Replicate if late && progress.is_waiting() => {
+                let stuck = progress.next > last || !progress.has_room(&self.flow);
+                if stuck && known {
+                    self.tell_commit(peer);
+                } else if stuck {
+                    self.start_snapshot(peer);
+                }
+            }
+            Mode::Probe { .. } | Mode::Replicate | Mode::Snapshot { .. } => {}
+        }
+    }
+
+    /// A leader tells a follower what is committed by an append without entries, though no heartbeat is due. Nothing, unless
+    /// appends to it follow each other.
+    pub fn tell_commit(&mut self, peer: NodeId) {
+        let commit = self.hard_state.commit;
+        let Some(progress) = self.progress(peer).filter(|progress| progress.mode == Mode::Replicate) else {
+            return;
+        };
+        let before = Index(progress.next.0 - 1);
+        if let Some(term) = self.log.term_at(before) {
+            let previous = LogPosition { term, index: before };
+            self.send(peer, Message::Append { previous, entries: Vec::new(), commit });
+        }
     }
 
     /// A follower that answered in this term.
     pub(crate) fn active(&mut self, peer: NodeId) -> Option<&mut Progress> {
         let progress = self.leading.as_mut()?.progress.get_mut(&peer)?;
         progress.active_at = self.now;
+        progress.answered = true;
         Some(progress)
     }
 

@@ -135,20 +135,24 @@ impl Raft {
     pub(crate) fn chunk_answered(&mut self, from: NodeId, index: Index, next: u64, installed: bool) {
         let now = self.now;
         let last = self.log.last().index;
+        let first = self.log.start().index;
         let Some(progress) = self.active(from) else { return };
+        if installed && index <= last {
+            // Whoever sent it, and whichever it is: what a snapshot covers is committed, and equal everywhere.
+            progress.acknowledged(now, index);
+            if matches!(progress.mode, Mode::Snapshot { .. }) && index >= first {
+                progress.replicate();
+            }
+            self.advance_commit();
+            self.replicate();
+            return;
+        }
         let Mode::Snapshot { at, number, since } = &mut progress.mode else { return };
-        if at.index != index || index > last {
+        if at.index != index || installed {
             mark::hit(Mark::SnapshotAnswerOld);
             return;
         }
-        if installed {
-            progress.acknowledged(now, index);
-            self.advance_commit();
-            self.replicate();
-        } else if next == *number + 1
-            || next == 0
-            || (next != *number && !bug::planted(Bug::SnapshotNextIgnored))
-        {
+        if next == *number + 1 || next == 0 || (next != *number && !bug::planted(Bug::SnapshotNextIgnored)) {
             // An old answer may have led away from what the follower wants: only its word brings the two together again.
             mark::hit_if(next < *number, Mark::SnapshotAgain);
             mark::hit_if(next > *number + 1, Mark::SnapshotCatchesUp);

@@ -181,17 +181,49 @@ fn requests_for_votes_leave_after_the_term_is_durable() {
 }
 
 #[test]
-fn whoever_hears_a_leader_refuses_pre_votes_and_keeps_its_term() {
+fn whoever_hears_a_leader_answers_no_pre_vote_and_keeps_its_term() {
     let mut bench = Bench::new(3, 3, &[]);
     let heartbeat = Message::Heartbeat { commit: Index(0), position: 0, checkpoint: None };
     bench.hear(2, 3, heartbeat);
     let asked = Message::PreVote { next_term: Term(4), last: place(9, 9) };
-    let sent = bench.hear(3, 3, asked.clone());
-    assert_eq!(sent, [(id(3), pre_vote_reply(Term(4), false))]);
+    assert_eq!(bench.hear(3, 3, asked.clone()), [], "who has a leader has no say");
     bench.raft.peer_lost(id(2));
     let sent = bench.hear(3, 3, asked);
     assert_eq!(sent, [(id(3), pre_vote_reply(Term(4), true))]);
     assert_eq!(bench.raft.term(), Term(3));
+}
+
+#[test]
+fn who_is_led_gives_no_vote_that_comes_without_having_asked() {
+    let mut bench = Bench::new(3, 3, &[]);
+    bench.hear(2, 3, Message::Heartbeat { commit: Index(0), position: 0, checkpoint: None });
+    let vote = Message::Vote { last: place(9, 9) };
+    assert_eq!(bench.hear(3, 4, vote.clone()), []);
+    assert_eq!((bench.raft.term(), bench.raft.leader()), (Term(3), Some(id(2))));
+    bench.now = bench.now + Timing::default().election_min;
+    bench.hear(3, 4, vote);
+    assert!(granted(&bench.sync()), "nobody led for an election timeout");
+}
+
+#[test]
+fn a_leader_gives_no_vote_while_a_majority_answers_it() {
+    let mut bench = Bench::new(3, 1, &[]);
+    bench.elect();
+    bench.sync();
+    let vote = Message::Vote { last: place(9, 9) };
+    let pre_vote = Message::PreVote { next_term: Term(3), last: place(9, 9) };
+    bench.hear(2, 2, Message::Appended { index: Index(1) });
+    assert_eq!(bench.hear(3, 2, pre_vote.clone()), []);
+    assert_eq!(bench.hear(3, 3, vote.clone()), []);
+    // Longer than the least election timeout, and not so long that it steps down.
+    for _ in 0..6 {
+        bench.deadline();
+    }
+    assert_eq!(bench.raft.role(), Role::Leader);
+    let answer = Message::PreVoteReply { next_term: Term(3), granted: true, commit: place(2, 1) };
+    assert_eq!(bench.hear(3, 2, pre_vote), [(id(3), answer)]);
+    bench.hear(3, 3, vote);
+    assert!(granted(&bench.sync()));
 }
 
 #[test]
@@ -366,14 +398,7 @@ fn a_follower_that_needs_what_is_gone_gets_the_snapshot_and_then_the_rest() {
     bench.hear(2, 2, Message::Appended { index: Index(5) });
     bench.raft.snapshot_saved(place(2, 4));
     bench.raft.compact(place(2, 4));
-    bench.hear(3, 2, Message::AppendRefused { previous: Index(0), hint: place(0, 0) });
-    bench.effects.clear();
-    bench.hear(3, 2, Message::AppendRefused { previous: Index(1), hint: place(0, 0) });
-    for _ in 0..3 {
-        bench.deadline();
-        bench.hear(3, 2, Message::AppendRefused { previous: Index(5), hint: place(0, 0) });
-        bench.hear(2, 2, Message::HeartbeatReply { position: 0, verified: Index(5) });
-    }
+    bench.hear(3, 2, Message::HeartbeatReply { position: 0, verified: Index(0) });
     let asked = Effect::ReadSnapshotChunk { peer: id(3), at: place(2, 4), number: 0 };
     assert!(bench.effects.contains(&asked), "{:?}", bench.effects);
     bench.raft.chunk_read(id(3), place(2, 4), 0, Some((Bytes::from_static(b"s"), true)));
@@ -384,6 +409,112 @@ fn a_follower_that_needs_what_is_gone_gets_the_snapshot_and_then_the_rest() {
     assert!(sent.iter().any(|(to, message)| *to == id(3)
         && matches!(message, Message::Append { previous, entries, .. }
             if *previous == place(2, 4) && entries.len() == 1)));
+}
+
+/// A leader of three whose follower 3 has answered nothing, with entries up to 5, of which 2 has all.
+fn leader_of_a_silent_follower() -> Bench {
+    let mut bench = Bench::new(3, 1, &[]);
+    bench.elect();
+    for _ in 0..4 {
+        bench.propose("x");
+    }
+    bench.sync();
+    bench.hear(2, 2, Message::Appended { index: Index(5) });
+    bench
+}
+
+#[test]
+fn a_follower_that_does_not_answer_gets_no_snapshot_until_it_does() {
+    let mut bench = leader_of_a_silent_follower();
+    bench.raft.snapshot_saved(place(2, 4));
+    bench.raft.compact(place(2, 4));
+    let asked = Effect::ReadSnapshotChunk { peer: id(3), at: place(2, 4), number: 0 };
+    for _ in 0..3 {
+        bench.deadline();
+        bench.hear(2, 2, Message::HeartbeatReply { position: 0, verified: Index(5) });
+    }
+    assert!(!bench.effects.contains(&asked));
+    bench.hear(3, 2, Message::HeartbeatReply { position: 0, verified: Index(0) });
+    assert!(bench.effects.contains(&asked), "{:?}", bench.effects);
+}
+
+#[test]
+fn a_probe_is_sent_again_to_who_answers_a_later_heartbeat() {
+    let mut bench = leader_of_a_silent_follower();
+    let append = |sent: &[(NodeId, Message)]| {
+        sent.iter().any(|(to, message)| *to == id(3) && matches!(message, Message::Append { .. }))
+    };
+    let reply = Message::HeartbeatReply { position: 0, verified: Index(0) };
+    let mut deadline = |bench: &mut Bench| {
+        let sent = append(&bench.deadline());
+        bench.hear(2, 2, Message::HeartbeatReply { position: 0, verified: Index(5) });
+        sent
+    };
+    assert!(!deadline(&mut bench));
+    assert!(deadline(&mut bench), "it may hear, though nobody hears it");
+    assert!(!append(&bench.hear(3, 2, reply.clone())), "the answer to the probe may be on its way");
+    assert!(!deadline(&mut bench));
+    assert!(!append(&bench.hear(3, 2, reply.clone())));
+    assert!(!deadline(&mut bench), "who answers is probed by its answer");
+    assert!(append(&bench.hear(3, 2, reply)));
+}
+
+#[test]
+fn appends_that_were_lost_are_found_out_by_an_empty_one_behind_them() {
+    let mut bench = Bench::new(3, 1, &[]);
+    bench.elect();
+    bench.sync();
+    bench.hear(2, 2, Message::Appended { index: Index(1) });
+    bench.propose("x");
+    bench.sent.clear();
+    let reply = Message::HeartbeatReply { position: 0, verified: Index(1) };
+    assert_eq!(bench.hear(2, 2, reply.clone()), [], "it may just be on its way");
+    bench.deadline();
+    bench.hear(2, 2, reply.clone());
+    bench.deadline();
+    let asks = Message::Append { previous: place(2, 2), entries: Vec::new(), commit: Index(1) };
+    assert_eq!(bench.hear(2, 2, reply), [(id(2), asks)]);
+    let sent = bench.hear(2, 2, Message::AppendRefused { previous: Index(2), hint: place(2, 1) });
+    assert!(matches!(&sent[..], [(_, Message::Append { entries, .. })] if entries.len() == 1));
+}
+
+#[test]
+fn a_connection_that_was_reset_is_probed_with_the_next_entry_or_after_the_next_heartbeat() {
+    let mut bench = Bench::new(3, 1, &[]);
+    bench.elect();
+    bench.sync();
+    bench.hear(2, 2, Message::Appended { index: Index(1) });
+    bench.sent.clear();
+    bench.raft.peer_lost(id(2));
+    bench.settle();
+    assert_eq!(bench.sent, []);
+    bench.propose("x");
+    assert!(matches!(&bench.sent[..], [(_, Message::Append { entries, .. })] if entries.len() == 1));
+    bench.propose("y");
+    assert_eq!(bench.sent.len(), 1, "one probe at a time");
+    assert!(matches!(bench.raft.progress(id(2)).unwrap().mode, progress::Mode::Probe { .. }));
+}
+
+#[test]
+fn an_election_that_is_lost_makes_a_follower() {
+    let mut bench = Bench::new(3, 1, &[]);
+    bench.raft.campaign(false);
+    bench.settle();
+    bench.sync();
+    for from in [2, 3] {
+        assert_eq!(bench.raft.role(), Role::Candidate);
+        bench.hear(from, 2, vote_reply(false));
+    }
+    assert_eq!((bench.raft.role(), bench.raft.term(), bench.raft.leader()), (Role::Follower, Term(2), None));
+}
+
+#[test]
+fn a_snapshot_that_somebody_else_sent_counts_too() {
+    let mut bench = leader_of_a_silent_follower();
+    bench.hear(3, 2, Message::SnapshotReply { index: Index(4), next: 0, installed: true });
+    assert_eq!(bench.raft.matched(id(3)), Some(Index(4)));
+    bench.hear(3, 2, Message::SnapshotReply { index: Index(9), next: 0, installed: true });
+    assert_eq!(bench.raft.matched(id(3)), Some(Index(4)), "a follower cannot hold what the leader does not");
 }
 
 #[test]

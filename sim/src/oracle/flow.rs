@@ -135,8 +135,8 @@ impl Flow {
         self.peers.values_mut().for_each(Sent::begin_anew);
     }
 
-    /// The peer is to get a snapshot: what it lacks is gone from the log.
-    pub(super) fn snapshot(&mut self, peer: NodeId) {
+    /// What is on its way to the peer does not reach it, or is of no use to it: it begins anew.
+    pub(super) fn lost(&mut self, peer: NodeId) {
         if let Some(sent) = self.peers.get_mut(&peer) {
             sent.begin_anew();
         }

@@ -132,7 +132,7 @@ fn a_member_whose_directory_was_lost_is_replaced_under_its_id() {
     let (mut cluster, session) = Cluster::began(3);
     let lost = cluster.follower();
     let again = Config { joins: true, storage: StorageId(999), ..config(lost.0, 3) };
-    cluster.start(lost.0, again.clone());
+    cluster.start(lost.0, again);
     cluster.run(Duration::from_secs(1));
     let alarms = cluster.nodes[&lost].alarms();
     assert!(alarms[0].contains("until the member is replaced"), "{alarms:?}");

@@ -125,7 +125,13 @@ impl Contact {
                 place.flow.hears(envelope, now);
                 place.peer(envelope, now);
             }
-            Input::PeerLost(peer) if place.led_by == Some(*peer) => place.led = None,
+            Input::PeerLost(peer) => {
+                // What was on its way is lost with the connection.
+                place.flow.lost(*peer);
+                if place.led_by == Some(*peer) {
+                    place.led = None;
+                }
+            }
             Input::WriteDone { io } => {
                 while place.writes.front().is_some_and(|(issued, _)| issued <= io) {
                     place.writes.pop_front();
@@ -152,7 +158,8 @@ impl Contact {
     ) {
         let place = self.place(usize::from(master.place), master.run, now);
         place.fed.insert(peer, (now, true));
-        place.flow.snapshot(peer);
+        // What it lacks is gone from the log.
+        place.flow.lost(peer);
         let Some(term) = master.node.as_ref().map(|node| node.raft().term()) else { return };
         let new = Chunk { term, at, number, since: now, reads: 0, answers: 0 };
         let chunk = place.chunks.entry(peer).or_insert_with(|| Chunk { ..new });

@@ -19,7 +19,7 @@ use crate::{
     peers::{Directory, Links},
     rt::{self, Finished, JoinHandle, Listener, Tasks, broadcast, mpsc, timeout},
     services::{Api, PeerService},
-    storage::OpenError,
+    storage::{Helper, OpenError},
     tape::TapeSource,
 };
 use quorate_core::{
@@ -93,6 +93,8 @@ pub struct NodeParts<L, S> {
     pub seed: u64,
     /// Where its log goes.
     pub log: L,
+    /// Makes the log's next segment ready beside it.
+    pub helper: Option<Helper>,
     /// Where its snapshots are.
     pub snapshots: S,
     /// Where its peers reach it.
@@ -120,7 +122,8 @@ pub struct RunningNode {
 pub fn start_node<L: LogWriter, S: SnapshotFiles>(
     parts: NodeParts<L, S>,
 ) -> Result<RunningNode, ServerError> {
-    let NodeParts { config, recovered, seed, log, snapshots, peer_listener, client_listener, tape } = parts;
+    let NodeParts { config, recovered, seed, log, helper, snapshots, peer_listener, client_listener, tape } =
+        parts;
     config.validate()?;
     let identity = Identity { cluster: config.cluster, node: config.node };
     let heartbeat = config.timing.heartbeat;
@@ -136,7 +139,10 @@ pub fn start_node<L: LogWriter, S: SnapshotFiles>(
     let chunk_bytes = config.flow.snapshot_chunk_bytes;
     let keeper = keep_snapshots(snapshots, snapshot_queue, lanes.clone(), chunk_bytes);
     let keeper = rt::dedicated("quorate-snapshot", keeper);
-    let threads = vec![writer.map_err(ServerError::Thread)?, keeper.map_err(ServerError::Thread)?];
+    let mut threads = vec![writer.map_err(ServerError::Thread)?, keeper.map_err(ServerError::Thread)?];
+    if let Some(helper) = helper {
+        threads.push(rt::dedicated("quorate-segments", helper.run()).map_err(ServerError::Thread)?);
+    }
 
     let peers = Links::new(identity.node, lanes.clone(), directory);
     let mut servers = Tasks::default();

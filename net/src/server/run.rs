@@ -62,16 +62,26 @@ pub async fn start_server(config: ServerConfig) -> Result<RunningNode, ServerErr
     let client_listener = listen("listen.client", &client_listen, insecure).await?;
     let identity = Identity::new(core.cluster, core.node, StorageId(rt::random().max(1)));
     let opened = rt::blocking(move || open(&data_dir, identity)).await;
-    let (log, recovered) = opened.ok_or(ServerError::Panicked)??;
+    let (mut log, recovered) = opened.ok_or(ServerError::Panicked)??;
     core.storage = log.identity().storage;
     tracing::info!(
         node = %core.node, cluster = %core.cluster, storage = %core.storage, peer = %peer_listen, client = %client_listen,
         entries = recovered.entries.len(), term = %recovered.hard_state.term, "starts"
     );
     let tape = tape.map(make_tape).transpose()?.flatten();
-    let (snapshots, seed) = (log.snapshots(), rt::random());
+    let (snapshots, helper, seed) = (log.snapshots(), log.helper(), rt::random());
     let config = core;
-    start_node(NodeParts { config, recovered, seed, log, snapshots, peer_listener, client_listener, tape })
+    start_node(NodeParts {
+        config,
+        recovered,
+        seed,
+        log,
+        helper,
+        snapshots,
+        peer_listener,
+        client_listener,
+        tape,
+    })
 }
 
 fn make_tape(options: TapeOptions) -> Result<Option<Box<dyn TapeSource>>, ServerError> {

@@ -102,19 +102,19 @@ pub enum OpenError {
         /// What the configuration says.
         expected: u64,
     },
-    /// A newer version wrote it.
+    /// Another version wrote it.
     #[error(
-        "data directory {directory}: {file} has format {found}, this version knows formats up to {known}; \
-         run the version that wrote it, or a newer one"
+        "data directory {directory}: {file} has format {found}, this version reads format {known}; {}",
+        other_format_hint(*found, *known)
     )]
-    NewerFormat {
+    OtherFormat {
         /// The data directory.
         directory: String,
         /// The file that says so.
         file: String,
         /// Its format.
         found: u32,
-        /// The newest format that is known.
+        /// The format that is known.
         known: u32,
     },
     /// There is data, but nothing says whose.
@@ -143,4 +143,12 @@ pub enum OpenError {
         /// What is wrong.
         what: String,
     },
+}
+
+fn other_format_hint(found: u32, known: u32) -> &'static str {
+    if found > known {
+        "run the version that wrote it, or a newer one"
+    } else {
+        "run the version that wrote it, or move the directory away and replace the member"
+    }
 }

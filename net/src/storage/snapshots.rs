@@ -7,10 +7,11 @@ use super::{
     disk::{Disk, remove_if_there},
     error::{DiskError, OpenError, StorageError},
     frames::{
-        FrameError, FramePlace, FrameReader, FrameWriter, SNAPSHOT_HEADER_BYTES, SnapshotHeader, read_chunk,
-        snapshot_newer_format,
+        FramePlace, FrameReader, FrameWriter, SNAPSHOT_HEADER_BYTES, SnapshotHeader, read_chunk,
+        snapshot_other_format,
     },
     identity::{FORMAT, Identity},
+    record::ReadError,
 };
 use bytes::Bytes;
 use quorate_core::{
@@ -241,7 +242,7 @@ impl SnapshotStore {
     }
 
     /// Begins to read a file, and makes sure that it is the one it should be.
-    fn reader<R>(&self, at: LogPosition, file: &str, read: R) -> Result<FrameReader<R>, FrameError>
+    fn reader<R>(&self, at: LogPosition, file: &str, read: R) -> Result<FrameReader<R>, ReadError>
     where
         R: FnMut(u64, usize) -> Result<Vec<u8>, DiskError>,
     {
@@ -254,10 +255,10 @@ impl SnapshotStore {
     }
 
     /// `None` for a snapshot that is not there.
-    fn present<T>(&self, at: LogPosition, result: Result<T, FrameError>) -> Result<Option<T>, StorageError> {
+    fn present<T>(&self, at: LogPosition, result: Result<T, ReadError>) -> Result<Option<T>, StorageError> {
         match result {
             Ok(value) => Ok(Some(value)),
-            Err(FrameError::Disk(error)) if error.is_missing() => Ok(None),
+            Err(ReadError::Disk(error)) if error.is_missing() => Ok(None),
             Err(error) => Err(damaged(at, error)),
         }
     }
@@ -325,8 +326,8 @@ impl SnapshotStore {
             StorageError::Disk(error) => OpenError::Disk(error),
             StorageError::Damaged { file, offset, what } => {
                 let begin = self.disk.read(&file, 0, SNAPSHOT_HEADER_BYTES).unwrap_or_default();
-                match snapshot_newer_format(&begin) {
-                    Some(found) => OpenError::NewerFormat { directory, file, found, known: FORMAT },
+                match snapshot_other_format(&begin) {
+                    Some(found) => OpenError::OtherFormat { directory, file, found, known: FORMAT },
                     None => OpenError::Corrupt { directory, file, offset, what },
                 }
             }
@@ -340,10 +341,10 @@ impl SnapshotStore {
     }
 }
 
-fn damaged(at: LogPosition, error: FrameError) -> StorageError {
+fn damaged(at: LogPosition, error: ReadError) -> StorageError {
     match error {
-        FrameError::Disk(error) => StorageError::Disk(error),
-        FrameError::Flaw(flaw) => {
+        ReadError::Disk(error) => StorageError::Disk(error),
+        ReadError::Flaw(flaw) => {
             StorageError::Damaged { file: file_name(at), offset: flaw.offset, what: flaw.what }
         }
     }

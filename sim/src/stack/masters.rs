@@ -213,6 +213,7 @@ impl Stage {
             node: NodeId(place as u64 + 1),
             storage,
             members: members(world.masters.len()),
+            joins: false,
             timing: world.plan.masters.timing(),
             executor_lease: world.plan.executors.lease(),
             snapshot_entries: world.plan.masters.snapshot_entries,
@@ -228,7 +229,7 @@ impl Stage {
         let run = self.begin_run(place);
         let Run { mut config, disk, seed, number, options } = run;
         let identity = Identity::new(config.cluster, config.node, config.storage);
-        let (log, recovered) = match Storage::open(disk, identity, options) {
+        let (mut log, recovered) = match Storage::open(disk, identity, options) {
             Ok(opened) => opened,
             Err(error) => {
                 self.stopped(place, &error.to_string());
@@ -252,12 +253,22 @@ impl Stage {
             return self.world().fail(Rule::Contract, format!("node {} has no address", place + 1));
         };
         let snapshots = Watched { inner: log.snapshots(), place, stage: self.clone() };
+        let helper = log.helper();
         let log = Watched { inner: log, place, stage: self.clone() };
         let tape = self.world().tapes.clone().map(|tapes| {
             Box::new(MemoryTape { tapes, place: place as u8, run: number }) as Box<dyn TapeSource>
         });
-        let parts =
-            NodeParts { config, recovered, seed, log, snapshots, peer_listener, client_listener, tape };
+        let parts = NodeParts {
+            config,
+            recovered,
+            seed,
+            log,
+            helper,
+            snapshots,
+            peer_listener,
+            client_listener,
+            tape,
+        };
         let mut node = match start_node(parts) {
             Ok(node) => node,
             Err(error) => return self.world().fail(Rule::Contract, format!("node {}: {error}", place + 1)),

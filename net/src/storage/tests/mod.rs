@@ -4,6 +4,7 @@ mod bytes;
 mod damage;
 mod directory;
 mod model;
+mod recycle;
 mod snapshots;
 
 use super::{Identity, MemoryDisk, OpenError, SnapshotStore, Storage, StorageOptions};

@@ -205,12 +205,6 @@ impl<'bytes> EntriesIn<'bytes> {
         read_position(&mut Cursor::new(self.window.get(self.at..self.end)?)).map(|at| at.index)
     }
 
-    /// How many there are.
-    #[must_use]
-    pub const fn count(&self) -> u64 {
-        self.left
-    }
-
     /// The next one; its data is a part of the bytes that were read. `Some(None)`: this is not what was written.
     #[expect(clippy::option_option, reason = "the end, and what is wrong")]
     fn step(&mut self) -> Option<Option<Entry>> {
@@ -314,40 +308,70 @@ pub struct BatchHead {
     pub records: u64,
 }
 
-/// The batch that begins at `at` of a window which holds all of it, behind a record with the checksum `previous`.
+/// The head of the batch that begins at `at` of a window, behind a record with the checksum `previous`. Where the batch
+/// ends is where its head says: the window need not hold that much.
 ///
 /// # Errors
 /// A [`Flaw`]; torn where a write that was cut off could have left it.
-pub fn check_batch(place: Place, window: Window<'_>, at: usize, previous: u32) -> Result<BatchHead, Flaw> {
+pub fn check_head(place: Place, window: Window<'_>, at: usize, previous: u32) -> Result<BatchHead, Flaw> {
     let offset = window.base + at as u64;
-    let chained = |at: usize, previous: u32| {
-        let raw = record::read(place, window, at)?;
-        if raw.previous == previous {
-            return Ok(raw);
-        }
-        Err(Flaw::torn(window.base + at as u64, "a record does not belong behind the one before"))
-    };
-    let head = chained(at, previous)?;
-    let (watermark, length) = read_batch_head(&head)
-        .ok_or_else(|| Flaw::wrong(offset, "there is no batch where one must begin"))?;
-    let end = usize::try_from(length).ok().and_then(|length| head.end.checked_add(length));
-    let end = end.filter(|&end| end <= window.bytes.len());
+    let raw = chained(place, window, at, previous)?;
+    let (watermark, length) =
+        read_batch_head(&raw).ok_or_else(|| Flaw::wrong(offset, "there is no batch where one must begin"))?;
+    let end = (window.base + raw.end as u64).checked_add(length);
     let end = end.ok_or_else(|| Flaw::torn(offset, "the file ends inside a batch"))?;
-    let (mut next, mut checksum, mut records) = (head.end, head.checksum, 1);
+    Ok(BatchHead { offset, end, previous, checksum: raw.checksum, watermark, records: 1 })
+}
+
+fn chained(place: Place, window: Window<'_>, at: usize, previous: u32) -> Result<RawRecord<'_>, Flaw> {
+    let raw = record::read(place, window, at)?;
+    if raw.previous == previous {
+        return Ok(raw);
+    }
+    Err(Flaw::torn(window.base + at as u64, "a record does not belong behind the one before"))
+}
+
+/// Verifies the records behind a head, and hands each to `each`. The window must hold the batch, unless the file ends
+/// inside it.
+///
+/// # Errors
+/// As [`check_head`].
+pub fn check_records(
+    place: Place,
+    window: Window<'_>,
+    batch: &mut BatchHead,
+    mut each: impl FnMut(u64, &RawRecord<'_>) -> Result<(), Flaw>,
+) -> Result<(), Flaw> {
+    let offset = batch.offset;
+    let position = |offset: u64| usize::try_from(offset - window.base).unwrap_or(usize::MAX);
+    let (begin, end) = (position(offset) + HEADER_BYTES + BATCH_BYTES, position(batch.end));
+    if end > window.bytes.len() {
+        return Err(Flaw::torn(offset, "the file ends inside a batch"));
+    }
+    let mut next = begin;
     while next < end {
-        let raw = chained(next, checksum)?;
-        let first = next == head.end && offset == SEGMENT_HEADER_BYTES as u64;
+        let raw = chained(place, window, next, batch.checksum)?;
+        let first = next == begin && offset == SEGMENT_HEADER_BYTES as u64;
         if raw.kind == Kind::Checkpoint && !first {
             let what = "a checkpoint that is not at the beginning";
             return Err(Flaw::wrong(window.base + next as u64, what));
         }
-        (next, checksum, records) = (raw.end, raw.checksum, records + 1);
+        each(window.base + next as u64, &raw)?;
+        (next, batch.checksum, batch.records) = (raw.end, raw.checksum, batch.records + 1);
     }
     if next != end {
         return Err(Flaw::wrong(offset, "a batch ends inside a record"));
     }
-    let end = window.base + end as u64;
-    Ok(BatchHead { offset, end, previous, checksum, watermark, records })
+    Ok(())
+}
+
+/// The first and the last index that a record of entries claims to hold. `None`: its content is wrong.
+#[must_use]
+pub fn entry_range(raw: &RawRecord<'_>) -> Option<(Index, Index)> {
+    let mut cursor = Cursor::new(raw.payload);
+    let more = cursor.u64()?.checked_sub(1)?;
+    let first = read_position(&mut cursor)?.index;
+    Some((first, Index(first.0.checked_add(more)?)))
 }
 
 /// One record of a batch, and where it is in the file.
@@ -361,7 +385,7 @@ pub struct RecordAt<'bytes> {
     pub record: Record<EntriesIn<'bytes>>,
 }
 
-/// The records of a batch that [`check_batch`] found in this window.
+/// The records of a batch that [`check_records`] verified in this window.
 pub fn records<'bytes>(
     bytes: &'bytes Bytes,
     base: u64,

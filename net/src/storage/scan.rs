@@ -2,8 +2,8 @@
 
 use super::{
     batch::{
-        BATCH_BYTES, BatchHead, EntriesIn, FOOTER_BYTES, Record, RecordAt, check_batch, read_batch_head,
-        read_footer, records,
+        BATCH_BYTES, BatchHead, CONTENT, FOOTER_BYTES, Record, RecordAt, check_head, check_records,
+        entry_range, read_batch_head, read_footer, records,
     },
     error::DiskError,
     record::{self, Flaw, HEADER_BYTES, Kind, Place, ReadError, Window},
@@ -127,12 +127,9 @@ impl<R: Source> Scan<R> {
         }
         // Its length counts only if its checksum is right.
         self.fill(HEADER_BYTES + BATCH_BYTES)?;
-        let raw = record::read(self.place(), self.view(), self.at)?;
-        let length = read_batch_head(&raw).map_or(0, |(_, length)| length);
-        let length = usize::try_from(length).unwrap_or(usize::MAX);
-        self.fill(length.saturating_add(HEADER_BYTES + BATCH_BYTES))?;
-        let head = check_batch(self.place(), self.view(), self.at, self.checksum)?;
-        self.admit(head)?;
+        let mut head = check_head(self.place(), self.view(), self.at, self.checksum)?;
+        self.fill(usize::try_from(head.end - head.offset).unwrap_or(usize::MAX))?;
+        self.admit(&mut head)?;
         Ok(Some(head))
     }
 
@@ -152,38 +149,31 @@ impl<R: Source> Scan<R> {
         Ok(())
     }
 
-    /// Takes note of a batch, whose watermark must be the end of an earlier one.
-    fn admit(&mut self, head: BatchHead) -> Result<(), Flaw> {
+    /// Verifies a batch, whose watermark must be the end of an earlier one.
+    fn admit(&mut self, head: &mut BatchHead) -> Result<(), Flaw> {
         let first = head.offset == SEGMENT_HEADER_BYTES as u64;
-        let mut lowest = None;
-        for (number, found) in records(&self.window, self.base, &head).enumerate() {
-            match found?.record {
-                Record::Checkpoint(_) if number == 0 => {}
-                _ if first && number == 0 => {
-                    return Err(Flaw::wrong(head.offset, "the segment does not begin with a checkpoint"));
-                }
-                Record::Entries(entries) => {
-                    if let Some((from, to)) = entries.range() {
-                        self.seen.note(from, to);
-                        lowest = Some(lowest.map_or(from, |before: Index| before.min(from)));
-                    }
-                }
-                Record::HardState(_)
-                | Record::Voters(_)
-                | Record::LogStart { .. }
-                | Record::Checkpoint(_) => {}
+        let (mut seen, mut lowest, mut checkpoint) = (self.seen, None::<Index>, false);
+        let view = Window { base: self.base, bytes: &self.window };
+        check_records(self.header.place(), view, head, |offset, raw| {
+            checkpoint |= raw.kind == Kind::Checkpoint;
+            if raw.kind == Kind::Entries {
+                let (from, to) = entry_range(raw).ok_or_else(|| Flaw::wrong(offset, CONTENT))?;
+                seen.note(from, to);
+                lowest = Some(lowest.map_or(from, |before| before.min(from)));
             }
-        }
-        let known = self.recent.iter().any(|earlier| earlier.head.end == head.watermark);
-        if first && head.records < 2 {
+            Ok(())
+        })?;
+        if first != checkpoint {
             return Err(Flaw::wrong(head.offset, "the segment does not begin with a checkpoint"));
         }
+        let known = self.recent.iter().any(|earlier| earlier.head.end == head.watermark);
         if first != (head.watermark == 0) || !(first || known) {
             return Err(Flaw::wrong(head.offset, "a batch with an impossible watermark"));
         }
         self.recent.retain(|earlier| earlier.head.end >= head.watermark);
-        self.recent.push(Recent { head, lowest });
-        self.seen.records += head.records;
+        self.recent.push(Recent { head: *head, lowest });
+        seen.records += head.records;
+        self.seen = seen;
         self.at = usize::try_from(head.end - self.base).unwrap_or(usize::MAX);
         self.checksum = head.checksum;
         Ok(())
@@ -269,14 +259,6 @@ pub fn behind(place: Place, source: &mut impl Source, from: u64, limit: u64) -> 
         base += (places / record::ALIGNMENT * record::ALIGNMENT) as u64;
     }
     Ok(found)
-}
-
-impl EntriesIn<'_> {
-    /// The first and the last index, as the record's head and number say.
-    fn range(&self) -> Option<(Index, Index)> {
-        let first = self.first()?;
-        Some((first, Index(first.0.checked_add(self.count().checked_sub(1)?)?)))
-    }
 }
 
 /// What one sync made durable.

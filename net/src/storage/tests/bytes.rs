@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::storage::{
-    batch::{BatchHead, BatchWriter, Record, check_batch},
+    batch::{BatchHead, BatchWriter, Record, check_head, check_records},
     frames::{FrameWriter, SnapshotHeader, decode_snapshot},
     record::{self, Flaw, Kind, Place, Window},
     scan::decode_segment,
@@ -17,7 +17,9 @@ fn window(bytes: &[u8]) -> Window<'_> {
 }
 
 fn batch_at_0(bytes: &[u8], previous: u32) -> Result<BatchHead, Flaw> {
-    check_batch(PLACE, window(bytes), 0, previous)
+    let mut head = check_head(PLACE, window(bytes), 0, previous)?;
+    check_records(PLACE, window(bytes), &mut head, |_, _| Ok(()))?;
+    Ok(head)
 }
 
 fn segment() -> (SegmentHeader, Vec<u8>) {
@@ -162,7 +164,7 @@ proptest! {
         let _ = decode_segment(&bytes);
         let _ = decode_snapshot(&bytes);
         let _ = Identity::decode(&bytes);
-        let _ = check_batch(PLACE, window(&bytes), 8, 0);
+        let _ = check_head(PLACE, window(&bytes), 8, 0);
     }
 
     #[test]

@@ -44,6 +44,9 @@ impl Disk for Hasty {
     fn allocate(&self, name: &str, bytes: u64) -> Result<(), DiskError> {
         self.0.allocate(name, bytes)
     }
+    fn truncate(&self, name: &str, bytes: u64) -> Result<(), DiskError> {
+        self.0.truncate(name, bytes)
+    }
     fn will_read(&self, name: &str) {
         self.0.will_read(name);
     }

@@ -5,7 +5,7 @@
 //! * [`record`], [`batch`], [`segment`]: the bytes of the log. [`shape`]: its rules.
 //! * [`scan`], [`recovery`]: reading the log; what tells a torn tail from damage. [`wal`]: writing it.
 //! * [`recycle`]: files for segments, made ready before they are needed.
-//! * [`frames`], [`snapshots`]: snapshot files.
+//! * [`frames`], [`snapshots`]: snapshot files. [`inspect`]: looking into a directory that no server uses.
 //!
 //! # What is promised
 //! What [`Storage::write`] said `Ok` to is there after any crash or loss of power; a batch is there whole or not at all.
@@ -19,6 +19,7 @@ pub mod disk;
 pub mod error;
 pub mod frames;
 pub mod identity;
+pub mod inspect;
 pub mod record;
 pub mod recovery;
 pub mod recycle;
@@ -36,7 +37,7 @@ pub use disk::file::FileDisk;
 pub use disk::{Disk, memory::MemoryDisk};
 pub use error::{DiskError, OpenError, StorageError};
 pub use identity::Identity;
-pub use recovery::{Report, verify};
+pub use inspect::{Report, verify};
 pub use recycle::Helper;
 pub use snapshots::SnapshotStore;
 pub use wal::{Storage, StorageOptions};

@@ -25,10 +25,7 @@ use quorate_core::{
     contract::{Entry, HardState, LogPosition, Voters},
     types::Index,
 };
-use std::{
-    collections::{BTreeSet, VecDeque},
-    sync::Arc,
-};
+use std::collections::{BTreeSet, VecDeque};
 
 /// A segment that the log needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -356,48 +353,6 @@ fn check(reader: &Reader<'_>, content: &LogContent, sequence: u64) -> Result<(),
         return Err(reader.corrupt(sequence, 0, what));
     }
     Ok(())
-}
-
-/// What a data directory holds, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// Whose it is.
-    pub identity: Identity,
-    /// The newest hard state.
-    pub hard_state: HardState,
-    /// The place before the log's first entry, and that of its last one.
-    pub log: (LogPosition, LogPosition),
-    /// Names of the files that the log is read from.
-    pub segments: Vec<String>,
-    /// Writes that were cut off. Harmless.
-    pub torn: Vec<Torn>,
-    /// The snapshots, oldest first. The newest was read whole.
-    pub snapshots: Vec<LogPosition>,
-}
-
-/// Reads everything in a data directory, as [`Storage::open`](super::Storage::open) does, and changes nothing.
-///
-/// # Errors
-/// As there. `NotFound` for a directory without a file `identity`.
-pub fn verify(disk: Arc<dyn Disk>) -> Result<Report, OpenError> {
-    let missing = std::io::Error::new(std::io::ErrorKind::NotFound, "the directory was never used");
-    let identity = Identity::load(&*disk)?
-        .ok_or_else(|| OpenError::Disk(DiskError::new("read", super::identity::FILE, &missing)))?;
-    let recovery = recover(&*disk, identity)?;
-    let snapshots = SnapshotStore::new(disk, identity);
-    let recovery = checked(&snapshots, recovery)?;
-    if let Some(at) = snapshots.newest()? {
-        snapshots.check(at).map_err(|error| snapshots.open_error(error))?;
-    }
-    let shape = &recovery.content.shape;
-    Ok(Report {
-        identity,
-        hard_state: recovery.content.hard_state,
-        log: (shape.start, shape.last()),
-        segments: recovery.segments.iter().map(|kept| file_name(kept.sequence)).collect(),
-        torn: recovery.torn,
-        snapshots: snapshots.list()?,
-    })
 }
 
 /// Refuses a log that is gone, or whose beginning is gone without a snapshot in its place.

@@ -299,12 +299,22 @@ impl SnapshotStore {
         self.present(at, failed.map_or(Ok(taken), Err))
     }
 
-    /// Reads a whole snapshot and keeps nothing.
+    /// Reads a whole snapshot and keeps nothing but the state's hash, with which every state ends. `None`: that snapshot is
+    /// not there any more, or too short to have one.
     ///
     /// # Errors
     /// `Damaged`, or the disk's.
-    pub fn check(&self, at: LogPosition) -> Result<(), StorageError> {
-        self.load_chunks(at, |chunks| chunks.for_each(drop)).map(drop)
+    pub fn check(&self, at: LogPosition) -> Result<Option<u128>, StorageError> {
+        const HASH: usize = size_of::<u128>();
+        let mut end = Vec::new();
+        let found = self.load_chunks(at, |chunks| {
+            for chunk in chunks {
+                end.extend_from_slice(&chunk[chunk.len().saturating_sub(HASH)..]);
+                end.drain(..end.len().saturating_sub(HASH));
+            }
+        })?;
+        let hash = end.as_slice().try_into().ok().map(u128::from_le_bytes);
+        Ok(found.and(hash))
     }
 
     /// Removes what was being written aside when the process ended.

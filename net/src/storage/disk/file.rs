@@ -32,7 +32,7 @@ struct Written {
 #[derive(Debug)]
 pub struct FileDisk {
     directory: PathBuf,
-    _lock: File,
+    _lock: Option<File>,
     /// Files that are written.
     open: Mutex<BTreeMap<String, Arc<Written>>>,
 }
@@ -60,10 +60,32 @@ impl FileDisk {
             .open(directory.join(LOCK))
             .map_err(|error| failed("open the lock of", &error))?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { directory: directory.to_owned(), _lock: lock, open: Mutex::default() }),
+            Ok(()) => Ok(Self { directory: directory.to_owned(), _lock: Some(lock), open: Mutex::default() }),
             Err(Errno::WOULDBLOCK) => Err(OpenError::Locked { directory: name }),
             Err(error) => Err(failed("lock", &error.into()).into()),
         }
+    }
+
+    /// Takes a directory that is there, and changes nothing in it; locked as well.
+    ///
+    /// # Errors
+    /// `NotFound` if it is not there, `Locked` if a process has it.
+    pub fn existing(directory: &Path) -> Result<Self, OpenError> {
+        let name = directory.display().to_string();
+        let failed = |operation, error: &io::Error| DiskError::new(operation, &name, error);
+        fs::read_dir(directory).map_err(|error| failed("open directory", &error))?;
+        let lock = match File::open(directory.join(LOCK)) {
+            Ok(lock) => Some(lock),
+            // A copy may be without.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed("open the lock of", &error).into()),
+        };
+        match lock.as_ref().map(|lock| rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive)) {
+            None | Some(Ok(())) => {}
+            Some(Err(Errno::WOULDBLOCK)) => return Err(OpenError::Locked { directory: name }),
+            Some(Err(error)) => return Err(failed("lock", &error.into()).into()),
+        }
+        Ok(Self { directory: directory.to_owned(), _lock: lock, open: Mutex::default() })
     }
 
     /// The handle through which a file is written and synced: one and the same, so that an error of an earlier write
@@ -176,6 +198,17 @@ impl Disk for FileDisk {
                 Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
                 Err(error) => Err(error.into()),
             }
+        })
+    }
+
+    fn truncate(&self, name: &str, bytes: u64) -> Result<(), DiskError> {
+        Self::run("cut", name, || {
+            let written = self.handle(name)?;
+            if written.file.metadata()?.len() > bytes {
+                written.file.set_len(bytes)?;
+                written.end.store(bytes, Ordering::Relaxed);
+            }
+            Ok(())
         })
     }
 

@@ -381,6 +381,19 @@ impl Disk for MemoryDisk {
         })
     }
 
+    fn truncate(&self, name: &str, bytes: u64) -> Result<(), DiskError> {
+        self.act("cut", name, |inner| {
+            let file = inner.file_mut(name)?;
+            let length = usize::try_from(bytes).unwrap_or(usize::MAX);
+            file.bytes.truncate(length);
+            file.synced = file.synced.min(length);
+            // At once and for sure: nobody who cuts goes on before it is synced.
+            file.old.retain(|sector, _| (sector + 1) * SECTOR <= length);
+            file.lost.retain(|sector, _| (sector + 1) * SECTOR <= length);
+            Ok(())
+        })
+    }
+
     fn space(&self) -> Result<Option<Space>, DiskError> {
         let inner = self.inner();
         let space = |total| Space { total, free: total.saturating_sub(inner.used()) };

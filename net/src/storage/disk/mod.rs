@@ -67,6 +67,12 @@ pub trait Disk: Send + Sync + 'static {
     /// `NotFound` if there is no such file, `StorageFull` if there is no room.
     fn allocate(&self, name: &str, bytes: u64) -> Result<(), DiskError>;
 
+    /// Cuts a file to so many bytes, if it has more.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such file.
+    fn truncate(&self, name: &str, bytes: u64) -> Result<(), DiskError>;
+
     /// The file will be read soon, from its beginning: the system may begin with it.
     fn will_read(&self, _name: &str) {}
 

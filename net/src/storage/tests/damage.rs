@@ -4,8 +4,8 @@ use super::*;
 use crate::storage::{
     Disk,
     batch::BatchWriter,
+    inspect::{Line, dump, repair, verify},
     record::{self, Place},
-    recovery::verify,
     scan::decode_segment,
     segment::parse_file_name,
 };
@@ -214,6 +214,72 @@ fn verify_reports_and_changes_nothing() {
     let report = verify(Arc::<MemoryDisk>::clone(&disk)).unwrap();
     assert_eq!((report.log.0, report.log.1), (position(1, 3), position(3, 16)));
     assert_eq!(report.segments, segments(&disk));
-    assert_eq!(report.snapshots, [position(1, 3), position(1, 5)]);
+    let snapshots: Vec<_> = report.snapshots.iter().map(|snapshot| snapshot.at).collect();
+    assert_eq!(snapshots, [position(1, 3), position(1, 5)]);
+    assert_eq!(report.damage(), None);
     assert_eq!(disk.operations(), before);
+}
+
+#[test]
+fn a_damaged_older_snapshot_is_reported() {
+    let disk = directory(2);
+    assert!(disk.flip_bit("snapshot-0000000000000001-0000000000000003", 8 * 100));
+    let report = verify(Arc::<MemoryDisk>::clone(&disk)).unwrap();
+    assert!(report.damage().unwrap().contains("snapshot-0000000000000001-0000000000000003"));
+    open(&disk).unwrap();
+}
+
+fn lines(disk: &MemoryDisk, only: Option<(u64, u64)>) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let only = only.map(|(from, to)| Index(from)..=Index(to));
+    dump(disk, only, |line| {
+        lines.push(line);
+        Ok::<(), OpenError>(())
+    })
+    .unwrap();
+    lines
+}
+
+#[test]
+fn a_dump_names_every_record_and_changes_nothing() {
+    let disk = directory(2);
+    let before = disk.operations();
+    let all = lines(&disk, None);
+    let count = |kind| all.iter().filter(|line| line.kind == kind).count();
+    assert_eq!(count("segment"), segments(&disk).len());
+    assert!(count("footer") > 0 && count("checkpoint") == segments(&disk).len() && count("log-start") == 1);
+    assert!(all.iter().all(|line| line.file.starts_with("wal-")));
+    let some = lines(&disk, Some((13, 15)));
+    let found: Vec<_> =
+        some.iter().map(|line| (line.index.unwrap().0, line.term.unwrap().0, line.size)).collect();
+    // What a run repeats of the one before is there twice.
+    assert_eq!(found.first(), Some(&(13, 2, 90)));
+    assert_eq!(found.last(), Some(&(15, 3, 90)));
+    assert!(found.iter().all(|(index, ..)| (13..=15).contains(index)));
+    assert_eq!(disk.operations(), before);
+}
+
+#[test]
+fn a_repair_cuts_what_was_cut_off_and_refuses_damage() {
+    let disk = directory(3);
+    let file = segments(&disk).pop().unwrap();
+    let end = decode_segment(&disk.read(&file, 0, 1 << 20).unwrap()).unwrap().end;
+    disk.write_at(&file, end, &[0xAB; 77]).unwrap();
+    let shared: Arc<dyn Disk> = Arc::<MemoryDisk>::clone(&disk);
+    let before = disk.operations();
+    let found = repair(&shared, true).unwrap();
+    assert_eq!((found.len(), found[0].offset, disk.operations()), (1, end, before));
+    assert_eq!(repair(&shared, false).unwrap(), found);
+    assert_eq!(disk.size(&file).unwrap(), end);
+    assert!(verify(Arc::clone(&shared)).unwrap().torn.is_empty());
+    assert_eq!(last_index(&open(&disk).unwrap().1), 17);
+
+    let damaged = directory(3);
+    assert!(damaged.flip_bit(&segments(&damaged)[0], 8 * 200));
+    let shared: Arc<dyn Disk> = Arc::<MemoryDisk>::clone(&damaged);
+    let before = damaged.operations();
+    assert!(matches!(repair(&shared, false), Err(OpenError::Corrupt { .. })));
+    assert_eq!(damaged.operations(), before);
+    let empty: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    assert!(repair(&empty, false).unwrap_err().to_string().contains("no data directory of a master"));
 }

@@ -203,7 +203,6 @@ bugs! {
     NetIdentityUnsynced = "net-identity-unsynced", "the file that says whose directory it is is not synced", "DESIGN 2.4, stack";
     NetVotersLost = "net-voters-lost", "a new segment of the log leaves the voters out", "G1, DESIGN 2.4, stack";
     NetRecyclesNeeded = "net-recycles-needed", "a segment that the log still needs is taken to be written again", "R3, stack";
-    NetRecycledEarly = "net-recycled-early", "a segment is written again before it is sure that it is out of the log", "R3, stack";
     NetFreshIds = "net-fresh-ids", "each try of a request gets a number of its own", "R19, stack";
 }
 

@@ -1,11 +1,8 @@
 //! Data directories that are lost, damaged, or of somebody else, and disks that refuse to sync.
 
-use quorate_tests::{Cluster, Options, SyncFailure, Writer, wait_until};
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use quorate_tests::{Cli, Cluster, Options, Output, SyncFailure, Writer, wait_until};
+use serde_json::Value;
+use std::{fs, path::Path, time::Duration};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -43,12 +40,22 @@ fn refuses_to_start(cluster: &mut Cluster, id: u64, parts: &[&str]) -> String {
     said
 }
 
-/// The log file with the most bytes, and its name.
-fn largest_log(data: &Path) -> (PathBuf, String) {
-    let files = fs::read_dir(data).expect("a data directory can be read").flatten();
-    let logs = files.filter(|file| file.file_name().to_string_lossy().starts_with("wal-"));
-    let file = logs.max_by_key(|file| file.metadata().map_or(0, |data| data.len())).expect("there is a log");
-    (file.path(), file.file_name().to_string_lossy().into_owned())
+/// The batches of a master's log, as `quorate wal dump` prints them: file, offset, size.
+fn batches(data: &Path) -> Vec<(String, u64, u64)> {
+    let words = ["-o", "json", "wal", "dump", "--data-dir", &data.to_string_lossy()];
+    let text = Cli::alone().run(&words).ok();
+    let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("each line is JSON"));
+    let batches = lines.filter(|line| line["kind"] == "batch").map(|line| {
+        let number = |field: &str| line[field].as_u64().expect("it is a number");
+        (line["file"].as_str().expect("it is a text").to_owned(), number("offset"), number("size"))
+    });
+    batches.collect()
+}
+
+/// A command about a master's data directory.
+fn wal(data: &Path, words: &[&str]) -> Output {
+    let data = data.to_string_lossy();
+    Cli::alone().run(&[&["wal"], words, &["--data-dir", &data]].concat())
 }
 
 #[test]
@@ -76,11 +83,27 @@ fn a_wiped_directory_does_not_vote() {
 }
 
 #[test]
+fn wal_commands_name_what_is_wrong_with_their_arguments() {
+    let none = Path::new("/nonexistent/quorate");
+    for command in ["dump", "verify", "repair"] {
+        wal(none, &[command]).refused(1, &["/nonexistent/quorate", "No such file"]);
+        Cli::alone().run(&["wal", command]).refused(2, &["--data-dir"]);
+    }
+    let empty = quorate_tests::Directory::new();
+    wal(empty.path(), &["verify"]).refused(1, &["identity", "no data directory of a master"]);
+    wal(empty.path(), &["dump", "--from", "9", "--to", "3"]).refused(2, &["--from is 9", "--to is 3"]);
+    assert_eq!(fs::read_dir(empty.path()).expect("it is there").count(), 0, "nothing is made");
+}
+
+#[test]
 fn a_damaged_byte_in_the_middle_of_the_log_is_refused_by_file_and_offset() {
     let (mut cluster, writer, damaged) = with_a_killed_follower();
-    let (path, name) = largest_log(&cluster.data(damaged));
+    let data = cluster.data(damaged);
+    let all = batches(&data);
+    let (name, offset, size) = all[all.len() / 2].clone();
+    let path = data.join(&name);
     let mut bytes = fs::read(&path).expect("the log can be read");
-    let middle = bytes.len() / 2;
+    let middle = usize::try_from(offset + size / 2).expect("a file fits into memory");
     bytes[middle] ^= 0x10;
     fs::write(&path, &bytes).expect("the log can be written");
     let said = refuses_to_start(&mut cluster, damaged, &[&name, "damaged at byte"]);
@@ -94,21 +117,43 @@ fn a_damaged_byte_in_the_middle_of_the_log_is_refused_by_file_and_offset() {
     // It says so each time, and changes nothing.
     refuses_to_start(&mut cluster, damaged, &[&name, "damaged at byte"]);
     assert!(fs::read(&path).expect("the log can be read") == bytes, "the damaged file is left as it is");
+    for command in ["verify", "repair"] {
+        wal(&data, &[command]).refused(1, &[&name, "damaged at byte", "quorate member replace"]);
+    }
+    assert!(fs::read(&path).expect("the log can be read") == bytes, "a repair leaves what is damaged");
     check(&cluster, writer);
 
     bytes[middle] ^= 0x10;
     fs::write(&path, &bytes).expect("the log can be written");
+    assert!(wal(&data, &["verify"]).ok().ends_with("whole\n"));
     cluster.master(damaged).start();
     cluster.wait_caught_up(damaged);
+    wal(&data, &["verify"]).refused(1, &["in use by another process", "stop the master"]);
 }
 
 #[test]
 fn bytes_that_a_crash_left_behind_the_log_are_no_damage() {
     let (mut cluster, writer, torn) = with_a_killed_follower();
-    let (path, _) = largest_log(&cluster.data(torn));
-    let mut bytes = fs::read(&path).expect("the log can be read");
+    let data = cluster.data(torn);
+    let (name, offset, size) = batches(&data).pop().expect("there are batches");
+    let path = data.join(&name);
+    let whole = fs::read(&path).expect("the log can be read");
+    let mut bytes = whole.clone();
+    let end = usize::try_from(offset + size).expect("a file fits into memory");
     let garbage = (0..777_u32).map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()[3]);
-    bytes.extend(garbage);
+    bytes.splice(end..end + 777, garbage);
+    fs::write(&path, &bytes).expect("the log can be written");
+    let place = format!("{name} from byte {end} on");
+    let said = wal(&data, &["verify"]).ok();
+    assert!(said.contains(&place) && said.ends_with("torn\n"), "{said}");
+    let said = wal(&data, &["repair", "--dry-run"]).ok();
+    assert!(said.contains("would cut") && said.contains(&place), "{said}");
+    assert!(fs::read(&path).expect("the log can be read") == bytes, "a dry run changes nothing");
+    let said = wal(&data, &["repair"]).ok();
+    assert!(said.contains("cut off") && said.contains(&place), "{said}");
+    assert!(wal(&data, &["verify"]).ok().ends_with("whole\n"));
+    assert!(wal(&data, &["repair"]).ok().contains("nothing to cut off"));
+    // And as it was without a repair.
     fs::write(&path, &bytes).expect("the log can be written");
     cluster.master(torn).start();
     cluster.wait_caught_up(torn);
@@ -146,7 +191,7 @@ fn a_directory_of_somebody_else_is_refused() {
     bytes[8..12].copy_from_slice(&9_u32.to_le_bytes());
     let good = fs::read(&identity).expect("a directory says whose it is");
     fs::write(&identity, &bytes).expect("it can be written");
-    refuses_to_start(&mut cluster, one, &["identity", "format 9", "up to 1"]);
+    refuses_to_start(&mut cluster, one, &["identity", "format 9", "reads format 2"]);
     fs::write(&identity, &good).expect("it can be written");
 
     // With all as it was, it starts.

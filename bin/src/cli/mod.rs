@@ -9,6 +9,7 @@ mod kv;
 mod member;
 mod server;
 mod status;
+mod wal;
 
 use crate::{
     cluster::{self, Cluster},
@@ -113,6 +114,9 @@ enum Command {
     Member(member::MemberCommand),
     /// Show what each master says of itself
     Status(status::StatusArgs),
+    /// Look into the data directory of a master that does not run
+    #[command(subcommand)]
+    Wal(wal::WalCommand),
     /// Measure how many durable changes a second a cluster takes
     Bench(bench::BenchArgs),
 }
@@ -155,6 +159,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Kv(command) => block(command.run(&shared), false),
         Command::Member(command) => block(command.run(&shared), false),
         Command::Status(args) => block(args.run(&shared), false),
+        Command::Wal(command) => command.run(shared.output),
         Command::Bench(args) => block(args.run(&shared), true),
     }
 }

@@ -22,7 +22,7 @@ use super::{
     snapshots::SnapshotStore,
 };
 use quorate_core::{
-    contract::{Entry, HardState, LogPosition, Voters},
+    contract::{Entry, HardState, Voters},
     types::Index,
 };
 use std::collections::{BTreeSet, VecDeque};

@@ -107,7 +107,7 @@ impl Recycler {
     /// The disk's. What was begun is of no harm.
     pub fn prepare(&mut self, sequence: u64) -> Result<Ready, DiskError> {
         let file = file_name(sequence);
-        if self.renamed && !self.spares.is_empty() && !bug::planted(Bug::NetRecycledEarly) {
+        if self.renamed && !self.spares.is_empty() {
             self.disk.sync_dir()?;
             self.renamed = false;
         }

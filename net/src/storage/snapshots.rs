@@ -49,6 +49,8 @@ struct Receiving {
 #[derive(Default)]
 struct Inner {
     receiving: Option<Receiving>,
+    /// A peer's snapshot that is whole and was not loaded yet: it stays, though newer ones are there.
+    received: Option<LogPosition>,
     /// Where the chunks of the snapshot that was read last are.
     places: Option<(LogPosition, Arc<Vec<FramePlace>>)>,
 }
@@ -169,6 +171,7 @@ impl SnapshotStore {
         let aside = Self::received_name(at);
         self.append(&aside, &mut current.writer, data)?;
         if last {
+            self.inner().received = Some(at);
             return self.publish(at, &aside, current.writer);
         }
         self.inner().receiving = Some(current);
@@ -203,9 +206,14 @@ impl SnapshotStore {
         self.disk.rename(aside, &file_name(at))?;
         self.disk.sync_dir()?;
         self.inner().places = None;
-        let found = self.list()?;
-        let old = found.len().saturating_sub(limits::SNAPSHOTS_KEPT);
-        for &at in &found[..old] {
+        let mut found = self.list()?;
+        let received = self.inner().received;
+        // Of those that stay, the newest is what a restart begins with.
+        let newest = found.pop();
+        found.sort_by_key(|&at| (Some(at) == received, at.index, at.term));
+        let stay = limits::SNAPSHOTS_KEPT - usize::from(newest.is_some());
+        found.truncate(found.len().saturating_sub(stay));
+        for at in found {
             remove_if_there(&*self.disk, &file_name(at))?;
         }
         Ok(self.disk.sync_dir()?)
@@ -268,6 +276,7 @@ impl SnapshotStore {
     /// # Errors
     /// `Damaged`, or the disk's.
     pub fn load(&self, at: LogPosition) -> Result<Option<State>, StorageError> {
+        self.inner().received.take_if(|received| *received == at);
         let decoded = self.load_chunks(at, |chunks| State::decode(chunks))?;
         decoded.transpose().map_err(|error| StorageError::Damaged {
             file: file_name(at),

@@ -32,7 +32,7 @@ fn machine(id: u64) -> NodeHandle {
         let disk = disk.clone();
         async move {
             let identity = Identity::new(CLUSTER, NodeId(id), StorageId(id * 11));
-            let options = StorageOptions::default();
+            let options = StorageOptions { segment_bytes: 64 << 10 };
             let (mut log, recovered) = Storage::open(Arc::new(disk), identity, options).unwrap();
             let config = Config {
                 cluster: CLUSTER,

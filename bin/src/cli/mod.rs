@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and how an answer becomes an exit code.
 
 mod agent;
+mod alarm;
 mod bench;
 mod executor;
 mod job;
@@ -112,6 +113,9 @@ enum Command {
     /// List the masters
     #[command(subcommand)]
     Member(member::MemberCommand),
+    /// List and take back what keeps the cluster from taking more data
+    #[command(subcommand)]
+    Alarm(alarm::AlarmCommand),
     /// Show what each master says of itself
     Status(status::StatusArgs),
     /// Look into the data directory of a master that does not run
@@ -158,6 +162,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Executor(command) => block(command.run(&shared), false),
         Command::Kv(command) => block(command.run(&shared), false),
         Command::Member(command) => block(command.run(&shared), false),
+        Command::Alarm(command) => block(command.run(&shared), false),
         Command::Status(args) => block(args.run(&shared), false),
         Command::Wal(command) => command.run(shared.output),
         Command::Bench(args) => block(args.run(&shared), true),

@@ -1,16 +1,16 @@
 //! `quorate wal`: looking into the data directory of a master that does not run.
 
 use crate::{
+    cluster::storage::{
+        Disk, FileDisk, OpenError, Report,
+        inspect::{self, Line},
+        recovery::Torn,
+    },
     failure::Failure,
     output::{self, Format, records::hex},
 };
 use clap::{Args, Subcommand};
 use quorate_core::{codec, types::Index};
-use quorate_net::storage::{
-    Disk, FileDisk, OpenError, Report,
-    inspect::{self, Line},
-    recovery::Torn,
-};
 use serde_json::{Value, json};
 use std::{path::PathBuf, sync::Arc};
 

@@ -10,7 +10,10 @@ use super::{
         parse_number, parse_size,
     },
 };
-use crate::{cluster::TAPE_BYTES, failure::Failure};
+use crate::{
+    cluster::{QUOTA_BYTES_MIN, RESERVE_BYTES, SpaceLimits, TAPE_BYTES},
+    failure::Failure,
+};
 use quorate_core::{
     contract::{Config, ConfigError, Flow, LeaseTimes, Timing},
     limits,
@@ -57,6 +60,8 @@ impl Role for ServerRole {
         key("executor.kill", "executor-kill", "QUORATE_EXECUTOR_KILL", "DURATION", "How long killing a task takes at most [default: 500ms]"),
         key("executor.drift_ppm", "executor-drift-ppm", "QUORATE_EXECUTOR_DRIFT_PPM", "NUMBER", "How far two clocks may run apart, in parts of a million [default: 1000]"),
         key("snapshot_entries", "snapshot-entries", "QUORATE_SNAPSHOT_ENTRIES", "NUMBER", "Applied entries between two snapshots [default: 10000]"),
+        key("disk.quota", "disk-quota", "QUORATE_DISK_QUOTA", "SIZE", "The data directory may have so much, at least 256MiB: then the cluster takes no more data; 0 = as much as there is [default: 0]"),
+        key("disk.reserve", "disk-reserve", "QUORATE_DISK_RESERVE", "SIZE", "With less left on the file system the cluster takes no more data; 0 = never [default: 256MiB]"),
         key("record_tape", "record-tape", "QUORATE_RECORD_TAPE", "FILE", "Record all inputs of this master into this file, to be replayed by the simulator; it holds what clients store [default: off]"),
         key("record_tape_limit", "record-tape-limit", "QUORATE_RECORD_TAPE_LIMIT", "SIZE", "The recording ends before its file is larger: bytes, or KiB, MiB, GiB [default: 1GiB]"),
         logs::FORMAT,
@@ -81,6 +86,7 @@ pub(crate) struct ServerSettings {
     pub(crate) timing: Timing,
     pub(crate) lease: LeaseTimes,
     pub(crate) snapshot_entries: u64,
+    pub(crate) space: SpaceLimits,
     pub(crate) tape: Option<PathBuf>,
     pub(crate) tape_limit: u64,
     pub(crate) logs: Logs,
@@ -129,6 +135,7 @@ impl ServerSettings {
             lease: lease(layer)?,
             snapshot_entries: layer
                 .read("snapshot_entries", SNAPSHOT_ENTRIES, |text| parse_number(text, 1, u64::MAX))?,
+            space: space(layer)?,
             tape: layer
                 .read("record_tape", None, |text| Ok((!text.is_empty()).then(|| PathBuf::from(text))))?,
             tape_limit: layer.read("record_tape_limit", TAPE_BYTES, parse_size)?,
@@ -204,6 +211,8 @@ impl ServerSettings {
             span(lease.check)
         ));
         line(format!("kill = {}\ndrift_ppm = {}", span(lease.kill), lease.drift_ppm));
+        let SpaceLimits { quota, reserve } = self.space;
+        line(format!("\n[disk]\nquota = {}\nreserve = {reserve}", quota.unwrap_or(0)));
         line(format!("\n[log]\nformat = {}\nlevel = {}", quote(format), quote(level)));
         out
     }
@@ -228,6 +237,22 @@ fn lease(layer: &Layer) -> Result<LeaseTimes, Failure> {
         check: layer.read("executor.check", default.check, parse_duration)?,
         kill: layer.read("executor.kill", default.kill, parse_duration)?,
         drift_ppm: layer.read("executor.drift_ppm", default.drift_ppm, parse_drift)?,
+    })
+}
+
+fn space(layer: &Layer) -> Result<SpaceLimits, Failure> {
+    let least = QUOTA_BYTES_MIN;
+    let size = |text: &str| if text.trim() == "0" { Ok(0) } else { parse_size(text) };
+    let quota = |text: &str| {
+        size(text).and_then(|bytes| {
+            let fits = bytes == 0 || bytes >= least;
+            if fits { Ok(bytes) } else { Err(format!("`{text}` is too small: files of the log are made ahead, so it must be at least {least}, or 0 for none")) }
+        })
+    };
+    let quota = layer.read("disk.quota", 0, quota)?;
+    Ok(SpaceLimits {
+        quota: (quota > 0).then_some(quota),
+        reserve: layer.read("disk.reserve", RESERVE_BYTES, size)?,
     })
 }
 

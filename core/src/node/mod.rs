@@ -342,7 +342,11 @@ impl Node {
     pub fn alarms(&self) -> Vec<String> {
         let refusals =
             self.refusals.iter().map(|(peer, said)| format!("node {peer} refuses this node: {said}"));
-        self.alarm.iter().cloned().chain(self.identity.waits_for()).chain(refusals).collect()
+        let space = self
+            .state
+            .alarms()
+            .map(|alarm| format!("node {} has no more room: {}", alarm.node, alarm.message));
+        self.alarm.iter().cloned().chain(self.identity.waits_for()).chain(refusals).chain(space).collect()
     }
 
     /// What the node knows of itself.

@@ -3,6 +3,8 @@
 mod disk;
 #[cfg(not(madsim))]
 mod run;
+#[cfg(not(madsim))]
+mod space;
 
 #[cfg(not(madsim))]
 pub use run::{ServerConfig, run_server, start_server};
@@ -113,6 +115,8 @@ pub struct RunningNode {
     threads: Vec<Finished>,
     tape: Option<Finished>,
     servers: Tasks,
+    /// What ends with the node, and is not waited for.
+    beside: Tasks,
 }
 
 /// Starts a node.
@@ -162,7 +166,14 @@ pub fn start_node<L: LogWriter, S: SnapshotFiles>(
     let node = Node::new(config, recovered, seed, now);
     let mut driver = Driver::new(identity.node, node, clock, heartbeat, reader, outlets);
     driver.record(recorder);
-    Ok(RunningNode { handle, driver: rt::spawn(driver.run()), threads, tape, servers })
+    Ok(RunningNode {
+        handle,
+        driver: rt::spawn(driver.run()),
+        threads,
+        tape,
+        servers,
+        beside: Tasks::default(),
+    })
 }
 
 impl RunningNode {
@@ -170,6 +181,12 @@ impl RunningNode {
     #[must_use]
     pub fn handle(&self) -> NodeHandle {
         self.handle.clone()
+    }
+
+    /// Runs something beside the node, until it ends.
+    #[cfg(not(madsim))]
+    fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        self.beside.spawn(work);
     }
 
     /// Waits until the node stops by itself. `None`: its driver panicked, or was ended.

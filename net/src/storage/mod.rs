@@ -6,6 +6,7 @@
 //! * [`scan`], [`recovery`]: reading the log; what tells a torn tail from damage. [`wal`]: writing it.
 //! * [`recycle`]: files for segments, made ready before they are needed.
 //! * [`frames`], [`snapshots`]: snapshot files. [`inspect`]: looking into a directory that no server uses.
+//! * [`space`]: whether there is room left.
 //!
 //! # What is promised
 //! What [`Storage::write`] said `Ok` to is there after any crash or loss of power; a batch is there whole or not at all.
@@ -27,6 +28,7 @@ pub mod scan;
 pub mod segment;
 pub mod shape;
 pub mod snapshots;
+pub mod space;
 pub mod wal;
 
 #[cfg(test)]
@@ -40,4 +42,5 @@ pub use identity::Identity;
 pub use inspect::{Report, verify};
 pub use recycle::Helper;
 pub use snapshots::SnapshotStore;
+pub use space::SpaceLimits;
 pub use wal::{Storage, StorageOptions};

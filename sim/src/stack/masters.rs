@@ -206,8 +206,7 @@ impl Stage {
         let (number, storage, disk) = (master.run, master.storage, Arc::clone(&master.disk));
         let seed = world.draw(Purpose::NodeSeed, &[place as u64, number]);
         // Small segments, so that there are many.
-        let segment_bytes = [4 << 10, 64 << 10, StorageOptions::default().segment_bytes]
-            [(again(world.plan.seed, 0x5E6) % 3) as usize];
+        let segment_bytes = [4 << 10, 64 << 10, 1 << 20][(again(world.plan.seed, 0x5E6) % 3) as usize];
         let config = Config {
             cluster: CLUSTER,
             node: NodeId(place as u64 + 1),

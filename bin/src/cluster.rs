@@ -14,6 +14,7 @@ use quorate_net::{
     tape::TapeOptions,
 };
 pub(crate) use quorate_net::{
+    SCRUB_PAUSE, SCRUB_RATE, ScrubOptions,
     client::Expected,
     limits::TAPE_BYTES,
     storage::{
@@ -216,6 +217,7 @@ pub(crate) async fn run_master(
         client_listen: settings.listen_client.clone(),
         insecure: settings.insecure,
         space: settings.space,
+        scrub: settings.scrub,
         tape: settings.tape.clone().map(|file| TapeOptions { file, limit: settings.tape_limit }),
     };
     quorate_net::run_server(config, stop).await.map_err(Failure::from)

@@ -240,6 +240,102 @@ fn a_peer_of_another_cluster_is_kept_out() {
 }
 
 #[test]
+fn damage_in_cold_files_is_mended_by_a_running_master() {
+    let mut cluster = Cluster::prepare(Options::default());
+    for id in cluster.ids() {
+        for word in ["--scrub-pause", "300ms", "--snapshot-entries", "100"] {
+            cluster.master(id).argument(word);
+        }
+    }
+    cluster.start_all();
+    cluster.wait_ready();
+    let writer = Writer::start(&cluster, "w");
+    writer.wait_more(250, SOON);
+    // Each start begins a file of its own: the one before is cold from then on.
+    let id = cluster.others(cluster.leader())[0];
+    cluster.master(id).kill();
+    let data = cluster.data(id);
+    let (name, offset, size) = batches(&data).pop().expect("there are batches");
+    cluster.master(id).start();
+    cluster.wait_caught_up(id);
+    let snapshot = || {
+        let files = fs::read_dir(&data).expect("it is there").flatten();
+        let names = files.map(|file| file.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.starts_with("snapshot-") && !name.contains('.')).max().expect("there is one")
+    };
+    let flip = |name: &str, byte: u64| {
+        let path = data.join(name);
+        let Ok(mut bytes) = fs::read(&path) else { return false };
+        bytes[usize::try_from(byte).expect("a file fits into memory")] ^= 4;
+        // In place: it is the file that the master has open.
+        let file = fs::OpenOptions::new().write(true).open(path);
+        file.is_ok_and(|file| std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).is_ok())
+    };
+    for (name, byte) in [(name, offset.saturating_sub(size) + 20), (snapshot(), 100)] {
+        if !flip(&name, byte) {
+            // The log left it behind already.
+            continue;
+        }
+        wait_until(SOON, "the damage is found", || {
+            let log = cluster.master_log(id);
+            let found = log.lines().any(|line| line.contains(&name) && line.contains("is damaged"));
+            if found { Ok(()) } else { Err(format!("{name} at {byte}")) }
+        });
+        wait_until(SOON, "the damaged file is gone", || {
+            if data.join(&name).exists() { Err(name.clone()) } else { Ok(()) }
+        });
+    }
+    cluster.wait_caught_up(id);
+    cluster.master(id).kill();
+    assert!(wal(&data, &["verify"]).ok().ends_with("whole\n"));
+    cluster.master(id).start();
+    cluster.wait_caught_up(id);
+    check(&cluster, writer);
+}
+
+#[test]
+fn a_master_without_room_keeps_the_cluster_from_taking_data_until_it_is_disarmed() {
+    let mut cluster = Cluster::start(Options::default());
+    cluster.cli().run(&["kv", "put", "a", "1"]).ok();
+    let id = cluster.others(cluster.leader())[0];
+    cluster.master(id).kill();
+    // More than there is.
+    cluster.master(id).set("QUORATE_DISK_RESERVE", "1000000GiB");
+    cluster.master(id).start();
+    let node = format!("node {id}");
+    wait_until(SOON, "puts are refused", || {
+        let output = cluster.cli().run(&["kv", "put", "a", "2"]);
+        let refused = output.code == 1 && output.stderr.contains("has no more room");
+        if refused { Ok(()) } else { Err(output.to_string()) }
+    });
+    let text = [&node[..], "disk.reserve is", "quorate alarm disarm"];
+    cluster.cli().run(&["kv", "put", "a", "2"]).refused(1, &text);
+    cluster.cli().run(&["job", "submit", "--", "true"]).refused(1, &text);
+    let alarms = cluster.cli().json(&["alarm", "list"]);
+    assert_eq!((&alarms["alarms"][0]["node"], &alarms["alarms"][0]["kind"]), (&id.into(), &"space".into()));
+    for other in cluster.ids() {
+        let status = cluster.status(other).expect("it answers");
+        assert!(status["alarms"].to_string().contains("has no more room"), "{status}");
+    }
+    // Reads and deletes go on.
+    assert_eq!(cluster.cli().run(&["kv", "get", "a"]).ok(), "1\n");
+    cluster.cli().run(&["kv", "delete", "a"]).ok();
+    // As long as there is no room, it comes back.
+    cluster.cli().run(&["alarm", "disarm"]).ok();
+    wait_until(SOON, "the alarm is raised again", || {
+        let alarms = cluster.cli().try_json(&["alarm", "list"])?;
+        if alarms["alarms"][0]["node"] == id { Ok(()) } else { Err(alarms.to_string()) }
+    });
+    cluster.master(id).kill();
+    cluster.master(id).set("QUORATE_DISK_RESERVE", "0");
+    cluster.master(id).start();
+    cluster.wait_caught_up(id);
+    cluster.cli().run(&["alarm", "disarm", &id.to_string()]).ok();
+    cluster.cli().run(&["kv", "put", "a", "3"]).ok();
+    assert_eq!(cluster.cli().json(&["alarm", "list"])["alarms"], serde_json::json!([]));
+}
+
+#[test]
 fn a_master_whose_disk_refuses_to_sync_stops_and_the_cluster_goes_on() {
     let mut cluster = Cluster::prepare(Options { agents: 1, ..Options::default() });
     let ids = cluster.ids();

@@ -4,10 +4,14 @@ mod disk;
 #[cfg(not(madsim))]
 mod run;
 #[cfg(not(madsim))]
+mod scrub;
+#[cfg(not(madsim))]
 mod space;
 
 #[cfg(not(madsim))]
 pub use run::{ServerConfig, run_server, start_server};
+#[cfg(not(madsim))]
+pub use scrub::{SCRUB_PAUSE, SCRUB_RATE, ScrubOptions};
 
 use crate::{
     driver::{
@@ -15,8 +19,8 @@ use crate::{
         lanes, write_all,
     },
     limits::{
-        BATCH_BYTES, CALL_TIMEOUT, CONNECTION_ALIVE, DECODE_BYTES, SERVER_DRAIN, STREAMS_PER_CONNECTION,
-        TAPE_FLUSH, WATCH_BEHIND,
+        BATCH_BYTES, CALL_TIMEOUT, CONNECTION_ALIVE, DECODE_BYTES, SAVE_RETRY, SERVER_DRAIN,
+        STREAMS_PER_CONNECTION, TAPE_FLUSH, WATCH_BEHIND,
     },
     peers::{Directory, Links},
     rt::{self, Finished, JoinHandle, Listener, Tasks, broadcast, mpsc, timeout},
@@ -141,7 +145,7 @@ pub fn start_node<L: LogWriter, S: SnapshotFiles>(
     let writer = rt::dedicated("quorate-log", write_all(log, writes_queue, lanes.clone()));
     let (snapshot_work, snapshot_queue) = mpsc::unbounded_channel();
     let chunk_bytes = config.flow.snapshot_chunk_bytes;
-    let keeper = keep_snapshots(snapshots, snapshot_queue, lanes.clone(), chunk_bytes);
+    let keeper = keep_snapshots(snapshots, snapshot_queue, lanes.clone(), chunk_bytes, SAVE_RETRY);
     let keeper = rt::dedicated("quorate-snapshot", keeper);
     let mut threads = vec![writer.map_err(ServerError::Thread)?, keeper.map_err(ServerError::Thread)?];
     if let Some(helper) = helper {
@@ -187,6 +191,17 @@ impl RunningNode {
     #[cfg(not(madsim))]
     fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
         self.beside.spawn(work);
+    }
+
+    /// Runs something that blocks, on a thread of its own, until it ends: after the node has stopped it must.
+    #[cfg(not(madsim))]
+    fn run_beside(
+        &mut self,
+        name: &str,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), ServerError> {
+        self.threads.push(rt::dedicated(name, work).map_err(ServerError::Thread)?);
+        Ok(())
     }
 
     /// Waits until the node stops by itself. `None`: its driver panicked, or was ended.

@@ -1,6 +1,10 @@
 //! A master in production: its data directory, its ports, until it is told to end.
 
-use super::{NodeParts, RunningNode, ServerError, space, start_node};
+use super::{
+    NodeParts, RunningNode, ServerError,
+    scrub::{self, ScrubOptions},
+    space, start_node,
+};
 use crate::{
     rt::{self, Listener, select},
     storage::{Disk, FileDisk, Identity, OpenError, SpaceLimits, Storage, StorageOptions},
@@ -27,6 +31,8 @@ pub struct ServerConfig {
     pub insecure: bool,
     /// When its data directory has no more room.
     pub space: SpaceLimits,
+    /// How the cold part of it is read.
+    pub scrub: ScrubOptions,
     /// Where it records what its node is given, if it does.
     pub tape: Option<TapeOptions>,
 }
@@ -56,7 +62,8 @@ pub async fn run_server(
 /// # Errors
 /// Whatever keeps it from starting, before anything is changed.
 pub async fn start_server(config: ServerConfig) -> Result<RunningNode, ServerError> {
-    let ServerConfig { mut core, data_dir, peer_listen, client_listen, insecure, space, tape } = config;
+    let ServerConfig { mut core, data_dir, peer_listen, client_listen, insecure, space, scrub, tape } =
+        config;
     // The one of the directory is not known yet, and is never 0.
     core.storage = StorageId(1);
     core.validate()?;
@@ -73,6 +80,7 @@ pub async fn start_server(config: ServerConfig) -> Result<RunningNode, ServerErr
     let tape = tape.map(make_tape).transpose()?.flatten();
     let (snapshots, helper, seed) = (log.snapshots(), log.helper(), rt::random());
     let config = core;
+    let cold = log.snapshots();
     let mut node = start_node(NodeParts {
         config,
         recovered,
@@ -85,6 +93,7 @@ pub async fn start_server(config: ServerConfig) -> Result<RunningNode, ServerErr
         tape,
     })?;
     node.spawn(space::watch(disk, space, node.handle()));
+    node.run_beside("quorate-scrub", scrub::scrub(cold, scrub, node.handle()))?;
     Ok(node)
 }
 

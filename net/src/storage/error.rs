@@ -20,7 +20,11 @@ impl DiskError {
     /// From what the system said.
     #[must_use]
     pub fn new(operation: &'static str, file: &str, error: &io::Error) -> Self {
-        Self { operation, file: file.to_owned(), kind: error.kind(), message: error.to_string() }
+        let mut message = error.to_string();
+        if error.kind() == io::ErrorKind::StorageFull {
+            message.push_str(": make room on the file system of the data directory, then start again");
+        }
+        Self { operation, file: file.to_owned(), kind: error.kind(), message }
     }
 
     /// Whether the file is just not there.
@@ -69,6 +73,14 @@ pub enum StorageError {
         /// What is wrong.
         what: String,
     },
+}
+
+impl StorageError {
+    /// Whether there was no room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Disk(error) if error.kind == io::ErrorKind::StorageFull)
+    }
 }
 
 /// Why a data directory cannot be used.

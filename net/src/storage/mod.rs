@@ -6,7 +6,7 @@
 //! * [`scan`], [`recovery`]: reading the log; what tells a torn tail from damage. [`wal`]: writing it.
 //! * [`recycle`]: files for segments, made ready before they are needed.
 //! * [`frames`], [`snapshots`]: snapshot files. [`inspect`]: looking into a directory that no server uses.
-//! * [`space`]: whether there is room left.
+//! * [`scrub`]: reading what is not written any more. [`space`]: whether there is room left.
 //!
 //! # What is promised
 //! What [`Storage::write`] said `Ok` to is there after any crash or loss of power; a batch is there whole or not at all.
@@ -25,6 +25,7 @@ pub mod record;
 pub mod recovery;
 pub mod recycle;
 pub mod scan;
+pub mod scrub;
 pub mod segment;
 pub mod shape;
 pub mod snapshots;

@@ -29,7 +29,7 @@ use std::{
 const PREFIX: &str = "snapshot-";
 const ASIDE: &str = ".tmp";
 
-fn file_name(at: LogPosition) -> String {
+pub(super) fn file_name(at: LogPosition) -> String {
     format!("{PREFIX}{:016x}-{:016x}", at.term.0, at.index.0)
 }
 
@@ -85,6 +85,10 @@ impl SnapshotStore {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn directory(&self) -> (Arc<dyn Disk>, Identity) {
+        (Arc::clone(&self.disk), self.identity)
+    }
+
     /// The directory, for messages.
     #[must_use]
     pub fn location(&self) -> String {
@@ -138,11 +142,21 @@ impl SnapshotStore {
     ) -> Result<(), StorageError> {
         let _one = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let aside = format!("{}.save{ASIDE}", file_name(at));
-        let mut writer = self.begin(at, &aside)?;
-        for chunk in chunks {
-            self.append(&aside, &mut writer, &chunk)?;
+        let result = self.begin(at, &aside).map_err(StorageError::from).and_then(|mut writer| {
+            for chunk in chunks {
+                self.append(&aside, &mut writer, &chunk)?;
+            }
+            self.publish(at, &aside, writer)
+        });
+        self.give_room(result, &aside)
+    }
+
+    /// A disk that is full gets back what was written aside.
+    fn give_room(&self, result: Result<(), StorageError>, aside: &str) -> Result<(), StorageError> {
+        if result.as_ref().is_err_and(StorageError::is_full) {
+            remove_if_there(&*self.disk, aside)?;
         }
-        self.publish(at, &aside, writer)
+        result
     }
 
     /// Takes a chunk of a peer's snapshot. Number 0 starts over; with the last one the snapshot is durable.
@@ -161,7 +175,11 @@ impl SnapshotStore {
             if let Some(old) = receiving.take() {
                 remove_if_there(&*self.disk, &Self::received_name(old.at))?;
             }
-            receiving = Some(Receiving { at, writer: self.begin(at, &Self::received_name(at))? });
+            let aside = Self::received_name(at);
+            match self.begin(at, &aside) {
+                Ok(writer) => receiving = Some(Receiving { at, writer }),
+                Err(error) => return self.give_room(Err(error.into()), &aside),
+            }
         }
         let expected = receiving.as_ref().filter(|it| it.at == at).map_or(0, |it| it.writer.next_number());
         let Some(mut current) = receiving.take_if(|it| it.at == at && number == expected) else {
@@ -169,13 +187,16 @@ impl SnapshotStore {
             return Err(StorageError::ChunkOutOfOrder { snapshot: format!("{at:?}"), number, expected });
         };
         let aside = Self::received_name(at);
-        self.append(&aside, &mut current.writer, data)?;
-        if last {
+        let appended = self.append(&aside, &mut current.writer, data);
+        if last && appended.is_ok() {
             self.inner().received = Some(at);
-            return self.publish(at, &aside, current.writer);
+            let published = self.publish(at, &aside, current.writer);
+            return self.give_room(published, &aside);
         }
-        self.inner().receiving = Some(current);
-        Ok(())
+        if appended.is_ok() {
+            self.inner().receiving = Some(current);
+        }
+        self.give_room(appended, &aside)
     }
 
     fn received_name(at: LogPosition) -> String {

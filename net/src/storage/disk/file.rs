@@ -219,6 +219,13 @@ impl Disk for FileDisk {
         }
     }
 
+    fn forget_read(&self, name: &str) {
+        if let Ok(file) = File::open(self.directory.join(name)) {
+            // Only a hint.
+            let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
+        }
+    }
+
     fn space(&self) -> Result<Option<Space>, DiskError> {
         Self::run("space of", &self.location(), || {
             let found = rustix::fs::statvfs(&self.directory)?;

@@ -76,6 +76,9 @@ pub trait Disk: Send + Sync + 'static {
     /// The file will be read soon, from its beginning: the system may begin with it.
     fn will_read(&self, _name: &str) {}
 
+    /// What the system keeps of the file in memory may go, so that the next reading shows what is on the disk.
+    fn forget_read(&self, _name: &str) {}
+
     /// The room of the file system. `None`: it has no bound.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ mod damage;
 mod directory;
 mod model;
 mod recycle;
+mod scrub;
 mod snapshots;
 
 use super::{Identity, MemoryDisk, OpenError, SnapshotStore, Storage, StorageOptions};

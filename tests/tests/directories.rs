@@ -1,8 +1,14 @@
 //! Data directories that are lost, damaged, or of somebody else, and disks that refuse to sync.
 
-use quorate_tests::{Cli, Cluster, Options, Output, SyncFailure, Writer, wait_until};
+use quorate_tests::{Cli, Cluster, Options, Output, SyncFailure, Writer, need_root, wait_until};
 use serde_json::Value;
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::FileExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -251,11 +257,14 @@ fn damage_in_cold_files_is_mended_by_a_running_master() {
     cluster.wait_ready();
     let writer = Writer::start(&cluster, "w");
     writer.wait_more(250, SOON);
+    let written = writer.stop();
     // Each start begins a file of its own: the one before is cold from then on.
     let id = cluster.others(cluster.leader())[0];
+    cluster.wait_caught_up(id);
     cluster.master(id).kill();
     let data = cluster.data(id);
-    let (name, offset, size) = batches(&data).pop().expect("there are batches");
+    let all = batches(&data);
+    let (name, offset, _) = all[all.len() - 3].clone();
     cluster.master(id).start();
     cluster.wait_caught_up(id);
     let snapshot = || {
@@ -265,17 +274,14 @@ fn damage_in_cold_files_is_mended_by_a_running_master() {
     };
     let flip = |name: &str, byte: u64| {
         let path = data.join(name);
-        let Ok(mut bytes) = fs::read(&path) else { return false };
+        let mut bytes = fs::read(&path).expect("it is there");
         bytes[usize::try_from(byte).expect("a file fits into memory")] ^= 4;
         // In place: it is the file that the master has open.
-        let file = fs::OpenOptions::new().write(true).open(path);
-        file.is_ok_and(|file| std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).is_ok())
+        let file = fs::OpenOptions::new().write(true).open(path).expect("it can be written");
+        file.write_all_at(&bytes, 0).expect("it can be written");
     };
-    for (name, byte) in [(name, offset.saturating_sub(size) + 20), (snapshot(), 100)] {
-        if !flip(&name, byte) {
-            // The log left it behind already.
-            continue;
-        }
+    for (name, byte) in [(name, offset + 20), (snapshot(), 100)] {
+        flip(&name, byte);
         wait_until(SOON, "the damage is found", || {
             let log = cluster.master_log(id);
             let found = log.lines().any(|line| line.contains(&name) && line.contains("is damaged"));
@@ -290,7 +296,8 @@ fn damage_in_cold_files_is_mended_by_a_running_master() {
     assert!(wal(&data, &["verify"]).ok().ends_with("whole\n"));
     cluster.master(id).start();
     cluster.wait_caught_up(id);
-    check(&cluster, writer);
+    assert!(written.failed.is_empty(), "{:?}", written.failed);
+    written.assert_all_there(&cluster);
 }
 
 #[test]
@@ -304,7 +311,7 @@ fn a_master_without_room_keeps_the_cluster_from_taking_data_until_it_is_disarmed
     cluster.master(id).start();
     let node = format!("node {id}");
     wait_until(SOON, "puts are refused", || {
-        let output = cluster.cli().run(&["kv", "put", "a", "2"]);
+        let output = cluster.cli().run(&["kv", "put", "b", "2"]);
         let refused = output.code == 1 && output.stderr.contains("has no more room");
         if refused { Ok(()) } else { Err(output.to_string()) }
     });
@@ -333,6 +340,107 @@ fn a_master_without_room_keeps_the_cluster_from_taking_data_until_it_is_disarmed
     cluster.cli().run(&["alarm", "disarm", &id.to_string()]).ok();
     cluster.cli().run(&["kv", "put", "a", "3"]).ok();
     assert_eq!(cluster.cli().json(&["alarm", "list"])["alarms"], serde_json::json!([]));
+}
+
+/// A file system in memory over a directory, of so many MiB, until it is dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(place: &Path, mib: u32) -> Self {
+        need_root("mounts a small file system");
+        fs::create_dir_all(place).expect("a directory can be made");
+        let disk = Self(place.to_owned());
+        disk.run("mount", &["-t", "tmpfs", "-o", &format!("size={mib}m"), "quorate-e2e"]);
+        disk
+    }
+
+    fn grow(&self, mib: u32) {
+        self.run("mount", &["-o", &format!("remount,size={mib}m")]);
+    }
+
+    fn run(&self, program: &str, words: &[&str]) {
+        let output = Command::new(program).args(words).arg(&self.0).output();
+        let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a master may still be ending.
+        let _gone = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn a_full_disk_ends_a_master_and_loses_nothing() {
+    let mut cluster = Cluster::prepare(Options::default());
+    let id = cluster.ids()[0];
+    let data = cluster.data(id);
+    let disk = SmallDisk::mount(&data, 80);
+    for id in cluster.ids() {
+        // What keeps a disk from getting full is off.
+        cluster.master(id).set("QUORATE_DISK_RESERVE", "0");
+    }
+    cluster.start_all();
+    cluster.wait_ready();
+    let writer = Writer::start(&cluster, "w");
+    let value = "v".repeat(900 * 1024);
+    let rest = cluster.others(id);
+    let mut acknowledged = 0;
+    while cluster.master(id).is_running() {
+        let key = format!("large/{acknowledged}");
+        assert!(acknowledged < 200, "the disk does not get full");
+        // Until it ends it may lead, and then the put goes to the next leader.
+        cluster.cli_to(&rest).run_with(&["kv", "put", &key, "-"], value.as_bytes()).ok();
+        acknowledged += 1;
+    }
+    let status = cluster.master(id).ended(SOON);
+    let log = cluster.master(id).log();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(log.contains("No space left on device") && log.contains("make room"), "{log}");
+    writer.wait_more(20, SOON);
+    // It says the same as long as there is no room, or starts; and with room it has everything.
+    disk.grow(600);
+    wal(&data, &["verify"]).ok();
+    cluster.master(id).start();
+    cluster.wait_caught_up(id);
+    let other = rest[0];
+    cluster.master(other).kill();
+    let rest = cluster.cli_to(&[id, rest[1]]);
+    for number in 0..acknowledged {
+        let found = rest.run(&["kv", "get", &format!("large/{number}")]).ok();
+        assert!(found.trim_end() == value, "large/{number} has {} bytes", found.len());
+    }
+    cluster.master(other).start();
+    check(&cluster, writer);
+}
+
+#[test]
+fn a_leader_whose_disk_hangs_is_replaced_and_comes_back() {
+    let mut cluster = Cluster::prepare(Options::default());
+    let ids = cluster.ids();
+    let mut disks = Vec::new();
+    for &id in &ids {
+        let place = cluster.directory().path().join(format!("disk{id}"));
+        fs::create_dir(&place).expect("a directory can be made");
+        let disk = SyncFailure::new(&place);
+        disk.watch(cluster.master(id));
+        disks.push(disk);
+    }
+    cluster.start_all();
+    cluster.wait_ready();
+    let writer = Writer::start(&cluster, "w");
+    writer.wait_more(50, SOON);
+    let id = cluster.leader();
+    let place = ids.iter().position(|&other| other == id).expect("it is one of them");
+    disks[place].slow(5_000);
+    let _next = cluster.leader_among(&cluster.others(id));
+    writer.wait_more(50, SOON);
+    disks[place].end();
+    cluster.wait_caught_up(id);
+    assert!(cluster.master(id).is_running(), "a disk that is slow is no failed one");
+    check(&cluster, writer);
 }
 
 #[test]

@@ -17,9 +17,11 @@ impl Node {
         if index.0.saturating_sub(self.saved.0) >= self.config.snapshot_entries {
             mark::hit_if(self.saving.is_some(), Mark::SaveWaits);
             self.save();
-        } else if self.saving.is_none() && self.mending.is_some_and(|through| index >= through) {
-            self.save();
-        } else if index > self.saved && self.saving.is_none() && self.raft.points.fires(Point::SnapshotAtOnce)
+            return;
+        }
+        let mends = self.mending.is_some_and(|through| index >= through);
+        if self.saving.is_none()
+            && (mends || (index > self.saved && self.raft.points.fires(Point::SnapshotAtOnce)))
         {
             self.save();
         }

@@ -135,7 +135,7 @@ impl<E, F: FnMut(Line) -> Result<(), E>> Lines<'_, F> {
         );
         self.tell(Line::new(self.file, 0, SEGMENT_HEADER_BYTES as u64, "segment", text))?;
         loop {
-            let batch = match scan.next() {
+            let batch = match scan.next_batch() {
                 Ok(Some(batch)) => batch,
                 Ok(None) => break,
                 Err(error) => return Ok(Err(error)),

@@ -268,7 +268,7 @@ impl<'disk> Reader<'disk> {
         let opening = recovery.segments.is_empty();
         let mut scan =
             Scan::begin(self.source(sequence), end.offset).map_err(|error| self.failed(sequence, error))?;
-        while let Some(batch) = scan.next().map_err(|error| self.failed(sequence, error))? {
+        while let Some(batch) = scan.next_batch().map_err(|error| self.failed(sequence, error))? {
             for found in scan.records(&batch) {
                 let found = found.map_err(|flaw| self.flawed(sequence, flaw))?;
                 recovery
@@ -289,7 +289,7 @@ impl<'disk> Reader<'disk> {
 /// Reads to the end or the first flaw.
 fn exhaust(scan: &mut Scan<impl Source>) -> Result<Option<Flaw>, DiskError> {
     loop {
-        match scan.next() {
+        match scan.next_batch() {
             Ok(Some(_)) => {}
             Ok(None) => return Ok(None),
             Err(ReadError::Flaw(flaw)) => return Ok(Some(flaw)),

@@ -109,7 +109,7 @@ impl<R: Source> Scan<R> {
     ///
     /// # Errors
     /// A flaw; after one the scan is where it was.
-    pub fn next(&mut self) -> Result<Option<BatchHead>, ReadError> {
+    pub fn next_batch(&mut self) -> Result<Option<BatchHead>, ReadError> {
         let offset = self.base + self.at as u64;
         if self.sealed || offset >= self.limit {
             return Ok(None);
@@ -179,7 +179,7 @@ impl<R: Source> Scan<R> {
         Ok(())
     }
 
-    /// The records of the batch that [`next`](Self::next) just gave.
+    /// The records of the batch that [`next_batch`](Self::next_batch) just gave.
     pub fn records(&self, batch: &BatchHead) -> impl Iterator<Item = Result<RecordAt<'_>, Flaw>> {
         records(&self.window, self.base, batch)
     }
@@ -298,7 +298,7 @@ pub fn decode_segment(bytes: &[u8]) -> Result<Segment, Flaw> {
     let mut scan = Scan::begin(slice(bytes), bytes.len() as u64).map_err(flaw)?;
     let (mut batches, mut tail) = (Vec::new(), None);
     loop {
-        match scan.next().map_err(flaw) {
+        match scan.next_batch().map_err(flaw) {
             Ok(None) => break,
             Ok(Some(head)) => match scan.records(&head).map(owned).collect() {
                 Ok(records) => batches.push(Batch { head, records }),

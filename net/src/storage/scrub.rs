@@ -134,7 +134,6 @@ impl Scrub {
     }
 
     /// Opens the next file. `None`: there is none.
-    #[expect(clippy::type_complexity, reason = "no more files, an error, or a finding at once")]
     fn begin(&mut self) -> Option<Result<Option<Step>, DiskError>> {
         let (file, snapshot, begun) = if let Some(end) = self.segments.pop() {
             let file = file_name(end.sequence);
@@ -168,7 +167,7 @@ impl Scrub {
     fn go_on(&mut self, reading: Reading) -> Result<Option<u64>, ReadError> {
         match reading {
             Reading::Segment(mut scan, end) => {
-                let batch = scan.next()?;
+                let batch = scan.next_batch()?;
                 if let Some(batch) = batch {
                     self.reading = Some(Reading::Segment(scan, end));
                     return Ok(Some(batch.end - batch.offset));

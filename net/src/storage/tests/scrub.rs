@@ -40,7 +40,7 @@ fn every_byte_of_what_is_cold_is_looked_at_and_none_of_what_is_written() {
     assert!(found.is_empty() && read > 5_000, "{read}: {found:?}");
     let operations = disk.operations();
     let files = disk.list().unwrap();
-    let last = files.iter().filter(|name| parse_file_name(name).is_some()).next_back().unwrap().clone();
+    let last = files.iter().rfind(|name| parse_file_name(name).is_some()).unwrap().clone();
     for file in files.iter().filter(|name| *name != "identity") {
         let bytes = disk.read(file, 0, 1 << 20).unwrap();
         let end = decode_segment(&bytes).map_or(bytes.len() as u64, |found| found.end);

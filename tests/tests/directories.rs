@@ -144,7 +144,7 @@ fn bytes_that_a_crash_left_behind_the_log_are_no_damage() {
     let (name, offset, size) = batches(&data).pop().expect("there are batches");
     let path = data.join(&name);
     let whole = fs::read(&path).expect("the log can be read");
-    let mut bytes = whole.clone();
+    let mut bytes = whole;
     let end = usize::try_from(offset + size).expect("a file fits into memory");
     let garbage = (0..777_u32).map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()[3]);
     bytes.splice(end..end + 777, garbage);

@@ -120,6 +120,7 @@ pub struct RunningNode {
     tape: Option<Finished>,
     servers: Tasks,
     /// What ends with the node, and is not waited for.
+    #[cfg(not(madsim))]
     beside: Tasks,
 }
 
@@ -176,6 +177,7 @@ pub fn start_node<L: LogWriter, S: SnapshotFiles>(
         threads,
         tape,
         servers,
+        #[cfg(not(madsim))]
         beside: Tasks::default(),
     })
 }

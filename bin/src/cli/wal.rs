@@ -91,7 +91,7 @@ impl From<OpenError> for Failure {
         let next = match &error {
             OpenError::Corrupt { .. } => {
                 "nothing here mends it: move the directory away, then `quorate member replace ID`, and start \
-                 the master with an empty directory; it gets everything from the others"
+                 the master with --join and an empty directory; it gets everything from the others"
             }
             OpenError::Locked { .. } => "stop the master that uses it, or look at a copy of it",
             _ => return Self::refused(error.to_string()),

@@ -132,6 +132,65 @@ fn many_entries_are_split_into_records_that_fit() {
     assert_eq!(read, all);
 }
 
+#[test]
+fn a_footer_that_says_something_else_than_the_segment_is_refused() {
+    let (header, whole) = segment();
+    let found = decode_segment(&whole).unwrap();
+    let last = &found.batches[1].head;
+    let end = usize::try_from(last.end).unwrap();
+    let right = [5, 7, found.batches.iter().map(|batch| batch.head.records).sum(), u64::from(last.checksum)];
+    let with = |numbers: [u64; 4], previous: u32| {
+        let mut footer = Vec::new();
+        record::push(&mut footer, Kind::Footer, |payload| {
+            numbers.iter().for_each(|number| payload.extend_from_slice(&number.to_le_bytes()));
+        });
+        record::seal(header.place(), &mut footer, last.end, previous);
+        decode_segment(&[&whole[..end], &footer].concat()).unwrap()
+    };
+    assert!(with(right, last.checksum).sealed);
+    for (place, what) in ["lowest", "highest", "records", "checksum"].into_iter().enumerate() {
+        let mut wrong = right;
+        wrong[place] += 1;
+        let read = with(wrong, last.checksum);
+        let flaw = read.tail.unwrap();
+        assert!(!read.sealed && !flaw.torn && flaw.what.contains("the footer says"), "{what}: {flaw}");
+    }
+    let read = with(right, last.checksum ^ 1);
+    assert!(!read.sealed && read.tail.unwrap().torn, "it stands behind another record");
+}
+
+#[test]
+fn a_segment_is_read_in_pieces_of_a_bounded_size() {
+    use crate::storage::scan::{Scan, slice};
+    let (header, _) = segment();
+    let (mut bytes, mut checksum) = header.encode();
+    for index in 0..4_000 {
+        let mut writer = BatchWriter::new(header.place(), bytes.len() as u64, Vec::new());
+        if index == 0 {
+            writer.checkpoint(&Checkpoint::default());
+        } else {
+            writer.entries(&[entry(1, index, 2_000)]);
+        }
+        let (batch, sum) = writer.finish(checksum, None);
+        (checksum, _) = (sum, bytes.extend(batch));
+    }
+    let (mut source, mut largest, mut reads) = (slice(&bytes), 0, 0);
+    let mut count = 0;
+    {
+        let counted = |offset: u64, length: usize| {
+            (largest, reads) = (largest.max(length), reads + 1);
+            source(offset, length)
+        };
+        let mut scan = Scan::begin(counted, bytes.len() as u64).unwrap();
+        while scan.next_batch().unwrap().is_some() {
+            count += 1;
+        }
+    }
+    assert_eq!(count, 4_000);
+    assert_eq!(largest, quorate_core::limits::WAL_READ_BYTES);
+    assert!(reads < 20, "{reads} reads of {} bytes", bytes.len());
+}
+
 fn snapshot() -> Vec<u8> {
     let at = position(4, 5);
     let (mut writer, mut bytes) = FrameWriter::begin(&SnapshotHeader { identity: IDENTITY, at });

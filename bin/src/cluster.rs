@@ -13,7 +13,15 @@ use quorate_net::{
     client::ClientStream,
     tape::TapeOptions,
 };
-pub(crate) use quorate_net::{client::Expected, limits::TAPE_BYTES};
+pub(crate) use quorate_net::{
+    SCRUB_PAUSE, SCRUB_RATE, ScrubOptions,
+    client::Expected,
+    limits::TAPE_BYTES,
+    storage::{
+        self, SpaceLimits,
+        space::{QUOTA_BYTES_MIN, RESERVE_BYTES},
+    },
+};
 use quorate_proto::v1 as pb;
 use std::{
     net::{SocketAddr, ToSocketAddrs as _},
@@ -148,6 +156,16 @@ impl Cluster {
         self.client.change_members(changes).await.map_err(Failure::from)
     }
 
+    /// What keeps the cluster from taking more data.
+    pub(crate) async fn alarms(&self) -> Result<Vec<pb::Alarm>, Failure> {
+        self.client.alarms().await.map_err(Failure::from)
+    }
+
+    /// Takes the alarm of a master back, or all of them.
+    pub(crate) async fn disarm_alarm(&self, node: Option<u64>) -> Result<Vec<pb::Alarm>, Failure> {
+        self.client.disarm_alarm(node).await.map_err(Failure::from)
+    }
+
     /// The masters.
     pub(crate) async fn members(&self) -> Result<pb::ListMembersReply, Failure> {
         self.client.members().await.map_err(Failure::from)
@@ -198,6 +216,8 @@ pub(crate) async fn run_master(
         peer_listen: settings.listen_peer.clone(),
         client_listen: settings.listen_client.clone(),
         insecure: settings.insecure,
+        space: settings.space,
+        scrub: settings.scrub,
         tape: settings.tape.clone().map(|file| TapeOptions { file, limit: settings.tape_limit }),
     };
     quorate_net::run_server(config, stop).await.map_err(Failure::from)

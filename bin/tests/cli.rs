@@ -78,6 +78,14 @@ fn wrong_settings_of_a_master_are_wrong_use() {
         &server(&["--timing-heartbeat", "fast"]),
         "flag --timing-heartbeat: timing.heartbeat: `fast`",
     );
+    assert_wrong_use(
+        &server(&["--disk-quota", "5MiB"]),
+        "flag --disk-quota: disk.quota: `5MiB` is too small",
+    );
+    assert_wrong_use(&server(&["--disk-reserve", "much"]), "disk.reserve: `much` is wrong");
+    assert_wrong_use(&server(&["--scrub-rate", "fast"]), "scrub.rate: `fast` is wrong");
+    assert_wrong_use(&["alarm", "disarm", "0"], "0");
+    assert_wrong_use(&["wal", "dump", "--data-dir", "/nonexistent", "--from", "x"], "--from");
     assert_wrong_use(&server(&["--log-level", "loud"]), "`loud` is no level");
     assert_wrong_use(&server(&["--config", "/nonexistent.toml"]), "/nonexistent.toml cannot be read");
     let node = ["server", "--node", "7", "--members", MEMBERS, "--data-dir", "/nonexistent"];

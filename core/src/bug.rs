@@ -220,6 +220,7 @@ bugs! {
     NetSnapshotUnsynced = "net-snapshot-unsynced", "a snapshot gets its name before its bytes are synced", "G6, stack";
     NetIdentityUnsynced = "net-identity-unsynced", "the file that says whose directory it is is not synced", "DESIGN 2.4, stack";
     NetVotersLost = "net-voters-lost", "a new segment of the log leaves the voters out", "G1, DESIGN 2.4, stack";
+    NetRecyclesNeeded = "net-recycles-needed", "a segment that the log still needs is taken to be written again", "R3, stack";
     NetFreshIds = "net-fresh-ids", "each try of a request gets a number of its own", "R19, stack";
 }
 

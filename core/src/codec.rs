@@ -44,6 +44,8 @@ mod tag {
     pub(super) const FOUND_MEMBERS: u16 = 65;
     pub(super) const KNOW_MEMBER: u16 = 66;
     pub(super) const LEAVE_JOINT: u16 = 67;
+    pub(super) const RAISE_ALARM: u16 = 80;
+    pub(super) const DISARM_ALARM: u16 = 81;
 }
 
 /// What every payload begins with.
@@ -188,6 +190,8 @@ fn encode_command(header: &Header, command: &Command) -> (u16, Vec<u8>) {
         }
         Command::KnowMember { node, storage } => (tag::KNOW_MEMBER, pack(&(header, node, storage))),
         Command::LeaveJoint => (tag::LEAVE_JOINT, pack(&(header,))),
+        Command::RaiseAlarm { alarm } => (tag::RAISE_ALARM, pack(&(header, message(alarm)))),
+        Command::DisarmAlarm { node } => (tag::DISARM_ALARM, pack(&(header, node))),
     }
 }
 
@@ -238,6 +242,14 @@ fn decode_command(tag: u16, payload: &[u8]) -> Result<(Header, Command), CodecEr
         tag::REGISTER_EXECUTOR..=tag::ATTEMPT_REFUSED => decode_fleet(tag, payload)?,
         tag::SUBMIT_JOB..=tag::FORCE_CANCEL => decode_jobs(tag, payload)?,
         tag::CHANGE_MEMBERS..=tag::LEAVE_JOINT => decode_members(tag, payload)?,
+        tag::RAISE_ALARM => {
+            let (header, alarm) = unpack(payload)?;
+            (header, Command::RaiseAlarm { alarm: parse_message(alarm)? })
+        }
+        tag::DISARM_ALARM => {
+            let (header, node) = unpack(payload)?;
+            (header, Command::DisarmAlarm { node })
+        }
         _ => return Err(CodecError(format!("command tag {tag}: this program does not know it"))),
     })
 }

@@ -7,6 +7,7 @@ use crate::{
 use bytes::Bytes;
 use quorate_proto::v1 as pb;
 
+mod alarms;
 mod members;
 mod specification;
 mod validate;
@@ -126,6 +127,14 @@ pub enum Command {
     },
     /// The joint configuration was carried out by its leader.
     LeaveJoint,
+    /// A master has no more room.
+    RaiseAlarm {
+        alarm: pb::Alarm,
+    },
+    /// An operator says that there is room again. `None`: everywhere.
+    DisarmAlarm {
+        node: Option<NodeId>,
+    },
 }
 
 impl Command {
@@ -154,7 +163,8 @@ impl Command {
             | Self::SubmitJob { .. }
             | Self::CancelJob { .. }
             | Self::DeleteJob { .. }
-            | Self::ChangeMembers { .. } => true,
+            | Self::ChangeMembers { .. }
+            | Self::DisarmAlarm { .. } => true,
             Self::OpenSession { .. }
             | Self::CloseSession { .. }
             | Self::ExpireLeases { .. }
@@ -164,8 +174,15 @@ impl Command {
             | Self::ForceCancel { .. }
             | Self::FoundMembers { .. }
             | Self::KnowMember { .. }
-            | Self::LeaveJoint => false,
+            | Self::LeaveJoint
+            | Self::RaiseAlarm { .. } => false,
         }
+    }
+
+    /// Whether it is a client's and makes the state larger: refused while a master has no more room.
+    #[must_use]
+    pub const fn takes_room(&self) -> bool {
+        matches!(self, Self::Put { .. } | Self::CompareAndSet { .. } | Self::SubmitJob { .. })
     }
 
     /// Whether it may change who votes: one at a time is on its way.

@@ -29,6 +29,10 @@ pub const PENDING_READS: usize = 16 * 1024;
 pub const PENDING_REQUESTS: usize = 16 * 1024;
 /// A segment of the log on disk, in bytes; the batch that goes over is its last.
 pub const WAL_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// Segments of the log on disk that are not needed any more and kept, to be written again.
+pub const WAL_SPARE_SEGMENTS: usize = 2;
+/// What is read of a segment of the log at once, in bytes; a batch that is larger is read whole.
+pub const WAL_READ_BYTES: usize = 1024 * 1024;
 /// The payload of one record of the log on disk, in bytes: the largest entry, or many small ones.
 pub const WAL_RECORD_BYTES: usize = ENTRY_BYTES + APPEND_BYTES;
 /// Snapshots kept on disk: the newest, and the one that a peer may still be reading.

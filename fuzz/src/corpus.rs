@@ -14,7 +14,7 @@ use quorate_core::{
     },
 };
 use quorate_net::storage::{
-    Disk, MemoryDisk, SnapshotStore, Storage, StorageOptions, disk::read_all, segment,
+    Disk, MemoryDisk, SnapshotStore, Storage, StorageOptions, disk::read_all, scan, segment,
 };
 use quorate_proto::v1::{self as pb, envelope::Body};
 use std::sync::Arc;
@@ -221,7 +221,7 @@ fn files(disk: &MemoryDisk) -> Vec<Vec<u8>> {
 
 fn logs() -> Vec<Seed> {
     let mut seeds = Vec::new();
-    for (name, segment_bytes) in [("one", 1 << 20), ("small", 300)] {
+    for (name, segment_bytes) in [("one", 2_000), ("small", 300)] {
         let disk = Arc::new(MemoryDisk::new());
         let options = StorageOptions { segment_bytes };
         let open = || Storage::open(Arc::<MemoryDisk>::clone(&disk), wal::identity(), options);
@@ -243,7 +243,9 @@ fn logs() -> Vec<Seed> {
             wal::form::FILES,
             &blocks(files.iter().map(|file| &file[..])),
         ));
-        let torn = files.last().map_or(&[][..], |file| &file[..file.len() - 20]);
+        let end = |file: &Vec<u8>| scan::decode_segment(file).map_or(0, |found| found.end);
+        let cut = |file: &Vec<u8>| usize::try_from(end(file)).unwrap_or(0).saturating_sub(20);
+        let torn = files.last().map_or(&[][..], |file| &file[..cut(file)]);
         seeds.push(seed(&format!("{name}-torn"), wal::form::RAW, torn));
     }
     seeds.extend(sealed());
@@ -298,9 +300,9 @@ fn bodies() -> Vec<(&'static str, Body)> {
         ("hello", Body::Hello(hello)),
         ("denied", Body::Denied(denied)),
         ("pre-vote", Body::PreVote(pb::PreVoteRequest { last_index: 5, last_term: 1, next_term: 2 })),
-        ("pre-vote-reply", Body::PreVoteReply(pb::PreVoteReply { next_term: 2, granted: true })),
+        ("pre-vote-reply", Body::PreVoteReply(pb::PreVoteReply { next_term: 2, granted: true, ..Default::default() })),
         ("vote", Body::Vote(pb::VoteRequest { last_index: 5, last_term: 1 })),
-        ("vote-reply", Body::VoteReply(pb::VoteReply { granted: true })),
+        ("vote-reply", Body::VoteReply(pb::VoteReply { granted: true, ..Default::default() })),
         ("append", Body::Append(pb::AppendRequest { prev_index: 4, prev_term: 1, entries, commit: 4 })),
         (
             "append-reply",

@@ -69,6 +69,7 @@ pub(crate) fn recorded() -> (Vec<u8>, Vec<u8>) {
         node: NodeId(1),
         storage: StorageId(3),
         members: [(NodeId(1), address)].into(),
+        joins: false,
         timing: Timing::default(),
         executor_lease: LeaseTimes::default(),
         snapshot_entries: 10,

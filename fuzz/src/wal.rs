@@ -6,8 +6,9 @@ use quorate_core::{
     types::{ClusterId, Index, NodeId, StorageId},
 };
 use quorate_net::storage::{
-    Disk, Identity, MemoryDisk, Storage, StorageOptions,
-    record::{self, Kind, Place},
+    Disk, Identity, MemoryDisk, OpenError, Storage, StorageOptions, inspect,
+    record::{self, Kind, Place, Window},
+    scan,
     segment::{self, Point, SegmentHeader},
     verify,
 };
@@ -23,6 +24,8 @@ pub(crate) mod form {
     pub(crate) const SEALED: u8 = 2;
 }
 
+/// Small files: each start makes one.
+const OPTIONS: StorageOptions = StorageOptions { segment_bytes: 4096 };
 /// Most files, and most records, of one input.
 const PARTS: usize = 32;
 
@@ -51,11 +54,24 @@ fn blocks<'bytes>(choices: &mut Choices<'bytes>) -> impl Iterator<Item = &'bytes
 
 /// A segment whose checksums are right, whatever its records say.
 fn sealed(choices: &mut Choices<'_>) -> Vec<u8> {
-    let header =
-        SegmentHeader { identity: identity(), sequence: 1, first: Index(1), previous: Point::default() };
+    let header = SegmentHeader {
+        identity: identity(),
+        sequence: 1,
+        first: Index(1),
+        previous: Point::default(),
+        recycled: false,
+    };
     let (mut bytes, checksum) = header.encode();
     let mut records = Vec::new();
-    let kinds = [Kind::Batch, Kind::Entries, Kind::HardState, Kind::Voters, Kind::LogStart, Kind::Checkpoint];
+    let kinds = [
+        Kind::Batch,
+        Kind::Entries,
+        Kind::HardState,
+        Kind::Voters,
+        Kind::LogStart,
+        Kind::Checkpoint,
+        Kind::Footer,
+    ];
     for _ in 0..PARTS {
         if choices.is_empty() {
             break;
@@ -64,7 +80,7 @@ fn sealed(choices: &mut Choices<'_>) -> Vec<u8> {
         let payload = choices.block();
         record::push(&mut records, kind, |into| into.extend_from_slice(payload));
     }
-    record::seal(header.place(), &mut records, bytes.len(), checksum);
+    record::seal(header.place(), &mut records, bytes.len() as u64, checksum);
     bytes.extend_from_slice(&records);
     bytes
 }
@@ -72,21 +88,23 @@ fn sealed(choices: &mut Choices<'_>) -> Vec<u8> {
 fn decode(bytes: &[u8], sequence: u64) {
     let place = Place { storage: identity().storage, sequence };
     let aligned = choices_offset(bytes);
-    if let Ok(raw) = record::read(place, bytes, aligned) {
+    if let Ok(raw) = record::read(place, Window { base: 0, bytes }, aligned) {
         assert!(raw.end <= bytes.len(), "a record that ends behind its file");
     }
-    let (whole, newer) = (Identity::decode(bytes).is_some(), segment::segment_newer_format(bytes).is_some());
+    let (whole, newer) = (Identity::decode(bytes).is_some(), segment::segment_other_format(bytes).is_some());
     assert!(!(whole && newer), "an identity and a segment in one file");
-    let proof = segment::proof_of_damage(place, bytes, aligned);
+    let behind = scan::behind(place, &mut scan::slice(bytes), aligned as u64, bytes.len() as u64);
+    let proof = behind.expect("memory can be read").proof;
     assert!(proof.is_none_or(|proof| proof >= aligned as u64), "a proof before the flaw");
-    let Ok(found) = segment::decode_segment(bytes) else { return };
+    let Ok(found) = scan::decode_segment(bytes) else { return };
     let mut end = segment::SEGMENT_HEADER_BYTES as u64;
     for batch in &found.batches {
-        assert!(batch.offset == end && batch.end > end, "batches with a gap between them");
-        end = batch.end;
+        assert!(batch.head.offset == end && batch.head.end > end, "batches with a gap between them");
+        end = batch.head.end;
     }
-    assert!(end <= bytes.len() as u64, "a batch that ends behind its file");
-    assert!(found.tail.is_some() || end == bytes.len() as u64, "bytes that nobody read");
+    assert!(end <= found.end && found.end <= bytes.len() as u64, "a batch that ends behind its file");
+    let all = found.tail.is_some() || found.sealed || end == bytes.len() as u64;
+    assert!(all, "bytes that nobody read");
 }
 
 /// Any offset in a file.
@@ -103,7 +121,8 @@ fn open(files: &[Vec<u8>]) {
     }
     let disk: Arc<dyn Disk> = disk;
     let verified = verify(Arc::clone(&disk));
-    let opened = Storage::open(Arc::clone(&disk), identity(), StorageOptions::default());
+    let _ = inspect::dump(&*disk, None, |_| Ok::<(), OpenError>(()));
+    let opened = Storage::open(Arc::clone(&disk), identity(), OPTIONS);
     let Ok((storage, recovered)) = opened else {
         assert!(verified.is_err(), "{verified:?}, but it does not open: {:?}", opened.err());
         return;
@@ -111,7 +130,7 @@ fn open(files: &[Vec<u8>]) {
     assert!(verified.is_ok(), "it opens, and does not verify: {:?}", verified.err());
     check(&recovered);
     drop(storage);
-    let again = Storage::open(disk, identity(), StorageOptions::default());
+    let again = Storage::open(disk, identity(), OPTIONS);
     let Ok((_, again)) = again else { panic!("it opened once, and not again: {:?}", again.err()) };
     let same = again.entries == recovered.entries
         && again.hard_state == recovered.hard_state

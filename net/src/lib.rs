@@ -21,4 +21,4 @@ pub use client::{Client, ClientError, ClientOptions};
 pub use driver::{Change, Identity, LogWriter, NodeHandle, SnapshotFiles};
 pub use server::{NodeParts, RunningNode, ServerError, start_node};
 #[cfg(not(madsim))]
-pub use server::{ServerConfig, run_server, start_server};
+pub use server::{SCRUB_PAUSE, SCRUB_RATE, ScrubOptions, ServerConfig, run_server, start_server};

@@ -14,6 +14,11 @@ pub const QUEUE_BYTES: usize = 64 * 1024 * 1024;
 /// Writes that go to the disk with one sync.
 pub const WRITE_BATCH: usize = 1024;
 
+/// How long a snapshot that there was no room for waits.
+pub const SAVE_RETRY: Duration = Duration::from_secs(2);
+/// How often a master looks whether there is room left on its disk.
+pub const SPACE_PERIOD: Duration = Duration::from_secs(1);
+
 /// Messages of one lane that wait for a peer; the oldest go first.
 pub const OUTBOX_MESSAGES: usize = 1024;
 /// Messages of one lane that wait for a peer, in bytes; the oldest go first.

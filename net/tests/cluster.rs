@@ -76,6 +76,8 @@ impl Cluster {
             peer_listen: self.members[&node].peer.clone(),
             client_listen: self.members[&node].client.clone(),
             insecure: false,
+            space: quorate_net::storage::SpaceLimits::default(),
+            scrub: quorate_net::ScrubOptions::default(),
             tape: None,
         }
     }

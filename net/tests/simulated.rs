@@ -32,8 +32,8 @@ fn machine(id: u64) -> NodeHandle {
         let disk = disk.clone();
         async move {
             let identity = Identity::new(CLUSTER, NodeId(id), StorageId(id * 11));
-            let options = StorageOptions::default();
-            let (log, recovered) = Storage::open(Arc::new(disk), identity, options).unwrap();
+            let options = StorageOptions { segment_bytes: 64 << 10 };
+            let (mut log, recovered) = Storage::open(Arc::new(disk), identity, options).unwrap();
             let config = Config {
                 cluster: CLUSTER,
                 node: NodeId(id),
@@ -49,10 +49,19 @@ fn machine(id: u64) -> NodeHandle {
             let member = &members()[&NodeId(id)];
             let peer_listener = Listener::bind(&member.peer).await.unwrap();
             let client_listener = Listener::bind(&member.client).await.unwrap();
-            let (snapshots, seed) = (log.snapshots(), id);
+            let (snapshots, helper, seed) = (log.snapshots(), log.helper(), id);
             let tape = None;
-            let parts =
-                NodeParts { config, recovered, seed, log, snapshots, peer_listener, client_listener, tape };
+            let parts = NodeParts {
+                config,
+                recovered,
+                seed,
+                log,
+                helper,
+                snapshots,
+                peer_listener,
+                client_listener,
+                tape,
+            };
             let mut node = start_node(parts).unwrap();
             panic!("stopped: {:?}", node.stopped().await);
         }

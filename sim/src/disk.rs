@@ -460,4 +460,109 @@ mod tests {
         image.store(StoredSnapshot { at: at(1, 31), chunks: Vec::new() });
         assert_eq!(image.damage(), None);
     }
+
+    /// A master alone with its disk.
+    struct Alone {
+        node: quorate_core::Node,
+        disk: Disk,
+        now: quorate_core::types::Now,
+    }
+
+    impl Alone {
+        fn new() -> Self {
+            use quorate_core::{
+                Config, Node,
+                contract::{Flow, LeaseTimes, MemberAddress, Timing},
+                types::{ClusterId, NodeId, Now, StorageId, Time},
+            };
+            let address = MemberAddress { peer: "a:1".to_owned(), client: "a:2".to_owned() };
+            let config = Config {
+                cluster: ClusterId(1),
+                node: NodeId(1),
+                storage: StorageId(1),
+                members: [(NodeId(1), address)].into(),
+                joins: false,
+                timing: Timing::default(),
+                executor_lease: LeaseTimes::default(),
+                snapshot_entries: 1_000,
+                trailing_entries: 1_000,
+                flow: Flow::default(),
+            };
+            let now = Now { time: Time(0), wall_ms: 0 };
+            let node = Node::new(config, Recovered::default(), 1, now);
+            Self { node, disk: Disk::default(), now }
+        }
+
+        fn step(&mut self, input: quorate_core::Input) {
+            self.node.step(self.now, input);
+            self.carry_out();
+        }
+
+        fn carry_out(&mut self) {
+            use quorate_core::{Input, Output};
+            let mut done = Vec::new();
+            while let Some(output) = self.node.poll_output() {
+                match output {
+                    Output::Write(write) => {
+                        let io = write.io;
+                        self.disk.waiting.push_back(write);
+                        self.disk.done(io, |_| ()).unwrap();
+                        done.push(Input::WriteDone { io });
+                    }
+                    Output::SaveSnapshot(snapshot) => {
+                        let chunks = snapshot.state.encode().collect();
+                        self.disk.store(StoredSnapshot { at: snapshot.at, chunks });
+                        done.push(Input::SnapshotSaved { at: snapshot.at });
+                    }
+                    Output::Stop(reason) => panic!("{reason}"),
+                    _ => {}
+                }
+            }
+            done.into_iter().for_each(|input| self.step(input));
+        }
+
+        fn run(&mut self, deadlines: u32) {
+            for _ in 0..deadlines {
+                let (time, _) = self.node.next_deadline().unwrap();
+                self.now.time = self.now.time.max(time);
+                self.step(quorate_core::Input::Deadline);
+            }
+        }
+
+        /// Opens a session: one more entry.
+        fn grow(&mut self, count: u64) {
+            use quorate_proto::v1 as pb;
+            for key in 0..count {
+                let body = pb::client_request::Body::OpenSession(pb::OpenSessionRequest::default());
+                let request = Box::new(pb::ClientRequest { body: Some(body) });
+                let key = quorate_core::types::RequestKey(key + 1);
+                self.step(quorate_core::Input::Request { key, request });
+            }
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_told_of_damage_leaves_it_behind() {
+        for luck in 0..40 {
+            let mut alone = Alone::new();
+            alone.carry_out();
+            alone.run(20);
+            alone.grow(100);
+            let last = alone.disk.image.last();
+            assert!(last.index.0 >= 100, "{last:?}");
+            alone.disk.image.rot_entry(luck).unwrap();
+            assert!(alone.disk.image.damage().is_some());
+            alone.step(quorate_core::Input::DiskDamaged);
+            assert_eq!(alone.disk.image.damage(), None);
+            let image = &alone.disk.image;
+            assert_eq!((image.start, image.snapshot.as_ref().unwrap().at), (last, last));
+            // The snapshot rots as well, and is written anew.
+            alone.disk.image.rot_snapshot(luck).unwrap();
+            alone.grow(1);
+            alone.step(quorate_core::Input::DiskDamaged);
+            assert_eq!(alone.disk.image.damage(), None);
+            let recovered = alone.disk.image.recover().unwrap();
+            assert_eq!(recovered.snapshot.unwrap().state.hash(), alone.node.state().hash());
+        }
+    }
 }

@@ -1,10 +1,12 @@
 /* Makes fsync and fdatasync of one process fail with EIO as soon as a file exists: the file that SYNC_FAILURE_TRIGGER names.
+ * If a number is in it, they do not fail, but take so many milliseconds longer.
  *
  * Loaded with LD_PRELOAD. A process may call the kernel without the C library, so the two calls are caught by a seccomp
  * filter, not by name: each traps, and the handler of the trap answers it or makes the real call, which it marks in an
  * argument that the kernel does not look at. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <signal.h>
@@ -14,12 +16,29 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
 
 #define REAL_CALL 0x51BCA11u
 
 static const char *trigger;
+
+/* Milliseconds that a sync takes longer; 0: it fails; -1: neither. */
+static long ordered(void) {
+    int file = open(trigger, O_RDONLY | O_CLOEXEC);
+    if (file < 0) {
+        return -1;
+    }
+    char digits[16];
+    ssize_t count = read(file, digits, sizeof digits);
+    close(file);
+    long delay = 0;
+    for (ssize_t at = 0; at < count && digits[at] >= '0' && digits[at] <= '9'; at++) {
+        delay = delay * 10 + (digits[at] - '0');
+    }
+    return delay;
+}
 
 static void caught(int number, siginfo_t *info, void *raw) {
     (void)number;
@@ -33,7 +52,12 @@ static void caught(int number, siginfo_t *info, void *raw) {
 #error "this shim knows x86-64 and AArch64"
 #endif
     long answer = -EIO;
-    if (access(trigger, F_OK) != 0) {
+    long delay = ordered();
+    if (delay > 0) {
+        struct timespec time = {delay / 1000, delay % 1000 * 1000000};
+        nanosleep(&time, NULL);
+    }
+    if (delay != 0) {
         answer = syscall(info->si_syscall, file, 0, 0, 0, 0, REAL_CALL);
         if (answer < 0) {
             answer = -errno;

@@ -1,4 +1,4 @@
-//! A disk that refuses to sync, for one process.
+//! A disk that refuses to sync, or is slow, for one process.
 
 use crate::{binary::root, process::Process, tools::need};
 use std::{
@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-/// A library that makes every sync of a process fail once it is told to.
+/// A library that makes every sync of a process fail, or slow, once it is told to.
 #[derive(Debug)]
 pub struct SyncFailure {
     library: PathBuf,
@@ -47,6 +47,17 @@ impl SyncFailure {
         fs::write(&self.trigger, "").expect("a file can be made");
     }
 
+    /// From here on each sync of the process takes so many milliseconds longer, and succeeds.
+    ///
+    /// # Panics
+    /// If the file that says so cannot be made.
+    pub fn slow(&self, ms: u32) {
+        // Written aside and renamed: an empty one would let syncs fail.
+        let aside = self.trigger.with_extension("tmp");
+        fs::write(&aside, ms.to_string()).expect("a file can be made");
+        fs::rename(&aside, &self.trigger).expect("a file can be renamed");
+    }
+
     /// The disk is well again.
     pub fn end(&self) {
         // Not there if it never began.
@@ -80,6 +91,9 @@ mod tests {
             let (success, log) = sync(kind);
             assert!(!success && log.contains("Input/output error"), "{log}");
         }
+        failure.slow(300);
+        let begun = std::time::Instant::now();
+        assert!(sync("fdatasync").0 && begun.elapsed() >= Duration::from_millis(300));
         failure.end();
         assert!(sync("fsync").0);
     }

@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and how an answer becomes an exit code.
 
 mod agent;
+mod alarm;
 mod bench;
 mod executor;
 mod job;
@@ -9,6 +10,7 @@ mod kv;
 mod member;
 mod server;
 mod status;
+mod wal;
 
 use crate::{
     cluster::{self, Cluster},
@@ -111,8 +113,14 @@ enum Command {
     /// List the masters
     #[command(subcommand)]
     Member(member::MemberCommand),
+    /// List and take back what keeps the cluster from taking more data
+    #[command(subcommand)]
+    Alarm(alarm::AlarmCommand),
     /// Show what each master says of itself
     Status(status::StatusArgs),
+    /// Look into the data directory of a master that does not run
+    #[command(subcommand)]
+    Wal(wal::WalCommand),
     /// Measure how many durable changes a second a cluster takes
     Bench(bench::BenchArgs),
 }
@@ -154,7 +162,9 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Executor(command) => block(command.run(&shared), false),
         Command::Kv(command) => block(command.run(&shared), false),
         Command::Member(command) => block(command.run(&shared), false),
+        Command::Alarm(command) => block(command.run(&shared), false),
         Command::Status(args) => block(args.run(&shared), false),
+        Command::Wal(command) => command.run(shared.output),
         Command::Bench(args) => block(args.run(&shared), true),
     }
 }

@@ -10,7 +10,12 @@ use super::{
         parse_number, parse_size,
     },
 };
-use crate::{cluster::TAPE_BYTES, failure::Failure};
+use crate::{
+    cluster::{
+        QUOTA_BYTES_MIN, RESERVE_BYTES, SCRUB_PAUSE, SCRUB_RATE, ScrubOptions, SpaceLimits, TAPE_BYTES,
+    },
+    failure::Failure,
+};
 use quorate_core::{
     contract::{Config, ConfigError, Flow, LeaseTimes, Timing},
     limits,
@@ -57,6 +62,10 @@ impl Role for ServerRole {
         key("executor.kill", "executor-kill", "QUORATE_EXECUTOR_KILL", "DURATION", "How long killing a task takes at most [default: 500ms]"),
         key("executor.drift_ppm", "executor-drift-ppm", "QUORATE_EXECUTOR_DRIFT_PPM", "NUMBER", "How far two clocks may run apart, in parts of a million [default: 1000]"),
         key("snapshot_entries", "snapshot-entries", "QUORATE_SNAPSHOT_ENTRIES", "NUMBER", "Applied entries between two snapshots [default: 10000]"),
+        key("disk.quota", "disk-quota", "QUORATE_DISK_QUOTA", "SIZE", "The data directory may have so much, at least 256MiB: then the cluster takes no more data; 0 = as much as there is [default: 0]"),
+        key("disk.reserve", "disk-reserve", "QUORATE_DISK_RESERVE", "SIZE", "With less left on the file system the cluster takes no more data; 0 = never [default: 256MiB]"),
+        key("scrub.rate", "scrub-rate", "QUORATE_SCRUB_RATE", "SIZE", "What is read in a second of files that are not written any more, to find damage; 0 = nothing [default: 4MiB]"),
+        key("scrub.pause", "scrub-pause", "QUORATE_SCRUB_PAUSE", "DURATION", "Between two such rounds [default: 1h]"),
         key("record_tape", "record-tape", "QUORATE_RECORD_TAPE", "FILE", "Record all inputs of this master into this file, to be replayed by the simulator; it holds what clients store [default: off]"),
         key("record_tape_limit", "record-tape-limit", "QUORATE_RECORD_TAPE_LIMIT", "SIZE", "The recording ends before its file is larger: bytes, or KiB, MiB, GiB [default: 1GiB]"),
         logs::FORMAT,
@@ -81,6 +90,8 @@ pub(crate) struct ServerSettings {
     pub(crate) timing: Timing,
     pub(crate) lease: LeaseTimes,
     pub(crate) snapshot_entries: u64,
+    pub(crate) space: SpaceLimits,
+    pub(crate) scrub: ScrubOptions,
     pub(crate) tape: Option<PathBuf>,
     pub(crate) tape_limit: u64,
     pub(crate) logs: Logs,
@@ -129,6 +140,11 @@ impl ServerSettings {
             lease: lease(layer)?,
             snapshot_entries: layer
                 .read("snapshot_entries", SNAPSHOT_ENTRIES, |text| parse_number(text, 1, u64::MAX))?,
+            space: space(layer)?,
+            scrub: ScrubOptions {
+                rate: layer.read("scrub.rate", SCRUB_RATE, size_or_0)?,
+                pause: layer.read("scrub.pause", SCRUB_PAUSE, parse_duration)?,
+            },
             tape: layer
                 .read("record_tape", None, |text| Ok((!text.is_empty()).then(|| PathBuf::from(text))))?,
             tape_limit: layer.read("record_tape_limit", TAPE_BYTES, parse_size)?,
@@ -204,6 +220,9 @@ impl ServerSettings {
             span(lease.check)
         ));
         line(format!("kill = {}\ndrift_ppm = {}", span(lease.kill), lease.drift_ppm));
+        let SpaceLimits { quota, reserve } = self.space;
+        line(format!("\n[disk]\nquota = {}\nreserve = {reserve}", quota.unwrap_or(0)));
+        line(format!("\n[scrub]\nrate = {}\npause = {}", self.scrub.rate, span(self.scrub.pause)));
         line(format!("\n[log]\nformat = {}\nlevel = {}", quote(format), quote(level)));
         out
     }
@@ -228,6 +247,25 @@ fn lease(layer: &Layer) -> Result<LeaseTimes, Failure> {
         check: layer.read("executor.check", default.check, parse_duration)?,
         kill: layer.read("executor.kill", default.kill, parse_duration)?,
         drift_ppm: layer.read("executor.drift_ppm", default.drift_ppm, parse_drift)?,
+    })
+}
+
+fn size_or_0(text: &str) -> Result<u64, String> {
+    if text.trim() == "0" { Ok(0) } else { parse_size(text) }
+}
+
+fn space(layer: &Layer) -> Result<SpaceLimits, Failure> {
+    let least = QUOTA_BYTES_MIN;
+    let quota = |text: &str| {
+        size_or_0(text).and_then(|bytes| {
+            let fits = bytes == 0 || bytes >= least;
+            if fits { Ok(bytes) } else { Err(format!("`{text}` is too small: files of the log are made ahead, so it must be at least {least}, or 0 for none")) }
+        })
+    };
+    let quota = layer.read("disk.quota", 0, quota)?;
+    Ok(SpaceLimits {
+        quota: (quota > 0).then_some(quota),
+        reserve: layer.read("disk.reserve", RESERVE_BYTES, size_or_0)?,
     })
 }
 

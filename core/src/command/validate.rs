@@ -1,6 +1,6 @@
 //! Requests become commands here, once each of their fields is what it may be.
 
-use super::{Command, Expected, RequestId, members, specification};
+use super::{Command, Expected, RequestId, alarms, members, specification};
 use crate::{
     contract::LeaseTimes,
     limits::{
@@ -75,6 +75,8 @@ pub(super) fn request(
         }
         Body::DeleteJob(it) => (&it.request_id, Command::DeleteJob { id: job_id(&it.id)? }),
         Body::ChangeMembers(it) => (&it.request_id, members::change(it)?),
+        Body::RaiseAlarm(it) => return Ok(Some((None, alarms::raise(it)?))),
+        Body::DisarmAlarm(it) => (&it.request_id, alarms::disarm(it)),
         Body::KeepSession(_)
         | Body::Get(_)
         | Body::List(_)

@@ -135,7 +135,7 @@ impl Lead {
                 },
                 RecordKey::Task(key) => self.dispatch.task_changed(state, key),
                 RecordKey::Job(id) => self.dispatch.job_changed(state, id),
-                RecordKey::Executor(_) | RecordKey::Membership => {}
+                RecordKey::Executor(_) | RecordKey::Membership | RecordKey::Alarm(_) => {}
             }
         }
     }

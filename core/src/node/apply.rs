@@ -67,7 +67,10 @@ impl Node {
             match key {
                 RecordKey::Job(job) => _ = changed.insert(job.clone()),
                 RecordKey::Task(task) => _ = changed.insert(task.job.clone()),
-                RecordKey::Executor(_) | RecordKey::Lease(_) | RecordKey::Membership => {}
+                RecordKey::Executor(_)
+                | RecordKey::Lease(_)
+                | RecordKey::Membership
+                | RecordKey::Alarm(_) => {}
             }
         }
         self.after_entry(index, &applied.touched);
@@ -85,6 +88,10 @@ impl Node {
             self.follow_members(index);
         } else {
             self.raft.applied(index);
+        }
+        if touched.iter().any(|key| matches!(key, RecordKey::Alarm(_))) {
+            // What the log holds twice goes.
+            self.save();
         }
         let first_of_term = self.raft.first_of_term();
         if let Some(lead) = &mut self.lead {

@@ -40,6 +40,8 @@ pub struct Node {
     calls: CallKey,
     /// The state that is being written aside.
     saving: Option<LogPosition>,
+    /// The disk is damaged: the log is to begin behind this entry, once a snapshot covers it.
+    mending: Option<Index>,
     /// Applied entries are counted from here to the next snapshot.
     saved: Index,
     /// The state's hash at the newest agreed indexes.
@@ -85,6 +87,7 @@ impl Node {
             waiting: Waiting::new(seed),
             calls: CallKey(1),
             saving: None,
+            mending: None,
             saved: snapshot.map_or(Index(0), |at| at.index),
             checkpoints: VecDeque::new(),
             alarm: None,
@@ -149,6 +152,7 @@ impl Node {
             Input::RequestGone { key } => self.waiting.client_left(key),
             Input::WriteDone { io } => self.raft.write_done(io),
             Input::WriteFailed { message } => self.stop(StopReason::WriteFailed { message }),
+            Input::DiskDamaged => self.mending = Some(self.raft.last_index()),
             Input::SnapshotSaved { at } => self.snapshot_saved(at),
             Input::SnapshotChunkStored { at, number, last } => self.raft.chunk_stored(at, number, last),
             Input::SnapshotChunkRead { peer, at, number, chunk } => {
@@ -315,7 +319,7 @@ impl Node {
         let mut print = Fingerprint::new(now.time);
         self.raft.fingerprint(&mut print);
         print.add((&self.identity, self.state.hash(), &self.checkpoints, &self.alarm, &self.refusals));
-        print.add((self.saving, self.saved, self.stopped)).add_time(self.hello_at);
+        print.add((self.saving, self.mending, self.saved, self.stopped)).add_time(self.hello_at);
         if let Some(lead) = &self.lead {
             lead.fingerprint(now.time, &mut print);
         }
@@ -350,7 +354,12 @@ impl Node {
             .identity
             .denials()
             .map(|(peer, said)| format!("node {peer} does not hear this directory: {said}"));
-        self.alarm.iter().cloned().chain(self.identity.waits_for()).chain(refusals).chain(denials).collect()
+        let space = self
+            .state
+            .alarms()
+            .map(|alarm| format!("node {} has no more room: {}", alarm.node, alarm.message));
+        let identity = self.identity.waits_for().into_iter().chain(denials);
+        self.alarm.iter().cloned().chain(identity).chain(refusals).chain(space).collect()
     }
 
     /// What the node knows of itself.

@@ -17,7 +17,11 @@ impl Node {
         if index.0.saturating_sub(self.saved.0) >= self.config.snapshot_entries {
             mark::hit_if(self.saving.is_some(), Mark::SaveWaits);
             self.save();
-        } else if index > self.saved && self.saving.is_none() && self.raft.points.fires(Point::SnapshotAtOnce)
+            return;
+        }
+        let mends = self.mending.is_some_and(|through| index >= through);
+        if self.saving.is_none()
+            && (mends || (index > self.saved && self.raft.points.fires(Point::SnapshotAtOnce)))
         {
             self.save();
         }
@@ -50,6 +54,9 @@ impl Node {
         self.raft.snapshot_saved(at);
         // Some entries stay, so that a peer that is a little behind needs no snapshot.
         let mut index = Index(at.index.0.saturating_sub(self.config.trailing_entries));
+        if self.mending.take_if(|through| *through <= at.index).is_some() {
+            index = at.index;
+        }
         if bug::planted(Bug::SnapshotCompactsPast) {
             index = self.state.index();
         }

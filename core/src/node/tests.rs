@@ -383,6 +383,28 @@ fn logs_are_shortened_and_all_states_stay_equal() {
 }
 
 #[test]
+fn a_damaged_disk_is_mended_by_a_new_snapshot_that_covers_the_whole_log() {
+    let mut cluster = Cluster::new(1);
+    cluster.run(Duration::from_secs(2));
+    let leader = cluster.leader();
+    let node = &cluster.nodes[&leader];
+    let (first, last) = (node.raft().first_index(), node.raft().last_index());
+    assert!(first <= last, "there is a log");
+    let now = cluster.now;
+    cluster.nodes.get_mut(&leader).unwrap().step(now, Input::DiskDamaged);
+    cluster.settle();
+    let node = &cluster.nodes[&leader];
+    assert_eq!((node.raft().first_index(), node.saved), (last.next(), last));
+    let start = cluster.writes[&leader].iter().filter_map(|write| write.start).next_back();
+    assert_eq!(start.map(|at| at.index), Some(last));
+    assert_eq!(node.mending, None);
+    // And only once.
+    let count = cluster.writes[&leader].len();
+    cluster.run(Duration::from_secs(1));
+    assert!(cluster.writes[&leader][count..].iter().all(|write| write.start.is_none()));
+}
+
+#[test]
 fn a_request_over_its_limit_is_refused_by_name() {
     let mut cluster = Cluster::new(1);
     cluster.run(Duration::from_secs(1));

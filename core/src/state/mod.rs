@@ -1,5 +1,6 @@
 //! The replicated state machine. [`State::apply`] is the only code that changes it.
 
+mod alarms;
 mod check;
 mod fleet;
 mod hash;
@@ -25,7 +26,7 @@ use crate::{
     bug::{self, Bug},
     command::{Command, Proposal},
     trace::TraceEvent,
-    types::{ClusterTime, ExecutorId, Index, JobId, LeaseId, SessionId, TaskKey},
+    types::{ClusterTime, ExecutorId, Index, JobId, LeaseId, NodeId, SessionId, TaskKey},
 };
 use bytes::Bytes;
 use hash::{Kind, Sum, digest};
@@ -127,6 +128,11 @@ impl Turn<'_> {
     fn put_membership(&mut self, members: Members) {
         self.records.put_membership(members);
         self.touched.insert(RecordKey::Membership);
+    }
+
+    fn put_alarm(&mut self, node: NodeId, alarm: pb::Alarm) {
+        self.records.put_alarm(node, alarm);
+        self.touched.insert(RecordKey::Alarm(node));
     }
 
     fn delete(&mut self, key: &RecordKey) {
@@ -282,6 +288,11 @@ impl State {
         self.records.tables().members.get()
     }
 
+    /// What keeps the cluster from taking more data, in order of the nodes.
+    pub fn alarms(&self) -> impl Iterator<Item = &pb::Alarm> {
+        self.records.tables().alarms.iter()
+    }
+
     /// One executor.
     #[must_use]
     pub fn executor(&self, id: ExecutorId) -> Option<&pb::Executor> {
@@ -393,6 +404,11 @@ fn dispatch(
     requests: &mut Requests,
     command: Command,
 ) -> Option<Outcome> {
+    if command.takes_room()
+        && let Some(refusal) = alarms::refusal(turn)
+    {
+        return Some(Err(refusal));
+    }
     let outcome = match command {
         Command::OpenSession { ttl_ms } => requests::open(turn, requests, ttl_ms),
         Command::CloseSession { session } => requests::close(turn, requests, session),
@@ -450,6 +466,8 @@ fn dispatch(
             members::leave_joint(turn);
             return None;
         }
+        Command::RaiseAlarm { alarm } => alarms::raise(turn, alarm),
+        Command::DisarmAlarm { node } => alarms::disarm(turn, node),
     };
     Some(outcome)
 }

@@ -1,13 +1,13 @@
 //! Quorate's own records, and the tables that are an index over them. The only way to change either.
 
 use super::{
-    fleet, jobs, lease, members,
+    alarms, fleet, jobs, lease, members,
     store::{Item, Space, Store},
 };
 use crate::{
     bug::{self, Bug},
     codec::CodecError,
-    types::{ExecutorId, JobId, LeaseId, Revision, TaskKey},
+    types::{ExecutorId, JobId, LeaseId, NodeId, Revision, TaskKey},
 };
 use bytes::Bytes;
 use prost::Message;
@@ -19,6 +19,8 @@ const MEMBERSHIP: &str = "membership";
 /// Names one record.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RecordKey {
+    /// `alarms/<node>`
+    Alarm(NodeId),
     /// `executors/<id>`
     Executor(ExecutorId),
     /// `jobs/<id>`
@@ -35,12 +37,19 @@ impl RecordKey {
     /// The key in the records' space. Numbers are padded, so that keys sort as numbers do.
     pub(crate) fn bytes(&self) -> Bytes {
         Bytes::from(match self {
+            Self::Alarm(id) => format!("alarms/{:020}", id.0),
             Self::Executor(id) => format!("executors/{:020}", id.0),
             Self::Job(id) => format!("jobs/{id}"),
             Self::Lease(id) => format!("leases/{:020}", id.0),
             Self::Membership => MEMBERSHIP.to_owned(),
             Self::Task(key) => format!("tasks/{}/{:010}", key.job, key.number),
         })
+    }
+
+    /// The key under which anybody reads the record.
+    #[must_use]
+    pub fn public_key(&self) -> Bytes {
+        [super::FRAME_PREFIX, &self.bytes()].concat().into()
     }
 
     /// The record that a key names.
@@ -51,6 +60,7 @@ impl RecordKey {
         }
         let (kind, rest) = text.split_once('/')?;
         let key = match kind {
+            "alarms" => Self::Alarm(NodeId(rest.parse().ok()?)),
             "executors" => Self::Executor(ExecutorId(rest.parse().ok()?)),
             "jobs" => Self::Job(JobId::parse(rest)?),
             "leases" => Self::Lease(LeaseId(rest.parse().ok()?)),
@@ -75,6 +85,8 @@ pub(crate) struct Tables {
     pub(crate) jobs: jobs::Table,
     /// The masters of the cluster.
     pub(crate) members: members::Table,
+    /// What keeps the cluster from taking more data.
+    pub(crate) alarms: alarms::Table,
 }
 
 impl Tables {
@@ -158,10 +170,17 @@ impl Records {
         self.tables.members.changed(Some(members));
     }
 
+    /// Sets an alarm.
+    pub(crate) fn put_alarm(&mut self, node: NodeId, alarm: pb::Alarm) {
+        self.frame.put(RecordKey::Alarm(node).bytes(), alarm.encode_to_vec().into());
+        self.tables.alarms.changed(node, Some(alarm));
+    }
+
     /// Takes a record out. A job goes after its tasks.
     pub(crate) fn delete(&mut self, key: &RecordKey) {
         self.frame.delete(&key.bytes());
         match key {
+            RecordKey::Alarm(id) => self.tables.alarms.changed(*id, None),
             RecordKey::Executor(id) => self.tables.executor_changed(*id, None),
             RecordKey::Job(id) => self.tables.job_changed(id, None),
             RecordKey::Lease(id) => self.tables.lease_changed(*id, None),
@@ -194,6 +213,7 @@ impl Records {
     pub(crate) fn agree(&self, key: &RecordKey) -> Result<bool, CodecError> {
         let bytes = self.frame.get(&key.bytes()).map(|item| &item.value);
         Ok(match key {
+            RecordKey::Alarm(id) => message(key, bytes)? == self.tables.alarms.get(*id).cloned(),
             RecordKey::Executor(id) => message(key, bytes)? == self.tables.fleet.get(*id).cloned(),
             RecordKey::Job(id) => message(key, bytes)? == self.tables.jobs.job(id).cloned(),
             RecordKey::Lease(id) => message(key, bytes)? == self.tables.leases.get(*id).copied(),
@@ -219,6 +239,11 @@ fn fold(tables: &mut Tables, key: &Bytes, value: &Bytes) -> Result<(), CodecErro
     let value = Some(value);
     let missing = || bad("another id is inside");
     match &parsed {
+        RecordKey::Alarm(id) => {
+            let alarm =
+                message::<pb::Alarm>(&parsed, value)?.filter(|it| it.node == id.0).ok_or_else(missing)?;
+            tables.alarms.changed(*id, Some(alarm));
+        }
         RecordKey::Executor(id) => {
             let executor =
                 message::<pb::Executor>(&parsed, value)?.filter(|it| it.id == id.0).ok_or_else(missing)?;

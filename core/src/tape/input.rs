@@ -28,6 +28,7 @@ mod tag {
     pub(super) const SNAPSHOT_LOADED: u8 = 13;
     pub(super) const CALL_DONE: u8 = 14;
     pub(super) const FAULT_POINT: u8 = 15;
+    pub(super) const DISK_DAMAGED: u8 = 16;
 }
 
 /// Time, wall clock, number.
@@ -44,6 +45,7 @@ pub(super) fn push(into: &mut Vec<u8>, now: Now, input: &Input, chunks: u64) {
     into.put_u64_le(now.wall_ms);
     match input {
         Input::Deadline => into.put_u8(tag::DEADLINE),
+        Input::DiskDamaged => into.put_u8(tag::DISK_DAMAGED),
         Input::Peer(envelope) => {
             into.put_u8(tag::PEER);
             push_message(into, &**envelope);
@@ -119,6 +121,10 @@ fn parse_other(tag: u8, rest: Bytes) -> Result<Input, CodecError> {
         tag::DEADLINE => {
             whole::<()>(&rest)?;
             Input::Deadline
+        }
+        tag::DISK_DAMAGED => {
+            whole::<()>(&rest)?;
+            Input::DiskDamaged
         }
         tag::PEER => Input::Peer(message(rest)?),
         tag::PEER_CONNECTED => Input::PeerConnected(whole(&rest)?),

@@ -126,6 +126,7 @@ fn all_kinds(snapshot: &Snapshot) -> Vec<Input> {
         Input::Peer(Box::new(envelope)),
         Input::PeerConnected(NodeId(2)),
         Input::PeerLost(NodeId(2)),
+        Input::DiskDamaged,
         Input::PeerRefused { peer: NodeId(2), message: "no".into() },
         Input::RequestGone { key: RequestKey(1) },
         Input::SnapshotChunkStored { at, number: 1, last: true },

@@ -47,6 +47,7 @@ fn config(node: NodeId) -> Config {
         node,
         storage: StorageId(node.0 * 11),
         members: (0..MASTERS).map(|index| (id_of(index), address(id_of(index)))).collect(),
+        joins: false,
         timing: Timing { request_timeout: Duration::from_secs(2), ..Timing::default() },
         executor_lease: lease_times(),
         snapshot_entries: 8,
@@ -192,7 +193,7 @@ impl World {
                 self.crash(index, 0);
                 return;
             }
-            Output::Changed { .. } | Output::Trace(_) => return,
+            Output::Changed { .. } | Output::Members(_) | Output::Trace(_) => return,
         };
         self.events.push_back(event);
     }

@@ -6,10 +6,14 @@ use crate::{
     rt::{Duration, timeout},
 };
 use bytes::Bytes;
+use prost::Message as _;
 use quorate_proto::v1::{
     self as pb, client_reply::Body as Reply, client_request::Body as Ask, cluster_client::ClusterClient,
     compare_and_set_request,
 };
+
+/// Where the records of alarms are.
+const ALARMS: &[u8] = b"/_frame/alarms/";
 
 /// What must be so for a compare-and-set to happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -218,6 +222,29 @@ impl Client {
             Ask::ChangeMembers(pb::ChangeMembersRequest { request_id: Some(request_id), changes })
         };
         answer!(self.inner.change(make).await?, ChangeMembers).map(|it| it.membership.unwrap_or_default())
+    }
+
+    /// What keeps the cluster from taking more data.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn alarms(&self) -> Result<Vec<pb::Alarm>, ClientError> {
+        let prefix = Bytes::from_static(ALARMS);
+        let found = self.list(pb::ListRequest { prefix, ..pb::ListRequest::default() }).await?;
+        // Of a record that does not decode, that it is there is told all the same.
+        Ok(found.items.into_iter().map(|item| pb::Alarm::decode(item.value).unwrap_or_default()).collect())
+    }
+
+    /// Takes the alarm of a master back, or all of them, so that changes that take room are taken again. Gives those that
+    /// were there.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn disarm_alarm(&self, node: Option<u64>) -> Result<Vec<pb::Alarm>, ClientError> {
+        let node = node.unwrap_or(0);
+        let make =
+            |request_id| Ask::DisarmAlarm(pb::DisarmAlarmRequest { request_id: Some(request_id), node });
+        answer!(self.inner.change(make).await?, DisarmAlarm).map(|it| it.alarms)
     }
 
     /// The masters, and who of them leads.

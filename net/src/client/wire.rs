@@ -47,6 +47,8 @@ pub(super) async fn send(channel: Channel, request: pb::ClientRequest) -> Result
         Some(Ask::ChangeMembers(ask)) => {
             send!(ClusterClient, channel, change_members, ask, ChangeMembers)
         }
+        Some(Ask::DisarmAlarm(ask)) => send!(ClusterClient, channel, disarm_alarm, ask, DisarmAlarm),
+        Some(Ask::RaiseAlarm(_)) => Err(Status::unimplemented("a master raises its alarms by itself")),
         Some(Ask::ListMembers(ask)) => send!(ClusterClient, channel, members, ask, ListMembers),
         Some(Ask::Heartbeat(_)) => Err(Status::unimplemented("heartbeats go over their own stream")),
         None => Err(Status::invalid_argument("the request asks for nothing")),

@@ -1,7 +1,10 @@
 //! Carries writes to the disk, away from the loop: all that wait go with one sync.
 
 use super::lanes::Lanes;
-use crate::{limits::WRITE_BATCH, rt::mpsc};
+use crate::{
+    limits::WRITE_BATCH,
+    rt::{Duration, mpsc, timeout},
+};
 use bytes::Bytes;
 use quorate_core::{
     Input,
@@ -23,7 +26,7 @@ pub trait LogWriter: Send + 'static {
 
 /// The snapshots on disk. Runs on a thread of its own, which it may block.
 pub trait SnapshotFiles: Send + 'static {
-    /// Writes a state aside in chunks of at most so many bytes, syncs and renames.
+    /// Writes a state aside in chunks of at most so many bytes, syncs and renames. False: there is no room for it now.
     ///
     /// # Errors
     /// What the disk said. Final: the node stops.
@@ -31,7 +34,7 @@ pub trait SnapshotFiles: Send + 'static {
         &mut self,
         snapshot: &Snapshot,
         chunk_bytes: usize,
-    ) -> impl Future<Output = Result<(), String>> + Send;
+    ) -> impl Future<Output = Result<bool, String>> + Send;
 
     /// Writes a chunk of a peer's snapshot aside; number 0 drops what was there, the last one syncs and renames. False:
     /// it does not follow the one before, and its sender has to start over.
@@ -97,18 +100,42 @@ pub(crate) enum SnapshotWork {
     Load { at: LogPosition },
 }
 
-/// Until the driver ends, or a snapshot cannot be written.
+async fn next_work(
+    queue: &mut mpsc::UnboundedReceiver<SnapshotWork>,
+    later: &mut Option<Box<Snapshot>>,
+    retry: Duration,
+) -> Option<SnapshotWork> {
+    if later.is_none() {
+        return queue.recv().await;
+    }
+    match timeout(retry, queue.recv()).await {
+        Some(work) => work,
+        None => later.take().map(SnapshotWork::Save),
+    }
+}
+
+/// Until the driver ends, or a snapshot cannot be written. What there is no room for is tried again after `retry`.
 pub(crate) async fn keep_snapshots(
     mut files: impl SnapshotFiles,
     mut queue: mpsc::UnboundedReceiver<SnapshotWork>,
     lanes: Lanes,
     chunk_bytes: usize,
+    retry: Duration,
 ) {
-    while let Some(work) = queue.recv().await {
+    // What there was no room for. The node asks for one at a time.
+    let mut later = None;
+    while let Some(work) = next_work(&mut queue, &mut later, retry).await {
         let done = match work {
             SnapshotWork::Save(snapshot) => {
                 let at = snapshot.at;
-                files.save(&snapshot, chunk_bytes).await.map(|()| Input::SnapshotSaved { at })
+                match files.save(&snapshot, chunk_bytes).await {
+                    Ok(true) => Ok(Input::SnapshotSaved { at }),
+                    Ok(false) => {
+                        later = Some(snapshot);
+                        continue;
+                    }
+                    Err(message) => Err(message),
+                }
             }
             SnapshotWork::Store { at, number, data, last } => {
                 match files.store_chunk(at, number, data, last).await {
@@ -194,6 +221,52 @@ mod tests {
         let (batches, inputs) = run(&[3, 4, 9], None);
         assert_eq!(batches, [[3, 4, 9]]);
         assert!(matches!(inputs[..], [Input::WriteDone { io: WriteId(9) }]), "{inputs:?}");
+    }
+
+    /// Has room from the third try on.
+    struct Full(u32);
+
+    impl SnapshotFiles for Full {
+        async fn save(&mut self, _: &Snapshot, _: usize) -> Result<bool, String> {
+            self.0 += 1;
+            Ok(self.0 > 2)
+        }
+
+        async fn store_chunk(&mut self, _: LogPosition, _: u64, _: Bytes, _: bool) -> Result<bool, String> {
+            Ok(false)
+        }
+
+        async fn read_chunk(&mut self, _: LogPosition, _: u64) -> Result<Option<(Bytes, bool)>, String> {
+            Ok(None)
+        }
+
+        async fn load(&mut self, _: LogPosition) -> Result<Option<State>, String> {
+            Ok(None)
+        }
+    }
+
+    #[cfg(not(madsim))]
+    #[test]
+    fn a_snapshot_that_there_is_no_room_for_is_tried_again_and_others_are_served_meanwhile() {
+        let (lanes, mut reader) = lanes();
+        let (queue, waiting) = mpsc::unbounded_channel();
+        let at = LogPosition::default();
+        queue.send(SnapshotWork::Save(Box::new(Snapshot { at, state: State::default() }))).unwrap();
+        queue.send(SnapshotWork::Read { peer: NodeId(2), at, number: 0 }).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let kept = async {
+            let mut next = async || match reader.next().await {
+                Some(Work::Input(input)) => input,
+                _ => panic!("something else"),
+            };
+            assert!(matches!(next().await, Input::SnapshotChunkRead { .. }));
+            assert!(matches!(next().await, Input::SnapshotSaved { .. }));
+        };
+        runtime.block_on(async {
+            let keeper = keep_snapshots(Full(0), waiting, lanes, 1, Duration::from_millis(1));
+            futures::pin_mut!(kept, keeper);
+            futures::future::select(kept, keeper).await;
+        });
     }
 
     #[test]

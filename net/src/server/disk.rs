@@ -26,8 +26,15 @@ impl SnapshotFiles for SnapshotStore {
         &mut self,
         snapshot: &Snapshot,
         chunk_bytes: usize,
-    ) -> impl Future<Output = Result<(), String>> + Send {
-        ready(Self::save_in(self, snapshot, chunk_bytes).map_err(|error| text(&error)))
+    ) -> impl Future<Output = Result<bool, String>> + Send {
+        ready(match Self::save_in(self, snapshot, chunk_bytes) {
+            Ok(()) => Ok(true),
+            Err(error) if error.is_full() => {
+                tracing::warn!(%error, at = ?snapshot.at, "there is no room for a snapshot");
+                Ok(false)
+            }
+            Err(error) => Err(text(&error)),
+        })
     }
 
     fn store_chunk(
@@ -40,7 +47,7 @@ impl SnapshotFiles for SnapshotStore {
         let stored: Ready<Result<bool, String>> =
             ready(match Self::store_chunk(self, at, number, &data, last) {
                 Ok(()) => Ok(true),
-                Err(error @ StorageError::Disk(_)) => Err(text(&error)),
+                Err(error @ StorageError::Disk(_)) if !error.is_full() => Err(text(&error)),
                 Err(error) => {
                     tracing::warn!(%error, ?at, number, "a chunk of a snapshot is dropped");
                     Ok(false)

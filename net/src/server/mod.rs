@@ -3,9 +3,15 @@
 mod disk;
 #[cfg(not(madsim))]
 mod run;
+#[cfg(not(madsim))]
+mod scrub;
+#[cfg(not(madsim))]
+mod space;
 
 #[cfg(not(madsim))]
 pub use run::{ServerConfig, run_server, start_server};
+#[cfg(not(madsim))]
+pub use scrub::{SCRUB_PAUSE, SCRUB_RATE, ScrubOptions};
 
 use crate::{
     driver::{
@@ -13,13 +19,13 @@ use crate::{
         lanes, write_all,
     },
     limits::{
-        BATCH_BYTES, CALL_TIMEOUT, CONNECTION_ALIVE, DECODE_BYTES, SERVER_DRAIN, STREAMS_PER_CONNECTION,
-        TAPE_FLUSH, WATCH_BEHIND,
+        BATCH_BYTES, CALL_TIMEOUT, CONNECTION_ALIVE, DECODE_BYTES, SAVE_RETRY, SERVER_DRAIN,
+        STREAMS_PER_CONNECTION, TAPE_FLUSH, WATCH_BEHIND,
     },
     peers::{Directory, Links},
     rt::{self, Finished, JoinHandle, Listener, Tasks, broadcast, mpsc, timeout},
     services::{Api, PeerService},
-    storage::OpenError,
+    storage::{Helper, OpenError},
     tape::TapeSource,
 };
 use quorate_core::{
@@ -93,6 +99,8 @@ pub struct NodeParts<L, S> {
     pub seed: u64,
     /// Where its log goes.
     pub log: L,
+    /// Makes the log's next segment ready beside it.
+    pub helper: Option<Helper>,
     /// Where its snapshots are.
     pub snapshots: S,
     /// Where its peers reach it.
@@ -111,6 +119,9 @@ pub struct RunningNode {
     threads: Vec<Finished>,
     tape: Option<Finished>,
     servers: Tasks,
+    /// What ends with the node, and is not waited for.
+    #[cfg(not(madsim))]
+    beside: Tasks,
 }
 
 /// Starts a node.
@@ -120,7 +131,8 @@ pub struct RunningNode {
 pub fn start_node<L: LogWriter, S: SnapshotFiles>(
     parts: NodeParts<L, S>,
 ) -> Result<RunningNode, ServerError> {
-    let NodeParts { config, recovered, seed, log, snapshots, peer_listener, client_listener, tape } = parts;
+    let NodeParts { config, recovered, seed, log, helper, snapshots, peer_listener, client_listener, tape } =
+        parts;
     config.validate()?;
     let identity = Identity { cluster: config.cluster, node: config.node };
     let heartbeat = config.timing.heartbeat;
@@ -134,9 +146,12 @@ pub fn start_node<L: LogWriter, S: SnapshotFiles>(
     let writer = rt::dedicated("quorate-log", write_all(log, writes_queue, lanes.clone()));
     let (snapshot_work, snapshot_queue) = mpsc::unbounded_channel();
     let chunk_bytes = config.flow.snapshot_chunk_bytes;
-    let keeper = keep_snapshots(snapshots, snapshot_queue, lanes.clone(), chunk_bytes);
+    let keeper = keep_snapshots(snapshots, snapshot_queue, lanes.clone(), chunk_bytes, SAVE_RETRY);
     let keeper = rt::dedicated("quorate-snapshot", keeper);
-    let threads = vec![writer.map_err(ServerError::Thread)?, keeper.map_err(ServerError::Thread)?];
+    let mut threads = vec![writer.map_err(ServerError::Thread)?, keeper.map_err(ServerError::Thread)?];
+    if let Some(helper) = helper {
+        threads.push(rt::dedicated("quorate-segments", helper.run()).map_err(ServerError::Thread)?);
+    }
 
     let peers = Links::new(identity.node, lanes.clone(), directory);
     let mut servers = Tasks::default();
@@ -156,7 +171,15 @@ pub fn start_node<L: LogWriter, S: SnapshotFiles>(
     let node = Node::new(config, recovered, seed, now);
     let mut driver = Driver::new(identity.node, node, clock, heartbeat, reader, outlets);
     driver.record(recorder);
-    Ok(RunningNode { handle, driver: rt::spawn(driver.run()), threads, tape, servers })
+    Ok(RunningNode {
+        handle,
+        driver: rt::spawn(driver.run()),
+        threads,
+        tape,
+        servers,
+        #[cfg(not(madsim))]
+        beside: Tasks::default(),
+    })
 }
 
 impl RunningNode {
@@ -164,6 +187,23 @@ impl RunningNode {
     #[must_use]
     pub fn handle(&self) -> NodeHandle {
         self.handle.clone()
+    }
+
+    /// Runs something beside the node, until it ends.
+    #[cfg(not(madsim))]
+    fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        self.beside.spawn(work);
+    }
+
+    /// Runs something that blocks, on a thread of its own, until it ends: after the node has stopped it must.
+    #[cfg(not(madsim))]
+    fn run_beside(
+        &mut self,
+        name: &str,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), ServerError> {
+        self.threads.push(rt::dedicated(name, work).map_err(ServerError::Thread)?);
+        Ok(())
     }
 
     /// Waits until the node stops by itself. `None`: its driver panicked, or was ended.

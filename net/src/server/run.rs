@@ -1,9 +1,13 @@
 //! A master in production: its data directory, its ports, until it is told to end.
 
-use super::{NodeParts, RunningNode, ServerError, start_node};
+use super::{
+    NodeParts, RunningNode, ServerError,
+    scrub::{self, ScrubOptions},
+    space, start_node,
+};
 use crate::{
     rt::{self, Listener, select},
-    storage::{FileDisk, Identity, OpenError, Storage, StorageOptions},
+    storage::{Disk, FileDisk, Identity, OpenError, SpaceLimits, Storage, StorageOptions},
     tape::{FileTape, TapeOptions, TapeSource},
 };
 use quorate_core::{Config, contract::Recovered, types::StorageId};
@@ -25,6 +29,10 @@ pub struct ServerConfig {
     pub client_listen: String,
     /// Listen at addresses that are not loopback, although connections are not protected.
     pub insecure: bool,
+    /// When its data directory has no more room.
+    pub space: SpaceLimits,
+    /// How the cold part of it is read.
+    pub scrub: ScrubOptions,
     /// Where it records what its node is given, if it does.
     pub tape: Option<TapeOptions>,
 }
@@ -54,7 +62,8 @@ pub async fn run_server(
 /// # Errors
 /// Whatever keeps it from starting, before anything is changed.
 pub async fn start_server(config: ServerConfig) -> Result<RunningNode, ServerError> {
-    let ServerConfig { mut core, data_dir, peer_listen, client_listen, insecure, tape } = config;
+    let ServerConfig { mut core, data_dir, peer_listen, client_listen, insecure, space, scrub, tape } =
+        config;
     // The one of the directory is not known yet, and is never 0.
     core.storage = StorageId(1);
     core.validate()?;
@@ -62,16 +71,30 @@ pub async fn start_server(config: ServerConfig) -> Result<RunningNode, ServerErr
     let client_listener = listen("listen.client", &client_listen, insecure).await?;
     let identity = Identity::new(core.cluster, core.node, StorageId(rt::random().max(1)));
     let opened = rt::blocking(move || open(&data_dir, identity)).await;
-    let (log, recovered) = opened.ok_or(ServerError::Panicked)??;
+    let (disk, mut log, recovered) = opened.ok_or(ServerError::Panicked)??;
     core.storage = log.identity().storage;
     tracing::info!(
         node = %core.node, cluster = %core.cluster, storage = %core.storage, peer = %peer_listen, client = %client_listen,
         entries = recovered.entries.len(), term = %recovered.hard_state.term, "starts"
     );
     let tape = tape.map(make_tape).transpose()?.flatten();
-    let (snapshots, seed) = (log.snapshots(), rt::random());
+    let (snapshots, helper, seed) = (log.snapshots(), log.helper(), rt::random());
     let config = core;
-    start_node(NodeParts { config, recovered, seed, log, snapshots, peer_listener, client_listener, tape })
+    let cold = log.snapshots();
+    let mut node = start_node(NodeParts {
+        config,
+        recovered,
+        seed,
+        log,
+        helper,
+        snapshots,
+        peer_listener,
+        client_listener,
+        tape,
+    })?;
+    node.spawn(space::watch(disk, space, node.handle()));
+    node.run_beside("quorate-scrub", scrub::scrub(cold, scrub, node.handle()))?;
+    Ok(node)
 }
 
 fn make_tape(options: TapeOptions) -> Result<Option<Box<dyn TapeSource>>, ServerError> {
@@ -80,9 +103,12 @@ fn make_tape(options: TapeOptions) -> Result<Option<Box<dyn TapeSource>>, Server
     Ok(made.map(|tape| Box::new(tape) as Box<dyn TapeSource>))
 }
 
-fn open(data_dir: &Path, identity: Identity) -> Result<(Storage, Recovered), OpenError> {
-    let disk = Arc::new(FileDisk::open(data_dir)?);
-    Storage::open(disk, identity, StorageOptions::default())
+type Opened = (Arc<dyn Disk>, Storage, Recovered);
+
+fn open(data_dir: &Path, identity: Identity) -> Result<Opened, OpenError> {
+    let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(data_dir)?);
+    let (log, recovered) = Storage::open(Arc::clone(&disk), identity, StorageOptions::default())?;
+    Ok((disk, log, recovered))
 }
 
 async fn listen(field: &'static str, address: &str, insecure: bool) -> Result<Listener, ServerError> {

@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status};
 #[tonic::async_trait]
 impl Cluster for Api {
     unary!(change_members, pb::ChangeMembersRequest, ChangeMembers, pb::ChangeMembersReply, ChangeMembers);
+    unary!(disarm_alarm, pb::DisarmAlarmRequest, DisarmAlarm, pb::DisarmAlarmReply, DisarmAlarm);
     unary!(members, pb::ListMembersRequest, ListMembers, pb::ListMembersReply, ListMembers);
     unary!(leader, pb::GetLeaderRequest, GetLeader, pb::GetLeaderReply, GetLeader);
 

@@ -20,7 +20,11 @@ impl DiskError {
     /// From what the system said.
     #[must_use]
     pub fn new(operation: &'static str, file: &str, error: &io::Error) -> Self {
-        Self { operation, file: file.to_owned(), kind: error.kind(), message: error.to_string() }
+        let mut message = error.to_string();
+        if error.kind() == io::ErrorKind::StorageFull {
+            message.push_str(": make room on the file system of the data directory, then start again");
+        }
+        Self { operation, file: file.to_owned(), kind: error.kind(), message }
     }
 
     /// Whether the file is just not there.
@@ -71,6 +75,14 @@ pub enum StorageError {
     },
 }
 
+impl StorageError {
+    /// Whether there was no room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Disk(error) if error.kind == io::ErrorKind::StorageFull)
+    }
+}
+
 /// Why a data directory cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
@@ -102,19 +114,19 @@ pub enum OpenError {
         /// What the configuration says.
         expected: u64,
     },
-    /// A newer version wrote it.
+    /// Another version wrote it.
     #[error(
-        "data directory {directory}: {file} has format {found}, this version knows formats up to {known}; \
-         run the version that wrote it, or a newer one"
+        "data directory {directory}: {file} has format {found}, this version reads format {known}; {}",
+        other_format_hint(*found, *known)
     )]
-    NewerFormat {
+    OtherFormat {
         /// The data directory.
         directory: String,
         /// The file that says so.
         file: String,
         /// Its format.
         found: u32,
-        /// The newest format that is known.
+        /// The format that is known.
         known: u32,
     },
     /// There is data, but nothing says whose.
@@ -143,4 +155,12 @@ pub enum OpenError {
         /// What is wrong.
         what: String,
     },
+}
+
+fn other_format_hint(found: u32, known: u32) -> &'static str {
+    if found > known {
+        "run the version that wrote it, or a newer one"
+    } else {
+        "run the version that wrote it, or move the directory away and replace the member"
+    }
 }

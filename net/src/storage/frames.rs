@@ -6,8 +6,8 @@
 
 use super::{
     error::DiskError,
-    identity::{FORMAT, Identity, newer_format},
-    record::{Cursor, Flaw},
+    identity::{FORMAT, Identity, other_format},
+    record::{Cursor, Flaw, ReadError},
 };
 use bytes::Bytes;
 use quorate_core::{
@@ -44,7 +44,7 @@ impl SnapshotHeader {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
         bytes.extend_from_slice(&[0; 4]);
-        let checksum = crc32fast::hash(&bytes);
+        let checksum = crc32c::crc32c(&bytes);
         bytes.extend_from_slice(&checksum.to_le_bytes());
         (bytes, checksum)
     }
@@ -60,7 +60,7 @@ impl SnapshotHeader {
         let at = LogPosition { term: Term(cursor.u64()?), index: Index(cursor.u64()?) };
         let zero = zero | cursor.u32()?;
         let checksum = cursor.u32()?;
-        let right = crc32fast::hash(bytes.get(..SNAPSHOT_HEADER_BYTES - 4)?) == checksum;
+        let right = crc32c::crc32c(bytes.get(..SNAPSHOT_HEADER_BYTES - 4)?) == checksum;
         let identity = Identity { cluster, node, storage, format };
         (magic == MAGIC && format == FORMAT && zero == 0 && right)
             .then_some((Self { identity, at }, checksum))
@@ -69,17 +69,16 @@ impl SnapshotHeader {
 
 /// The format of a snapshot that this version does not know.
 #[must_use]
-pub fn snapshot_newer_format(bytes: &[u8]) -> Option<u32> {
-    newer_format(bytes, MAGIC)
+pub fn snapshot_other_format(bytes: &[u8]) -> Option<u32> {
+    other_format(bytes, MAGIC)
 }
 
 fn frame_checksum(number: u64, previous: u32, length: u32, body: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&number.to_le_bytes());
-    hasher.update(&previous.to_le_bytes());
-    hasher.update(&length.to_le_bytes());
-    hasher.update(body);
-    hasher.finalize()
+    let mut head = [0; 16];
+    head[..8].copy_from_slice(&number.to_le_bytes());
+    head[8..12].copy_from_slice(&previous.to_le_bytes());
+    head[12..].copy_from_slice(&length.to_le_bytes());
+    crc32c::crc32c_append(crc32c::crc32c(&head), body)
 }
 
 /// Builds a snapshot file, piece by piece.
@@ -127,17 +126,6 @@ impl FrameWriter {
     }
 }
 
-/// Why a snapshot file cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
-    /// The disk failed.
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-    /// The bytes are wrong.
-    #[error(transparent)]
-    Flaw(#[from] Flaw),
-}
-
 /// Where a chunk is in its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FramePlace {
@@ -165,7 +153,7 @@ impl<R: FnMut(u64, usize) -> Result<Vec<u8>, DiskError>> FrameReader<R> {
     ///
     /// # Errors
     /// It is not whole.
-    pub fn begin(mut read: R) -> Result<(SnapshotHeader, Self), FrameError> {
+    pub fn begin(mut read: R) -> Result<(SnapshotHeader, Self), ReadError> {
         let bytes = read(0, SNAPSHOT_HEADER_BYTES)?;
         let (header, previous) = SnapshotHeader::decode(&bytes)
             .ok_or_else(|| Flaw::wrong(0, "the snapshot's header is not whole"))?;
@@ -173,7 +161,7 @@ impl<R: FnMut(u64, usize) -> Result<Vec<u8>, DiskError>> FrameReader<R> {
         Ok((header, Self { read, offset, number: 0, previous, done: false }))
     }
 
-    fn flaw(&self, what: &str) -> FrameError {
+    fn flaw(&self, what: &str) -> ReadError {
         Flaw { offset: self.offset, what: what.to_owned(), torn: false }.into()
     }
 
@@ -181,7 +169,7 @@ impl<R: FnMut(u64, usize) -> Result<Vec<u8>, DiskError>> FrameReader<R> {
     ///
     /// # Errors
     /// A length over the limit, a wrong trailer, the end of the file before one.
-    pub fn skip(&mut self) -> Result<Option<FramePlace>, FrameError> {
+    pub fn skip(&mut self) -> Result<Option<FramePlace>, ReadError> {
         if self.done {
             return Ok(None);
         }
@@ -213,7 +201,7 @@ impl<R: FnMut(u64, usize) -> Result<Vec<u8>, DiskError>> FrameReader<R> {
     ///
     /// # Errors
     /// As there, and a wrong checksum.
-    pub fn chunk(&mut self) -> Result<Option<Bytes>, FrameError> {
+    pub fn chunk(&mut self) -> Result<Option<Bytes>, ReadError> {
         let Some(place) = self.skip()? else { return Ok(None) };
         read_chunk(&mut self.read, &place).map(Some)
     }
@@ -226,7 +214,7 @@ impl<R: FnMut(u64, usize) -> Result<Vec<u8>, DiskError>> FrameReader<R> {
 pub fn read_chunk(
     mut read: impl FnMut(u64, usize) -> Result<Vec<u8>, DiskError>,
     place: &FramePlace,
-) -> Result<Bytes, FrameError> {
+) -> Result<Bytes, ReadError> {
     let length = usize::try_from(place.length).unwrap_or(usize::MAX);
     let body = read(place.offset + FRAME_HEADER_BYTES as u64, length)?;
     let right = body.len() == length
@@ -242,7 +230,7 @@ pub fn read_chunk(
 ///
 /// # Errors
 /// What is wrong, and where.
-pub fn decode_snapshot(bytes: &[u8]) -> Result<(SnapshotHeader, Vec<Bytes>), FrameError> {
+pub fn decode_snapshot(bytes: &[u8]) -> Result<(SnapshotHeader, Vec<Bytes>), ReadError> {
     let read = |offset: u64, length: usize| {
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
         Ok(bytes[from..from.saturating_add(length).min(bytes.len())].to_vec())

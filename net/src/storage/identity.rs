@@ -14,8 +14,8 @@ use quorate_core::{
 pub const FILE: &str = "identity";
 const FILE_ASIDE: &str = "identity.tmp";
 const MAGIC: &[u8; 8] = b"QRATE-ID";
-/// The newest format of a data directory that this version knows, and the one that it writes.
-pub const FORMAT: u32 = 1;
+/// The format of a data directory that this version reads and writes.
+pub const FORMAT: u32 = 2;
 const BYTES: usize = 48;
 
 /// Whose data directory it is.
@@ -41,7 +41,7 @@ impl Identity {
     /// What the directory says. `None`: it was never used, or not up to the end of its first opening.
     ///
     /// # Errors
-    /// `Corrupt`, `NewerFormat`, or the disk's error.
+    /// `Corrupt`, `OtherFormat`, or the disk's error.
     pub fn load(disk: &dyn Disk) -> Result<Option<Self>, OpenError> {
         let bytes = match read_all(disk, FILE) {
             Ok(bytes) => bytes,
@@ -50,8 +50,8 @@ impl Identity {
         };
         let directory = disk.location();
         let file = FILE.to_owned();
-        if let Some(found) = newer_format(&bytes, MAGIC) {
-            return Err(OpenError::NewerFormat { directory, file, found, known: FORMAT });
+        if let Some(found) = other_format(&bytes, MAGIC) {
+            return Err(OpenError::OtherFormat { directory, file, found, known: FORMAT });
         }
         let what = "magic, length or checksum are wrong".to_owned();
         Self::decode(&bytes).map(Some).ok_or(OpenError::Corrupt { directory, file, offset: 0, what })
@@ -97,7 +97,7 @@ impl Identity {
             bytes.extend_from_slice(&number.to_le_bytes());
         }
         bytes.extend_from_slice(&[0; 4]);
-        bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
         bytes
     }
 
@@ -112,16 +112,16 @@ impl Identity {
         let (cluster, node, storage) =
             (ClusterId(cursor.u64()?), NodeId(cursor.u64()?), StorageId(cursor.u64()?));
         let zero = zero | cursor.u32()?;
-        let whole = magic == MAGIC && zero == 0 && format == FORMAT && cursor.u32()? == crc32fast::hash(body);
+        let whole = magic == MAGIC && zero == 0 && format == FORMAT && cursor.u32()? == crc32c::crc32c(body);
         whole.then_some(Self { cluster, node, storage, format })
     }
 }
 
-/// The format in a file's first bytes, if it is newer than what is known. Every kind of file begins with its magic
-/// and its format, so that this can be said whatever follows.
+/// The format in a file's first bytes, if it is not the one that is known. Every kind of file begins with its magic and
+/// its format, so that this can be said whatever follows.
 #[must_use]
-pub fn newer_format(bytes: &[u8], magic: &[u8; 8]) -> Option<u32> {
+pub fn other_format(bytes: &[u8], magic: &[u8; 8]) -> Option<u32> {
     let mut cursor = Cursor::new(bytes);
     let known = cursor.take(magic.len())? == magic;
-    cursor.u32().filter(|&format| known && format > FORMAT)
+    cursor.u32().filter(|&format| known && format != FORMAT && format > 0)
 }

@@ -1,9 +1,9 @@
 //! One record of the log: 16 bytes of header, the payload, zeros up to a multiple of 8.
 //!
 //! Header: payload length (u32), kind (u8), three zeros, checksum (u32), checksum of the record before (u32); all
-//! numbers little-endian. The checksum covers the directory's storage id, the segment's number, the record's offset
-//! and everything in the record: bytes that are stale, or at another place, never verify. Each record can be verified
-//! alone, and those of a segment form a chain.
+//! numbers little-endian. The checksum (CRC-32C) covers the directory's storage id, the segment's number, the record's
+//! offset and everything in the record: bytes that are stale, or at another place, never verify, also in a file that was
+//! another segment before. Each record can be verified alone, and those of a segment form a chain.
 
 use quorate_core::types::StorageId;
 
@@ -28,13 +28,22 @@ pub enum Kind {
     LogStart = 5,
     /// Everything but entries, at the beginning of a segment.
     Checkpoint = 6,
+    /// The last one of a full segment: what is in it.
+    Footer = 7,
 }
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Self> {
-        let all =
-            [Self::Batch, Self::Entries, Self::HardState, Self::Voters, Self::LogStart, Self::Checkpoint];
-        all.into_iter().find(|&kind| kind as u8 == byte)
+        Some(match byte {
+            1 => Self::Batch,
+            2 => Self::Entries,
+            3 => Self::HardState,
+            4 => Self::Voters,
+            5 => Self::LogStart,
+            6 => Self::Checkpoint,
+            7 => Self::Footer,
+            _ => return None,
+        })
     }
 }
 
@@ -62,15 +71,26 @@ pub struct Flaw {
 impl Flaw {
     /// Something that a write that was cut off can leave.
     #[must_use]
-    pub fn torn(offset: usize, what: &str) -> Self {
-        Self { offset: offset as u64, what: what.to_owned(), torn: true }
+    pub fn torn(offset: u64, what: &str) -> Self {
+        Self { offset, what: what.to_owned(), torn: true }
     }
 
     /// Something that was written like this.
     #[must_use]
-    pub fn wrong(offset: usize, what: impl Into<String>) -> Self {
-        Self { offset: offset as u64, what: what.into(), torn: false }
+    pub fn wrong(offset: u64, what: impl Into<String>) -> Self {
+        Self { offset, what: what.into(), torn: false }
     }
+}
+
+/// Why a file cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] super::error::DiskError),
+    /// The bytes are wrong.
+    #[error(transparent)]
+    Flaw(#[from] Flaw),
 }
 
 /// A record whose checksum is right.
@@ -84,7 +104,9 @@ pub struct RawRecord<'bytes> {
     pub previous: u32,
     /// Its own.
     pub checksum: u32,
-    /// Where the next one begins.
+    /// Where its payload begins in the bytes that it was read from.
+    pub begin: usize,
+    /// Where the next one begins there.
     pub end: usize,
 }
 
@@ -131,48 +153,80 @@ pub const fn padded(length: usize) -> usize {
     length.next_multiple_of(ALIGNMENT)
 }
 
-fn checksum(place: Place, offset: usize, head: &[u8], previous: u32, body: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&place.storage.0.to_le_bytes());
-    hasher.update(&place.sequence.to_le_bytes());
-    hasher.update(&(offset as u64).to_le_bytes());
-    hasher.update(head);
-    hasher.update(&previous.to_le_bytes());
-    hasher.update(body);
-    hasher.finalize()
+/// Bytes of a file from somewhere on.
+#[derive(Clone, Copy, Debug)]
+pub struct Window<'bytes> {
+    /// Where in the file the first one is.
+    pub base: u64,
+    /// The bytes.
+    pub bytes: &'bytes [u8],
 }
 
-/// The record that begins at `offset` of a segment's bytes. Allocates nothing.
+fn checksum(place: Place, offset: u64, head: &[u8], previous: u32, body: &[u8]) -> u32 {
+    let mut front = [0; 36];
+    front[..8].copy_from_slice(&place.storage.0.to_le_bytes());
+    front[8..16].copy_from_slice(&place.sequence.to_le_bytes());
+    front[16..24].copy_from_slice(&offset.to_le_bytes());
+    front[24..32].copy_from_slice(head);
+    front[32..].copy_from_slice(&previous.to_le_bytes());
+    crc32c::crc32c_append(crc32c::crc32c(&front), body)
+}
+
+/// The length and the kind in a record's header, as far as they can be: nothing is verified.
 ///
 /// # Errors
-/// Always torn: an impossible header, a length over [`WAL_RECORD_BYTES`](quorate_core::limits::WAL_RECORD_BYTES) or the
-/// end of the file, a wrong checksum.
-pub fn read(place: Place, bytes: &[u8], offset: usize) -> Result<RawRecord<'_>, Flaw> {
-    let torn = |what| Flaw::torn(offset, what);
-    let header = bytes.get(offset..).and_then(|rest| rest.get(..HEADER_BYTES));
-    let header = header.ok_or_else(|| torn("the file ends inside a record's header"))?;
+/// A text for a header that no record has.
+pub fn read_head(bytes: &[u8], at: usize) -> Result<(usize, Kind), &'static str> {
+    let short = "the file ends inside a record's header";
+    let header = bytes.get(at..).and_then(|rest| rest.get(..HEADER_BYTES)).ok_or(short)?;
     let mut cursor = Cursor::new(header);
-    let numbers = (cursor.u32(), cursor.u32(), cursor.u32(), cursor.u32());
-    let (Some(length), Some(kind), Some(found), Some(previous)) = numbers else {
-        return Err(torn("the file ends inside a record's header"));
-    };
+    let (length, kind) = (cursor.u32().ok_or(short)?, cursor.u32().ok_or(short)?);
     let kind = u8::try_from(kind).ok().and_then(Kind::from_byte);
-    let kind = kind.ok_or_else(|| torn("there is no such kind of record"))?;
+    let kind = kind.ok_or("there is no such kind of record")?;
     let length = usize::try_from(length).unwrap_or(usize::MAX);
     if length > quorate_core::limits::WAL_RECORD_BYTES {
-        return Err(torn("a record's length is over the limit"));
+        return Err("a record's length is over the limit");
     }
-    let begin = offset + HEADER_BYTES;
+    Ok((length, kind))
+}
+
+/// The record that begins at `at` of a window. Allocates nothing.
+///
+/// # Errors
+/// Torn: an impossible header, a length over [`WAL_RECORD_BYTES`](quorate_core::limits::WAL_RECORD_BYTES) or the end of
+/// the window, a wrong checksum.
+pub fn read(place: Place, window: Window<'_>, at: usize) -> Result<RawRecord<'_>, Flaw> {
+    let Window { base, bytes } = window;
+    let offset = base + at as u64;
+    let torn = |what| Flaw::torn(offset, what);
+    let (length, kind) = read_head(bytes, at).map_err(torn)?;
+    let begin = at + HEADER_BYTES;
     let body = bytes.get(begin..begin + padded(length));
     let body = body.ok_or_else(|| torn("the file ends inside a record"))?;
-    if checksum(place, offset, &header[..8], previous, body) != found {
+    let mut sums = Cursor::new(&bytes[at + 8..begin]);
+    let (Some(found), Some(previous)) = (sums.u32(), sums.u32()) else {
+        return Err(torn("the file ends inside a record's header"));
+    };
+    if checksum(place, offset, &bytes[at..at + 8], previous, body) != found {
         return Err(torn("a record's checksum is wrong"));
     }
     let zeros = body[length..].iter().all(|&byte| byte == 0);
     if !zeros {
         return Err(Flaw::wrong(offset, "there is something behind a record's payload"));
     }
-    Ok(RawRecord { kind, payload: &body[..length], previous, checksum: found, end: begin + body.len() })
+    let payload = &body[..length];
+    Ok(RawRecord { kind, payload, previous, checksum: found, begin, end: begin + body.len() })
+}
+
+/// The record at `at` of bytes that [`read`] took already: it is not verified again.
+#[must_use]
+pub fn trusted(bytes: &[u8], at: usize) -> Option<RawRecord<'_>> {
+    let (length, kind) = read_head(bytes, at).ok()?;
+    let begin = at + HEADER_BYTES;
+    let mut sums = Cursor::new(bytes.get(at + 8..begin)?);
+    let (checksum, previous) = (sums.u32()?, sums.u32()?);
+    let payload = bytes.get(begin..begin + length)?;
+    Some(RawRecord { kind, payload, previous, checksum, begin, end: begin + padded(length) })
 }
 
 /// Adds a record without its checksums: see [`seal`].
@@ -190,14 +244,14 @@ pub fn push(buffer: &mut Vec<u8>, kind: Kind, payload: impl FnOnce(&mut Vec<u8>)
 
 /// Fills in the checksums of all records in `buffer`, which will be at `offset` of the file, behind a record with the
 /// checksum `previous`. Gives the last one's.
-pub fn seal(place: Place, buffer: &mut [u8], offset: usize, mut previous: u32) -> u32 {
+pub fn seal(place: Place, buffer: &mut [u8], offset: u64, mut previous: u32) -> u32 {
     let mut at = 0;
     while let Some(length) = buffer.get(at..).and_then(|rest| Cursor::new(rest).u32()) {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let end = at.saturating_add(HEADER_BYTES).saturating_add(padded(length.min(usize::MAX / 2)));
         let Some(record) = buffer.get_mut(at..end) else { break };
         let (header, body) = record.split_at_mut(HEADER_BYTES);
-        let sum = checksum(place, offset + at, &header[..8], previous, body);
+        let sum = checksum(place, offset + at as u64, &header[..8], previous, body);
         header[8..12].copy_from_slice(&sum.to_le_bytes());
         header[12..].copy_from_slice(&previous.to_le_bytes());
         previous = sum;

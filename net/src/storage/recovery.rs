@@ -2,29 +2,30 @@
 //!
 //! The newest segment whose first batch is whole is the last one. Its header leads to the one before, and so on. In
 //! front of the place that a successor names everything must be perfect. In the last segment, what is behind the last
-//! whole batch was cut off while it was written, unless a batch further on says that it was durable. Sectors of one
-//! unsynced batch may be written in any order, so only the watermark of a later batch proves anything.
+//! whole batch was cut off while it was written, or never written, unless a batch further on says that it was durable.
+//! Sectors of one unsynced batch may be written in any order, so only the watermark of a later batch proves anything.
+//!
+//! Segments are read in pieces of [`WAL_READ_BYTES`](quorate_core::limits::WAL_READ_BYTES); an entry's data stays where it
+//! was read.
 
 use super::{
-    disk::{Disk, read_all},
+    batch::{EntriesIn, Record},
+    disk::Disk,
     error::{DiskError, OpenError},
     identity::{FORMAT, Identity},
-    record::{Flaw, Place},
+    record::{Flaw, Place, ReadError},
+    scan::{self, Behind, Scan, Source},
     segment::{
-        self, Batch, Checkpoint, Point, Record, SEGMENT_HEADER_BYTES, Segment, SegmentHeader, decode_segment,
-        file_name, parse_file_name, proof_of_damage,
+        self, Checkpoint, Footer, Point, SEGMENT_HEADER_BYTES, SegmentHeader, file_name, parse_file_name,
     },
     shape::Shape,
     snapshots::SnapshotStore,
 };
 use quorate_core::{
-    contract::{Entry, HardState, LogPosition, Voters},
+    contract::{Entry, HardState, Voters},
     types::Index,
 };
-use std::{
-    collections::{BTreeSet, VecDeque},
-    sync::Arc,
-};
+use std::collections::{BTreeSet, VecDeque};
 
 /// A segment that the log needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,12 @@ pub struct KeptSegment {
 }
 
 impl KeptSegment {
+    /// A segment, and what is in it.
+    #[must_use]
+    pub fn new(sequence: u64, seen: &Footer) -> Self {
+        Self { sequence, lowest: (seen.lowest.0 > 0).then_some(seen.lowest) }
+    }
+
     /// Takes note of entries that are in it.
     pub fn note(&mut self, entries: &[Entry]) {
         let first = entries.first().map(|entry| entry.index);
@@ -67,12 +74,19 @@ impl LogContent {
     }
 
     /// Carries out one record. `opening`: nothing was read before it.
-    fn apply(&mut self, record: Record, opening: bool) -> Result<(), String> {
+    fn apply(&mut self, record: Record<EntriesIn<'_>>, opening: bool) -> Result<(), String> {
         match record {
-            Record::Entries(entries) => {
-                self.shape.add(&entries)?;
-                self.fit(entries.first().map_or(Index(u64::MAX), |entry| entry.index));
-                self.entries.extend(entries);
+            Record::Entries(mut entries) => {
+                if let Some(first) = entries.first() {
+                    self.shape.cut_for(first)?;
+                    self.fit(first);
+                }
+                entries.try_for_each(|entry| {
+                    let entry = entry?;
+                    self.shape.push(entry.position())?;
+                    self.entries.push_back(entry);
+                    Ok::<(), String>(())
+                })?;
             }
             Record::HardState(hard_state) => self.set_hard_state(hard_state)?,
             Record::Voters(voters) => self.voters = voters,
@@ -153,7 +167,15 @@ struct Reader<'disk> {
     identity: Identity,
 }
 
-impl Reader<'_> {
+/// What the last segment holds.
+struct Last {
+    end: Point,
+    header: SegmentHeader,
+    durable: Point,
+    unsure: Option<Index>,
+}
+
+impl<'disk> Reader<'disk> {
     fn corrupt(&self, sequence: u64, offset: u64, what: impl Into<String>) -> OpenError {
         OpenError::Corrupt {
             directory: self.disk.location(),
@@ -167,106 +189,113 @@ impl Reader<'_> {
         self.corrupt(sequence, flaw.offset, flaw.what)
     }
 
-    fn known_format(&self, sequence: u64, bytes: &[u8]) -> Result<(), OpenError> {
-        let Some(found) = segment::segment_newer_format(bytes) else { return Ok(()) };
-        let (directory, file) = (self.disk.location(), file_name(sequence));
-        Err(OpenError::NewerFormat { directory, file, found, known: FORMAT })
+    fn failed(&self, sequence: u64, error: ReadError) -> OpenError {
+        match error {
+            ReadError::Disk(error) => error.into(),
+            ReadError::Flaw(flaw) => self.flawed(sequence, flaw),
+        }
     }
 
-    /// A segment that has no successor. `None`: its first batch was cut off.
-    fn last(&self, sequence: u64, torn: &mut Vec<Torn>) -> Result<Option<Segment>, OpenError> {
-        let bytes = read_all(self.disk, &file_name(sequence))?;
-        self.known_format(sequence, &bytes)?;
+    fn source(&self, sequence: u64) -> impl Source + use<'disk> {
+        let (disk, file) = (self.disk, file_name(sequence));
+        move |offset, length| disk.read(&file, offset, length)
+    }
+
+    /// The first bytes of a file, if they are of a format that is known.
+    fn beginning(&self, sequence: u64) -> Result<Vec<u8>, OpenError> {
+        let bytes = self.disk.read(&file_name(sequence), 0, SEGMENT_HEADER_BYTES)?;
+        let Some(found) = segment::segment_other_format(&bytes) else { return Ok(bytes) };
+        let (directory, file) = (self.disk.location(), file_name(sequence));
+        Err(OpenError::OtherFormat { directory, file, found, known: FORMAT })
+    }
+
+    /// A segment that has no successor. `None`: its first batch was cut off, or it was never begun.
+    fn last(&self, sequence: u64, torn: &mut Vec<Torn>) -> Result<Option<Last>, OpenError> {
+        let bytes = self.beginning(sequence)?;
+        let size = self.disk.size(&file_name(sequence))?;
         let mut place = Place { storage: self.identity.storage, sequence };
+        let mut recycled = bytes.iter().all(|&byte| byte == 0);
         if let Some((header, _)) = SegmentHeader::decode(&bytes) {
             header.check(self.disk, &self.identity, sequence)?;
-            place = header.place();
+            (place, recycled) = (header.place(), header.recycled);
         }
-        let (segment, flaw) = match decode_segment(&bytes) {
-            Ok(mut segment) => {
-                let flaw = segment.tail.take();
-                (Some(segment), flaw)
+        let (mut scan, flaw) = match Scan::begin(self.source(sequence), size) {
+            Ok(mut scan) => {
+                let flaw = exhaust(&mut scan)?;
+                (Some(scan), flaw)
             }
-            Err(flaw) => (None, Some(flaw)),
+            Err(ReadError::Flaw(flaw)) => (None, Some(flaw)),
+            Err(ReadError::Disk(error)) => return Err(error.into()),
         };
-        let Some(flaw) = flaw else { return Ok(segment) };
-        let from = usize::try_from(flaw.offset).unwrap_or(usize::MAX);
-        if !flaw.torn {
-            return Err(self.flawed(sequence, flaw));
+        if let Some(flaw) = flaw {
+            if !flaw.torn {
+                return Err(self.flawed(sequence, flaw));
+            }
+            let behind = match &mut scan {
+                Some(scan) => scan.behind(place, flaw.offset)?,
+                None => scan::behind(place, &mut self.source(sequence), flaw.offset, size)?,
+            };
+            let Behind { proof, written, begun } = behind;
+            if let Some(proof) = proof {
+                let what = format!("{}; the batch at byte {proof} shows that it was durable", flaw.what);
+                return Err(self.corrupt(sequence, flaw.offset, what));
+            }
+            // In a file that was another segment, what that one left is no sign of a write.
+            let whole = scan.as_ref().map_or(0, |scan| scan.end().offset);
+            if begun || (written && !recycled) {
+                torn.push(Torn { file: file_name(sequence), offset: whole });
+            }
         }
-        if let Some(proof) = proof_of_damage(place, &bytes, from) {
-            let what = format!("{}; the batch at byte {proof} shows that it was durable", flaw.what);
-            return Err(self.corrupt(sequence, flaw.offset, what));
-        }
-        let whole = segment.as_ref().and_then(|segment| segment.batches.last()).map_or(0, |batch| batch.end);
-        torn.push(Torn { file: file_name(sequence), offset: whole });
-        Ok(segment)
+        let scan = scan.filter(|scan| scan.end().offset > SEGMENT_HEADER_BYTES as u64);
+        Ok(scan.map(|scan| {
+            let (durable, unsure) = scan.vouched();
+            Last { end: scan.end(), header: *scan.header(), durable, unsure }
+        }))
     }
 
     /// A segment's header.
     fn header(&self, sequence: u64) -> Result<SegmentHeader, OpenError> {
-        let bytes = self.disk.read(&file_name(sequence), 0, SEGMENT_HEADER_BYTES)?;
-        self.known_format(sequence, &bytes)?;
+        let bytes = self.beginning(sequence)?;
         let (header, _) = SegmentHeader::decode(&bytes)
             .ok_or_else(|| self.corrupt(sequence, 0, "the segment's header is not whole"))?;
         header.check(self.disk, &self.identity, sequence)?;
         Ok(header)
     }
 
-    /// A segment that has a successor, which says where it ends.
-    fn sealed(&self, end: Point) -> Result<Segment, OpenError> {
+    /// Carries out what a segment says, up to a place where it must end.
+    fn replay(&self, end: Point, recovery: &mut Recovery) -> Result<(), OpenError> {
         let sequence = end.sequence;
-        let length = usize::try_from(end.offset).unwrap_or(usize::MAX);
-        let bytes = self.disk.read(&file_name(sequence), 0, length)?;
-        let mut segment = decode_segment(&bytes).map_err(|flaw| self.flawed(sequence, flaw))?;
-        if let Some(flaw) = segment.tail.take() {
-            return Err(self.flawed(sequence, flaw));
-        }
-        let last = segment.batches.last().map(|batch| (batch.end, batch.checksum));
-        if last != Some((end.offset, end.checksum)) {
-            let what = "the file does not end as the next segment says";
-            return Err(self.corrupt(sequence, last.map_or(0, |last| last.0), what));
-        }
-        Ok(segment)
-    }
-}
-
-fn lowest_entry(batch: &Batch) -> Option<Index> {
-    let first = |record: &Record| match record {
-        Record::Entries(entries) => entries.first().map(|entry| entry.index),
-        Record::HardState(_) | Record::Voters(_) | Record::LogStart { .. } | Record::Checkpoint(_) => None,
-    };
-    batch.records.iter().filter_map(first).min()
-}
-
-/// Up to where a completed sync vouches for the log, and the lowest index of the entries behind.
-fn vouched(last: &Segment) -> (Point, Option<Index>) {
-    let watermark = last.batches.last().map_or(0, |batch| batch.watermark);
-    let unsure = last.batches.iter().filter(|batch| batch.offset >= watermark).filter_map(lowest_entry).min();
-    let checksum = last.batches.iter().find(|batch| batch.end == watermark).map(|batch| batch.checksum);
-    let point = checksum
-        .map(|checksum| Point { sequence: last.header.sequence, offset: watermark, checksum })
-        .unwrap_or(last.header.previous);
-    (point, unsure)
-}
-
-fn replay(reader: &Reader<'_>, recovery: &mut Recovery, segment: Segment) -> Result<(), OpenError> {
-    let sequence = segment.header.sequence;
-    let opening = recovery.segments.is_empty();
-    let mut kept = KeptSegment { sequence, lowest: None };
-    for batch in segment.batches {
-        for record in batch.records {
-            if let Record::Entries(entries) = &record {
-                kept.note(entries);
+        let opening = recovery.segments.is_empty();
+        let mut scan =
+            Scan::begin(self.source(sequence), end.offset).map_err(|error| self.failed(sequence, error))?;
+        while let Some(batch) = scan.next_batch().map_err(|error| self.failed(sequence, error))? {
+            for found in scan.records(&batch) {
+                let found = found.map_err(|flaw| self.flawed(sequence, flaw))?;
+                recovery
+                    .content
+                    .apply(found.record, opening)
+                    .map_err(|what| self.corrupt(sequence, found.offset, what))?;
             }
-            recovery
-                .content
-                .apply(record, opening)
-                .map_err(|what| reader.corrupt(sequence, batch.offset, what))?;
+        }
+        if scan.end() != end {
+            let what = "the file does not end as the next segment says";
+            return Err(self.corrupt(sequence, scan.end().offset, what));
+        }
+        recovery.segments.push(KeptSegment::new(sequence, &scan.seen()));
+        Ok(())
+    }
+}
+
+/// Reads to the end or the first flaw.
+fn exhaust(scan: &mut Scan<impl Source>) -> Result<Option<Flaw>, DiskError> {
+    loop {
+        match scan.next_batch() {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(None),
+            Err(ReadError::Flaw(flaw)) => return Ok(Some(flaw)),
+            Err(ReadError::Disk(error)) => return Err(error),
         }
     }
-    recovery.segments.push(kept);
-    Ok(())
 }
 
 /// Reads the log. `None`: no segment has a whole first batch.
@@ -285,31 +314,29 @@ pub fn recover(disk: &dyn Disk, identity: Identity) -> Result<Option<Recovery>, 
         }
     }
     let Some(last) = found else { return Ok(None) };
-    let (durable, unsure) = vouched(&last);
-    let mut chain = Vec::new();
+    let mut chain = vec![last.end];
     let mut previous = last.header.previous;
     while present.contains(&previous.sequence) {
         chain.push(previous);
         previous = reader.header(previous.sequence)?.previous;
     }
-    let counts =
-        |sequence| sequence == last.header.sequence || chain.iter().any(|at| at.sequence == sequence);
+    let counts = |sequence| chain.iter().any(|at| at.sequence == sequence);
     let mut recovery = Recovery {
         content: LogContent::default(),
         segments: Vec::new(),
         dead: present.iter().copied().filter(|&sequence| !counts(sequence)).collect(),
-        durable,
-        unsure,
+        durable: last.durable,
+        unsure: last.unsure,
         highest: present.last().copied().unwrap_or(0),
         torn,
     };
-    for &end in chain.iter().rev() {
-        let segment = reader.sealed(end)?;
-        replay(&reader, &mut recovery, segment)?;
+    for (number, &end) in chain.iter().enumerate().rev() {
+        if let Some(next) = number.checked_sub(1).and_then(|next| chain.get(next)) {
+            disk.will_read(&file_name(next.sequence));
+        }
+        reader.replay(end, &mut recovery)?;
     }
-    let sequence = last.header.sequence;
-    replay(&reader, &mut recovery, last)?;
-    check(&reader, &recovery.content, sequence)?;
+    check(&reader, &recovery.content, last.end.sequence)?;
     Ok(Some(recovery))
 }
 
@@ -326,48 +353,6 @@ fn check(reader: &Reader<'_>, content: &LogContent, sequence: u64) -> Result<(),
         return Err(reader.corrupt(sequence, 0, what));
     }
     Ok(())
-}
-
-/// What a data directory holds, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// Whose it is.
-    pub identity: Identity,
-    /// The newest hard state.
-    pub hard_state: HardState,
-    /// The place before the log's first entry, and that of its last one.
-    pub log: (LogPosition, LogPosition),
-    /// Names of the files that the log is read from.
-    pub segments: Vec<String>,
-    /// Writes that were cut off. Harmless.
-    pub torn: Vec<Torn>,
-    /// The snapshots, oldest first. The newest was read whole.
-    pub snapshots: Vec<LogPosition>,
-}
-
-/// Reads everything in a data directory, as [`Storage::open`](super::Storage::open) does, and changes nothing.
-///
-/// # Errors
-/// As there. `NotFound` for a directory without a file `identity`.
-pub fn verify(disk: Arc<dyn Disk>) -> Result<Report, OpenError> {
-    let missing = std::io::Error::new(std::io::ErrorKind::NotFound, "the directory was never used");
-    let identity = Identity::load(&*disk)?
-        .ok_or_else(|| OpenError::Disk(DiskError::new("read", super::identity::FILE, &missing)))?;
-    let recovery = recover(&*disk, identity)?;
-    let snapshots = SnapshotStore::new(disk, identity);
-    let recovery = checked(&snapshots, recovery)?;
-    if let Some(at) = snapshots.newest()? {
-        snapshots.check(at).map_err(|error| snapshots.open_error(error))?;
-    }
-    let shape = &recovery.content.shape;
-    Ok(Report {
-        identity,
-        hard_state: recovery.content.hard_state,
-        log: (shape.start, shape.last()),
-        segments: recovery.segments.iter().map(|kept| file_name(kept.sequence)).collect(),
-        torn: recovery.torn,
-        snapshots: snapshots.list()?,
-    })
 }
 
 /// Refuses a log that is gone, or whose beginning is gone without a snapshot in its place.

@@ -59,29 +59,44 @@ impl Shape {
     /// What the entries contradict. The shape is worth nothing then.
     pub fn add(&mut self, entries: &[Entry]) -> Result<(), String> {
         let Some(first) = entries.first() else { return Ok(()) };
-        if first.index <= self.start.index {
-            return Err(format!("entry {} is below the log's start {}", first.index, self.start.index));
+        self.cut_for(first.index)?;
+        entries.iter().try_for_each(|entry| self.push(entry.position()))
+    }
+
+    /// Drops what is from an index on, where entries are to be added.
+    ///
+    /// # Errors
+    /// There is a gap in front of it, or it is not behind the start.
+    pub fn cut_for(&mut self, first: Index) -> Result<(), String> {
+        if first <= self.start.index {
+            return Err(format!("entry {first} is below the log's start {}", self.start.index));
         }
-        if first.index > self.last.next() {
-            return Err(format!("entry {} does not follow the log's last entry {}", first.index, self.last));
+        if first > self.last.next() {
+            return Err(format!("entry {first} does not follow the log's last entry {}", self.last));
         }
-        self.cut(Index(first.index.0 - 1));
-        for entry in entries {
-            let last = self.last();
-            if entry.index.0 != last.index.0 + 1 {
-                return Err(format!("entry {} follows entry {}", entry.index, last.index));
-            }
-            if entry.term < last.term {
-                return Err(format!(
-                    "entry {} of term {} follows one of term {}",
-                    entry.index, entry.term, last.term
-                ));
-            }
-            if entry.term > last.term || self.runs.is_empty() {
-                self.runs.push(entry.position());
-            }
-            self.last = entry.index;
+        self.cut(Index(first.0 - 1));
+        Ok(())
+    }
+
+    /// Adds an entry.
+    ///
+    /// # Errors
+    /// It does not follow the last one.
+    pub fn push(&mut self, entry: LogPosition) -> Result<(), String> {
+        let last = self.last();
+        if entry.index.0 != last.index.0 + 1 {
+            return Err(format!("entry {} follows entry {}", entry.index, last.index));
         }
+        if entry.term < last.term {
+            return Err(format!(
+                "entry {} of term {} follows one of term {}",
+                entry.index, entry.term, last.term
+            ));
+        }
+        if entry.term > last.term || self.runs.is_empty() {
+            self.runs.push(entry);
+        }
+        self.last = entry.index;
         Ok(())
     }
 

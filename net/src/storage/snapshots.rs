@@ -7,10 +7,11 @@ use super::{
     disk::{Disk, remove_if_there},
     error::{DiskError, OpenError, StorageError},
     frames::{
-        FrameError, FramePlace, FrameReader, FrameWriter, SNAPSHOT_HEADER_BYTES, SnapshotHeader, read_chunk,
-        snapshot_newer_format,
+        FramePlace, FrameReader, FrameWriter, SNAPSHOT_HEADER_BYTES, SnapshotHeader, read_chunk,
+        snapshot_other_format,
     },
     identity::{FORMAT, Identity},
+    record::ReadError,
 };
 use bytes::Bytes;
 use quorate_core::{
@@ -28,7 +29,7 @@ use std::{
 const PREFIX: &str = "snapshot-";
 const ASIDE: &str = ".tmp";
 
-fn file_name(at: LogPosition) -> String {
+pub(super) fn file_name(at: LogPosition) -> String {
     format!("{PREFIX}{:016x}-{:016x}", at.term.0, at.index.0)
 }
 
@@ -48,6 +49,8 @@ struct Receiving {
 #[derive(Default)]
 struct Inner {
     receiving: Option<Receiving>,
+    /// A peer's snapshot that is whole and was not loaded yet: it stays, though newer ones are there.
+    received: Option<LogPosition>,
     /// Where the chunks of the snapshot that was read last are.
     places: Option<(LogPosition, Arc<Vec<FramePlace>>)>,
 }
@@ -80,6 +83,10 @@ impl SnapshotStore {
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn directory(&self) -> (Arc<dyn Disk>, Identity) {
+        (Arc::clone(&self.disk), self.identity)
     }
 
     /// The directory, for messages.
@@ -135,11 +142,21 @@ impl SnapshotStore {
     ) -> Result<(), StorageError> {
         let _one = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let aside = format!("{}.save{ASIDE}", file_name(at));
-        let mut writer = self.begin(at, &aside)?;
-        for chunk in chunks {
-            self.append(&aside, &mut writer, &chunk)?;
+        let result = self.begin(at, &aside).map_err(StorageError::from).and_then(|mut writer| {
+            for chunk in chunks {
+                self.append(&aside, &mut writer, &chunk)?;
+            }
+            self.publish(at, &aside, writer)
+        });
+        self.give_room(result, &aside)
+    }
+
+    /// A disk that is full gets back what was written aside.
+    fn give_room(&self, result: Result<(), StorageError>, aside: &str) -> Result<(), StorageError> {
+        if result.as_ref().is_err_and(StorageError::is_full) {
+            remove_if_there(&*self.disk, aside)?;
         }
-        self.publish(at, &aside, writer)
+        result
     }
 
     /// Takes a chunk of a peer's snapshot. Number 0 starts over; with the last one the snapshot is durable.
@@ -158,7 +175,11 @@ impl SnapshotStore {
             if let Some(old) = receiving.take() {
                 remove_if_there(&*self.disk, &Self::received_name(old.at))?;
             }
-            receiving = Some(Receiving { at, writer: self.begin(at, &Self::received_name(at))? });
+            let aside = Self::received_name(at);
+            match self.begin(at, &aside) {
+                Ok(writer) => receiving = Some(Receiving { at, writer }),
+                Err(error) => return self.give_room(Err(error.into()), &aside),
+            }
         }
         let expected = receiving.as_ref().filter(|it| it.at == at).map_or(0, |it| it.writer.next_number());
         let Some(mut current) = receiving.take_if(|it| it.at == at && number == expected) else {
@@ -166,12 +187,16 @@ impl SnapshotStore {
             return Err(StorageError::ChunkOutOfOrder { snapshot: format!("{at:?}"), number, expected });
         };
         let aside = Self::received_name(at);
-        self.append(&aside, &mut current.writer, data)?;
-        if last {
-            return self.publish(at, &aside, current.writer);
+        let appended = self.append(&aside, &mut current.writer, data);
+        if last && appended.is_ok() {
+            self.inner().received = Some(at);
+            let published = self.publish(at, &aside, current.writer);
+            return self.give_room(published, &aside);
         }
-        self.inner().receiving = Some(current);
-        Ok(())
+        if appended.is_ok() {
+            self.inner().receiving = Some(current);
+        }
+        self.give_room(appended, &aside)
     }
 
     fn received_name(at: LogPosition) -> String {
@@ -202,9 +227,14 @@ impl SnapshotStore {
         self.disk.rename(aside, &file_name(at))?;
         self.disk.sync_dir()?;
         self.inner().places = None;
-        let found = self.list()?;
-        let old = found.len().saturating_sub(limits::SNAPSHOTS_KEPT);
-        for &at in &found[..old] {
+        let mut found = self.list()?;
+        let received = self.inner().received;
+        // Of those that stay, the newest is what a restart begins with.
+        let newest = found.pop();
+        found.sort_by_key(|&at| (Some(at) == received, at.index, at.term));
+        let stay = limits::SNAPSHOTS_KEPT - usize::from(newest.is_some());
+        found.truncate(found.len().saturating_sub(stay));
+        for at in found {
             remove_if_there(&*self.disk, &file_name(at))?;
         }
         Ok(self.disk.sync_dir()?)
@@ -241,7 +271,7 @@ impl SnapshotStore {
     }
 
     /// Begins to read a file, and makes sure that it is the one it should be.
-    fn reader<R>(&self, at: LogPosition, file: &str, read: R) -> Result<FrameReader<R>, FrameError>
+    fn reader<R>(&self, at: LogPosition, file: &str, read: R) -> Result<FrameReader<R>, ReadError>
     where
         R: FnMut(u64, usize) -> Result<Vec<u8>, DiskError>,
     {
@@ -254,10 +284,10 @@ impl SnapshotStore {
     }
 
     /// `None` for a snapshot that is not there.
-    fn present<T>(&self, at: LogPosition, result: Result<T, FrameError>) -> Result<Option<T>, StorageError> {
+    fn present<T>(&self, at: LogPosition, result: Result<T, ReadError>) -> Result<Option<T>, StorageError> {
         match result {
             Ok(value) => Ok(Some(value)),
-            Err(FrameError::Disk(error)) if error.is_missing() => Ok(None),
+            Err(ReadError::Disk(error)) if error.is_missing() => Ok(None),
             Err(error) => Err(damaged(at, error)),
         }
     }
@@ -267,6 +297,7 @@ impl SnapshotStore {
     /// # Errors
     /// `Damaged`, or the disk's.
     pub fn load(&self, at: LogPosition) -> Result<Option<State>, StorageError> {
+        self.inner().received.take_if(|received| *received == at);
         let decoded = self.load_chunks(at, |chunks| State::decode(chunks))?;
         decoded.transpose().map_err(|error| StorageError::Damaged {
             file: file_name(at),
@@ -298,12 +329,22 @@ impl SnapshotStore {
         self.present(at, failed.map_or(Ok(taken), Err))
     }
 
-    /// Reads a whole snapshot and keeps nothing.
+    /// Reads a whole snapshot and keeps nothing but the state's hash, with which every state ends. `None`: that snapshot is
+    /// not there any more, or too short to have one.
     ///
     /// # Errors
     /// `Damaged`, or the disk's.
-    pub fn check(&self, at: LogPosition) -> Result<(), StorageError> {
-        self.load_chunks(at, |chunks| chunks.for_each(drop)).map(drop)
+    pub fn check(&self, at: LogPosition) -> Result<Option<u128>, StorageError> {
+        const HASH: usize = size_of::<u128>();
+        let mut end = Vec::new();
+        let found = self.load_chunks(at, |chunks| {
+            for chunk in chunks {
+                end.extend_from_slice(&chunk[chunk.len().saturating_sub(HASH)..]);
+                end.drain(..end.len().saturating_sub(HASH));
+            }
+        })?;
+        let hash = end.as_slice().try_into().ok().map(u128::from_le_bytes);
+        Ok(found.and(hash))
     }
 
     /// Removes what was being written aside when the process ended.
@@ -325,8 +366,8 @@ impl SnapshotStore {
             StorageError::Disk(error) => OpenError::Disk(error),
             StorageError::Damaged { file, offset, what } => {
                 let begin = self.disk.read(&file, 0, SNAPSHOT_HEADER_BYTES).unwrap_or_default();
-                match snapshot_newer_format(&begin) {
-                    Some(found) => OpenError::NewerFormat { directory, file, found, known: FORMAT },
+                match snapshot_other_format(&begin) {
+                    Some(found) => OpenError::OtherFormat { directory, file, found, known: FORMAT },
                     None => OpenError::Corrupt { directory, file, offset, what },
                 }
             }
@@ -340,10 +381,10 @@ impl SnapshotStore {
     }
 }
 
-fn damaged(at: LogPosition, error: FrameError) -> StorageError {
+fn damaged(at: LogPosition, error: ReadError) -> StorageError {
     match error {
-        FrameError::Disk(error) => StorageError::Disk(error),
-        FrameError::Flaw(flaw) => {
+        ReadError::Disk(error) => StorageError::Disk(error),
+        ReadError::Flaw(flaw) => {
             StorageError::Damaged { file: file_name(at), offset: flaw.offset, what: flaw.what }
         }
     }

@@ -1,13 +1,15 @@
 //! Writing the log.
 
 use super::{
+    batch::BatchWriter,
     disk::{Disk, remove_if_there},
-    error::{OpenError, StorageError},
+    error::{DiskError, OpenError, StorageError},
     identity::{self, Identity},
+    record::Place,
     recovery::{KeptSegment, LogContent, Recovery, checked, recover},
-    segment::{
-        BatchWriter, Checkpoint, Point, SEGMENT_HEADER_BYTES, SegmentHeader, file_name, parse_file_name,
-    },
+    recycle::{Chores, Helper, Ready, Recycler},
+    scan,
+    segment::{Checkpoint, Footer, Point, SEGMENT_HEADER_BYTES, SegmentHeader, file_name, parse_file_name},
     shape::Shape,
     snapshots::SnapshotStore,
 };
@@ -18,12 +20,12 @@ use quorate_core::{
     state::State,
     types::Index,
 };
-use std::{fmt, sync::Arc};
+use std::{fmt, io, sync::Arc};
 
 /// What can be chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StorageOptions {
-    /// A segment this large, in bytes, is followed by the next.
+    /// A segment this large, in bytes, is followed by the next. So much room is taken for each when it is made.
     pub segment_bytes: u64,
 }
 
@@ -45,6 +47,15 @@ pub struct Storage {
     segments: Vec<KeptSegment>,
     /// The end of the last batch. Everything up to it is durable.
     end: Point,
+    /// What the segment that is being written holds.
+    seen: Footer,
+    /// That segment has its footer: the next write begins another.
+    sealed: bool,
+    /// The next segment was asked for.
+    asked: bool,
+    chores: Chores,
+    /// The bytes of a batch: kept, so that its room is.
+    buffer: Vec<u8>,
     failed: Option<StorageError>,
 }
 
@@ -100,6 +111,12 @@ impl Storage {
         Ok((storage, Recovered { hard_state, voters, start: shape.start, entries: entries.into(), snapshot }))
     }
 
+    /// Who does what no write needs to wait for: makes the next segment ready, and takes old ones back. Run it on a thread
+    /// of its own; until then, and without it, a write does that too. `None`: it was given away already.
+    pub fn helper(&mut self) -> Option<Helper> {
+        self.chores.give_away()
+    }
+
     /// Whose directory it is.
     #[must_use]
     pub const fn identity(&self) -> Identity {
@@ -117,20 +134,20 @@ impl Storage {
         let first = file_name(1);
         for name in disk.list()? {
             let data = parse_file_name(&name).is_some() || SnapshotStore::is_snapshot(&name);
-            let beginning = name == first && disk.size(&name)? <= empty_segment(identity).len() as u64;
-            if data && !beginning {
+            if data && !(name == first && is_beginning(&*disk, identity)?) {
                 return Err(OpenError::NoIdentity { directory: disk.location(), file: name });
             }
         }
         remove_if_there(&*disk, &first)?;
-        let mut storage = Self::blank(disk, identity, options);
+        let mut storage = Self::blank(disk, identity, options)?;
         storage.begin_segment(1, Point::default(), &[])?;
         identity.store(&*storage.disk)?;
         Ok(storage)
     }
 
-    fn blank(disk: Arc<dyn Disk>, identity: Identity, options: StorageOptions) -> Self {
-        Self {
+    fn blank(disk: Arc<dyn Disk>, identity: Identity, options: StorageOptions) -> Result<Self, DiskError> {
+        let recycler = Recycler::new(Arc::clone(&disk), options.segment_bytes)?;
+        Ok(Self {
             disk,
             identity,
             options,
@@ -139,8 +156,13 @@ impl Storage {
             voters: Voters::new(),
             segments: Vec::new(),
             end: Point::default(),
+            seen: Footer::default(),
+            sealed: false,
+            asked: false,
+            chores: Chores::Here(recycler),
+            buffer: Vec::new(),
             failed: None,
-        }
+        })
     }
 
     /// Goes on in a new segment, which repeats what no sync vouches for.
@@ -154,18 +176,18 @@ impl Storage {
         let counts = |kept: &KeptSegment| kept.sequence <= durable.sequence;
         dead.extend(segments.iter().filter(|kept| !counts(kept)).map(|kept| kept.sequence));
         segments.retain(counts);
-        let mut storage = Self::blank(disk, identity, options);
+        // The files `identity` and spare ones may have their names only since a run that did not end its first opening.
+        disk.sync_dir()?;
+        let mut storage = Self::blank(disk, identity, options)?;
         storage.shape = content.shape.clone();
         storage.hard_state = content.hard_state;
         storage.voters = content.voters.clone();
         storage.segments = segments;
-        // The file `identity` may have its name only since a run that did not end its first opening.
-        storage.disk.sync_dir()?;
         let from = unsure.unwrap_or(Index(u64::MAX));
         let certain = content.entries.partition_point(|entry| entry.index < from);
         storage.begin_segment(highest + 1, durable, &content.entries.make_contiguous()[certain..])?;
         for sequence in dead {
-            storage.disk.remove(&file_name(sequence))?;
+            storage.chores.retire(sequence)?;
         }
         storage.trim()?;
         Ok((storage, content))
@@ -186,22 +208,30 @@ impl Storage {
     }
 
     fn write_batch(&mut self, writes: &[Write]) -> Result<(), StorageError> {
-        if self.end.offset >= self.options.segment_bytes {
-            let sequence = self.end.sequence + 1;
+        self.chores.check()?;
+        let sequence = self.end.sequence + 1;
+        if self.sealed {
             self.begin_segment(sequence, self.end, &[])?;
             self.trim()?;
         }
-        let mut batch = BatchWriter::new(self.end.offset);
+        let mut batch = BatchWriter::new(self.place(), self.end.offset, std::mem::take(&mut self.buffer));
         for write in writes {
             self.encode(&mut batch, write)?;
         }
         if batch.is_empty() {
             return Ok(());
         }
-        let place = super::record::Place { storage: self.identity.storage, sequence: self.end.sequence };
-        let (bytes, checksum) = batch.finish(place, self.end.offset, self.end.checksum);
+        let sequence = self.end.sequence + 1;
+        if !self.asked && batch.end() >= self.options.segment_bytes / 2 {
+            self.asked = true;
+            self.chores.ask(sequence);
+        }
+        // A segment that is full goes on until the next one is ready.
+        self.sealed = batch.end() >= self.options.segment_bytes && self.chores.has(sequence);
+        let (seen, records) = (self.seen, batch.records());
+        let (bytes, checksum) = batch.finish(self.end.checksum, self.sealed.then_some(seen));
         let file = file_name(self.end.sequence);
-        self.disk.append(&file, &bytes)?;
+        self.disk.write_at(&file, self.end.offset, &bytes)?;
         let unsynced =
             bug::planted(Bug::NetAckUnsynced) || (bug::planted(Bug::NetBatchUnsynced) && writes.len() > 1);
         if !unsynced {
@@ -209,10 +239,23 @@ impl Storage {
         }
         self.end.offset += bytes.len() as u64;
         self.end.checksum = checksum;
+        self.seen.records += records;
+        self.keep_buffer(bytes);
         if writes.iter().any(|write| write.start.is_some()) {
             self.trim()?;
         }
         Ok(())
+    }
+
+    const fn place(&self) -> Place {
+        Place { storage: self.identity.storage, sequence: self.end.sequence }
+    }
+
+    /// Keeps the room of a batch for the next one, unless it is very large.
+    fn keep_buffer(&mut self, buffer: Vec<u8>) {
+        if buffer.capacity() <= limits::WAL_READ_BYTES {
+            self.buffer = buffer;
+        }
     }
 
     /// Adds one write to a batch, and carries it out on what is known of the log. Refuses what recovery would refuse.
@@ -232,6 +275,7 @@ impl Storage {
         if let Some(current) = self.segments.last_mut() {
             current.note(entries);
         }
+        note(&mut self.seen, entries);
         if let Some(hard_state) = hard_state {
             let (before, now) = (self.hard_state.term, hard_state.term);
             if now < before {
@@ -252,12 +296,7 @@ impl Storage {
     }
 
     /// Makes a segment durable with everything that is known, and the entries in `repeat`: the log's last ones.
-    fn begin_segment(
-        &mut self,
-        sequence: u64,
-        previous: Point,
-        repeat: &[Entry],
-    ) -> Result<(), super::error::DiskError> {
+    fn begin_segment(&mut self, sequence: u64, previous: Point, repeat: &[Entry]) -> Result<(), DiskError> {
         let end = match repeat.first() {
             Some(first) => self.shape.position(Index(first.index.0 - 1)).unwrap_or_default(),
             None => self.shape.last(),
@@ -268,17 +307,20 @@ impl Storage {
             end,
             voters: if bug::planted(Bug::NetVotersLost) { Voters::new() } else { self.voters.clone() },
         };
+        let missing = || io::Error::other("no file was made ready for this segment");
+        let ready = self.chores.take(sequence)?;
+        let Ready { recycled, .. } =
+            ready.ok_or_else(|| DiskError::new("begin", &file_name(sequence), &missing()))?;
         let first = end.index.next();
-        let header = SegmentHeader { identity: self.identity, sequence, first, previous };
-        let (bytes, checksum) = segment_bytes(&header, &checkpoint, repeat);
+        let header = SegmentHeader { identity: self.identity, sequence, first, previous, recycled };
+        let (bytes, records, checksum) = segment_bytes(&header, &checkpoint, repeat);
         let file = file_name(sequence);
-        self.disk.create(&file)?;
-        self.disk.append(&file, &bytes)?;
+        self.disk.write_at(&file, 0, &bytes)?;
         self.disk.sync(&file)?;
-        if !bug::planted(Bug::NetSegmentName) {
-            self.disk.sync_dir()?;
-        }
         self.end = Point { sequence, offset: bytes.len() as u64, checksum };
+        (self.sealed, self.asked) = (false, false);
+        self.seen = Footer { records, ..Footer::default() };
+        note(&mut self.seen, repeat);
         let mut kept = KeptSegment { sequence, lowest: None };
         kept.note(repeat);
         self.segments.push(kept);
@@ -287,31 +329,53 @@ impl Storage {
 
     /// Removes segments that hold no entry of the log. If a loss of power brings any of them back, nobody minds: what
     /// they say is read again and overruled, or, behind a gap, not read.
-    fn trim(&mut self) -> Result<(), super::error::DiskError> {
+    fn trim(&mut self) -> Result<(), DiskError> {
         let first = self.shape.start.index.next();
         let empty = self.shape.last().index < first;
         let holds_first = |kept: &KeptSegment| kept.lowest.is_some_and(|lowest| lowest <= first);
         let current = self.segments.len() - 1;
         let needed = if empty { current } else { self.segments.iter().rposition(holds_first).unwrap_or(0) };
+        let needed = if bug::planted(Bug::NetRecyclesNeeded) { current.min(needed + 1) } else { needed };
         for kept in self.segments.drain(..needed) {
-            self.disk.remove(&file_name(kept.sequence))?;
+            self.chores.retire(kept.sequence)?;
         }
         Ok(())
     }
 }
 
-fn segment_bytes(header: &SegmentHeader, checkpoint: &Checkpoint, repeat: &[Entry]) -> (Vec<u8>, u32) {
-    let (mut bytes, checksum) = header.encode();
-    let mut batch = BatchWriter::new(0);
-    batch.checkpoint(checkpoint);
-    batch.entries(repeat);
-    let (batch, checksum) = batch.finish(header.place(), SEGMENT_HEADER_BYTES as u64, checksum);
-    bytes.extend_from_slice(&batch);
-    (bytes, checksum)
+fn note(seen: &mut Footer, entries: &[Entry]) {
+    if let (Some(first), Some(last)) = (entries.first(), entries.last()) {
+        seen.note(first.index, last.index);
+    }
 }
 
-/// The first segment as it is before anything is written to it.
-fn empty_segment(identity: Identity) -> Vec<u8> {
-    let header = SegmentHeader { identity, sequence: 1, first: Index(1), previous: Point::default() };
-    segment_bytes(&header, &Checkpoint::default(), &[]).0
+/// The first bytes of a segment, the number of its records, and the checksum of the last one.
+fn segment_bytes(header: &SegmentHeader, checkpoint: &Checkpoint, repeat: &[Entry]) -> (Vec<u8>, u64, u32) {
+    let (mut bytes, checksum) = header.encode();
+    let mut batch = BatchWriter::new(header.place(), SEGMENT_HEADER_BYTES as u64, Vec::new());
+    batch.checkpoint(checkpoint);
+    batch.entries(repeat);
+    let records = batch.records();
+    let (batch, checksum) = batch.finish(checksum, None);
+    bytes.extend_from_slice(&batch);
+    (bytes, records, checksum)
+}
+
+/// Whether the first segment is as it is before anything was written to it, or not even that.
+fn is_beginning(disk: &dyn Disk, identity: Identity) -> Result<bool, DiskError> {
+    let file = file_name(1);
+    let bytes = disk.read(&file, 0, SEGMENT_HEADER_BYTES)?;
+    let previous = Point::default();
+    let header = match SegmentHeader::decode(&bytes) {
+        Some((header, _)) => header,
+        None => SegmentHeader { identity, sequence: 1, first: Index(1), previous, recycled: false },
+    };
+    let (empty, ..) = segment_bytes(&header, &Checkpoint::default(), &[]);
+    let behind = scan::behind(
+        header.place(),
+        &mut |offset, length| disk.read(&file, offset, length),
+        empty.len() as u64,
+        disk.size(&file)?,
+    )?;
+    Ok(!behind.written)
 }

@@ -60,7 +60,7 @@ impl LogWriter for Watched<Storage> {
 }
 
 impl SnapshotFiles for Watched<SnapshotStore> {
-    async fn save(&mut self, snapshot: &Snapshot, chunk_bytes: usize) -> Result<(), String> {
+    async fn save(&mut self, snapshot: &Snapshot, chunk_bytes: usize) -> Result<bool, String> {
         let (before, after) = self.latency();
         sleep(before).await;
         let result = SnapshotFiles::save(&mut self.inner, snapshot, chunk_bytes).await;

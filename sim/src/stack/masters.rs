@@ -206,8 +206,7 @@ impl Stage {
         let (number, storage, disk) = (master.run, master.storage, Arc::clone(&master.disk));
         let seed = world.draw(Purpose::NodeSeed, &[place as u64, number]);
         // Small segments, so that there are many.
-        let segment_bytes = [4 << 10, 64 << 10, StorageOptions::default().segment_bytes]
-            [(again(world.plan.seed, 0x5E6) % 3) as usize];
+        let segment_bytes = [4 << 10, 64 << 10, 1 << 20][(again(world.plan.seed, 0x5E6) % 3) as usize];
         let config = Config {
             cluster: CLUSTER,
             node: NodeId(place as u64 + 1),
@@ -229,7 +228,7 @@ impl Stage {
         let run = self.begin_run(place);
         let Run { mut config, disk, seed, number, options } = run;
         let identity = Identity::new(config.cluster, config.node, config.storage);
-        let (log, recovered) = match Storage::open(disk, identity, options) {
+        let (mut log, recovered) = match Storage::open(disk, identity, options) {
             Ok(opened) => opened,
             Err(error) => {
                 self.stopped(place, &error.to_string());
@@ -253,12 +252,22 @@ impl Stage {
             return self.world().fail(Rule::Contract, format!("node {} has no address", place + 1));
         };
         let snapshots = Watched { inner: log.snapshots(), place, stage: self.clone() };
+        let helper = log.helper();
         let log = Watched { inner: log, place, stage: self.clone() };
         let tape = self.world().tapes.clone().map(|tapes| {
             Box::new(MemoryTape { tapes, place: place as u8, run: number }) as Box<dyn TapeSource>
         });
-        let parts =
-            NodeParts { config, recovered, seed, log, snapshots, peer_listener, client_listener, tape };
+        let parts = NodeParts {
+            config,
+            recovered,
+            seed,
+            log,
+            helper,
+            snapshots,
+            peer_listener,
+            client_listener,
+            tape,
+        };
         let mut node = match start_node(parts) {
             Ok(node) => node,
             Err(error) => return self.world().fail(Rule::Contract, format!("node {}: {error}", place + 1)),

@@ -104,7 +104,7 @@ impl Stage {
                 (Arc::clone(&world.masters[place].disk), world.masters[place].storage)
             };
             let identity = Identity::new(CLUSTER, NodeId(place as u64 + 1), storage);
-            let opened = Storage::open(disk, identity, StorageOptions::default());
+            let opened = Storage::open(disk, identity, StorageOptions { segment_bytes: 64 << 10 });
             let mut world = self.world();
             let world = &mut *world;
             match opened {

@@ -1,5 +1,6 @@
 //! What the rules promise, tried through [`State::apply`] alone.
 
+mod alarms;
 mod fleet;
 mod jobs;
 mod keyvalue;

@@ -24,6 +24,7 @@ enum Step {
     Place,
     Force,
     Retry,
+    Alarm { node: u64, raise: bool },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -47,6 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Place),
         1 => Just(Step::Force),
         1 => Just(Step::Retry),
+        1 => (1_u64..5, any::<bool>()).prop_map(|(node, raise)| Step::Alarm { node, raise }),
     ]
 }
 
@@ -109,7 +111,10 @@ impl Replicas {
         let sequence = self.world.sequence;
         let lowest_open = sequence.saturating_sub(2).max(1);
         let request = RequestId { session: self.world.session, sequence, lowest_open };
+        let alarmed = self.world.state.alarms().next().is_some();
         let reply = self.apply(Some(request), &command);
+        let refused = matches!(reply.body, Some(Body::Refusal(_)));
+        assert!(!alarmed || !command.takes_room() || refused, "{command:?} is taken while there is no room");
         self.last = Some((request, command, reply));
     }
 
@@ -206,6 +211,18 @@ impl Replicas {
             Step::Delete(pick) => {
                 if let Some(id) = self.some_job(pick) {
                     self.client(Command::DeleteJob { id });
+                }
+            }
+            Step::Alarm { node, raise } => {
+                let member = |id| pb::MemberRecord { id, ..Default::default() };
+                self.internal(&Command::FoundMembers { members: (1..=3).map(member).collect() });
+                if raise {
+                    let alarm = pb::Alarm { node, kind: 1, ..Default::default() };
+                    self.internal(&Command::RaiseAlarm { alarm });
+                } else {
+                    self.client(Command::DisarmAlarm {
+                        node: (node < 4).then_some(crate::types::NodeId(node)),
+                    });
                 }
             }
             Step::Place => self.internal(&Command::Place),

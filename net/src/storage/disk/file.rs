@@ -1,26 +1,40 @@
 //! A data directory of real files.
 
-use super::{super::error::OpenError, Disk, DiskError};
-use rustix::fs::FlockOperation;
+use super::{super::error::OpenError, Disk, DiskError, Space};
+use rustix::{
+    buffer::spare_capacity,
+    fs::{Advice, FallocateFlags, FlockOperation},
+    io::Errno,
+};
 use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
-    io::{self, Write as _},
+    io,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// The file that is locked as long as the directory is in use.
 const LOCK: &str = "lock";
 
+/// A file that is written, and where it ends.
+#[derive(Debug)]
+struct Written {
+    file: File,
+    end: AtomicU64,
+}
+
 /// A data directory of real files, locked against other processes until it is dropped.
 #[derive(Debug)]
 pub struct FileDisk {
     directory: PathBuf,
-    _lock: File,
-    /// Files that are appended to.
-    open: Mutex<BTreeMap<String, Arc<File>>>,
+    _lock: Option<File>,
+    /// Files that are written.
+    open: Mutex<BTreeMap<String, Arc<Written>>>,
 }
 
 impl FileDisk {
@@ -46,22 +60,46 @@ impl FileDisk {
             .open(directory.join(LOCK))
             .map_err(|error| failed("open the lock of", &error))?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { directory: directory.to_owned(), _lock: lock, open: Mutex::default() }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked { directory: name }),
+            Ok(()) => Ok(Self { directory: directory.to_owned(), _lock: Some(lock), open: Mutex::default() }),
+            Err(Errno::WOULDBLOCK) => Err(OpenError::Locked { directory: name }),
             Err(error) => Err(failed("lock", &error.into()).into()),
         }
     }
 
-    /// The handle through which a file is appended to and synced: one and the same, so that an error of an earlier
-    /// write shows at its sync.
-    fn handle(&self, name: &str) -> io::Result<Arc<File>> {
+    /// Takes a directory that is there, and changes nothing in it; locked as well.
+    ///
+    /// # Errors
+    /// `NotFound` if it is not there, `Locked` if a process has it.
+    pub fn existing(directory: &Path) -> Result<Self, OpenError> {
+        let name = directory.display().to_string();
+        let failed = |operation, error: &io::Error| DiskError::new(operation, &name, error);
+        fs::read_dir(directory).map_err(|error| failed("open directory", &error))?;
+        let lock = match File::open(directory.join(LOCK)) {
+            Ok(lock) => Some(lock),
+            // A copy may be without.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed("open the lock of", &error).into()),
+        };
+        match lock.as_ref().map(|lock| rustix::fs::flock(lock, FlockOperation::NonBlockingLockExclusive)) {
+            None | Some(Ok(())) => {}
+            Some(Err(Errno::WOULDBLOCK)) => return Err(OpenError::Locked { directory: name }),
+            Some(Err(error)) => return Err(failed("lock", &error.into()).into()),
+        }
+        Ok(Self { directory: directory.to_owned(), _lock: lock, open: Mutex::default() })
+    }
+
+    /// The handle through which a file is written and synced: one and the same, so that an error of an earlier write
+    /// shows at its sync.
+    fn handle(&self, name: &str) -> io::Result<Arc<Written>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = open.get(name) {
             return Ok(Arc::clone(file));
         }
-        let file = Arc::new(OpenOptions::new().append(true).open(self.directory.join(name))?);
-        open.insert(name.to_owned(), Arc::clone(&file));
-        Ok(file)
+        let file = OpenOptions::new().write(true).open(self.directory.join(name))?;
+        let end = AtomicU64::new(file.metadata()?.len());
+        let written = Arc::new(Written { file, end });
+        open.insert(name.to_owned(), Arc::clone(&written));
+        Ok(written)
     }
 
     fn forget(&self, name: &str) {
@@ -104,27 +142,100 @@ impl Disk for FileDisk {
         Self::run("read", name, || {
             let file = File::open(self.directory.join(name))?;
             let left = usize::try_from(file.metadata()?.len().saturating_sub(offset)).unwrap_or(usize::MAX);
-            let mut bytes = vec![0; length.min(left)];
-            file.read_exact_at(&mut bytes, offset)?;
+            let length = length.min(left);
+            let mut bytes = Vec::new();
+            bytes.try_reserve_exact(length).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+            while bytes.len() < length {
+                let at = offset + bytes.len() as u64;
+                match rustix::io::pread(&file, spare_capacity(&mut bytes), at) {
+                    Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            // The system may have given more room, and so read more, than was asked for.
+            bytes.truncate(length);
             Ok(bytes)
         })
     }
 
     fn create(&self, name: &str) -> Result<(), DiskError> {
         Self::run("create", name, || {
-            let file = OpenOptions::new().create_new(true).append(true).open(self.directory.join(name))?;
+            let file = OpenOptions::new().create_new(true).write(true).open(self.directory.join(name))?;
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            open.insert(name.to_owned(), Arc::new(file));
+            open.insert(name.to_owned(), Arc::new(Written { file, end: AtomicU64::new(0) }));
             Ok(())
         })
     }
 
     fn append(&self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
-        Self::run("append to", name, || (&*self.handle(name)?).write_all(bytes))
+        Self::run("append to", name, || {
+            let written = self.handle(name)?;
+            let end = written.end.load(Ordering::Relaxed);
+            written.file.write_all_at(bytes, end)?;
+            written.end.store(end + bytes.len() as u64, Ordering::Relaxed);
+            Ok(())
+        })
+    }
+
+    fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        Self::run("write to", name, || {
+            let written = self.handle(name)?;
+            written.file.write_all_at(bytes, offset)?;
+            written.end.fetch_max(offset + bytes.len() as u64, Ordering::Relaxed);
+            Ok(())
+        })
+    }
+
+    fn allocate(&self, name: &str, bytes: u64) -> Result<(), DiskError> {
+        Self::run("allocate", name, || {
+            let written = self.handle(name)?;
+            match rustix::fs::fallocate(&written.file, FallocateFlags::empty(), 0, bytes) {
+                Ok(()) => {
+                    written.end.fetch_max(bytes, Ordering::Relaxed);
+                    Ok(())
+                }
+                Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        })
+    }
+
+    fn truncate(&self, name: &str, bytes: u64) -> Result<(), DiskError> {
+        Self::run("cut", name, || {
+            let written = self.handle(name)?;
+            if written.file.metadata()?.len() > bytes {
+                written.file.set_len(bytes)?;
+                written.end.store(bytes, Ordering::Relaxed);
+            }
+            Ok(())
+        })
+    }
+
+    fn will_read(&self, name: &str) {
+        if let Ok(file) = File::open(self.directory.join(name)) {
+            // Only a hint.
+            let _ = rustix::fs::fadvise(&file, 0, None, Advice::WillNeed);
+        }
+    }
+
+    fn forget_read(&self, name: &str) {
+        if let Ok(file) = File::open(self.directory.join(name)) {
+            // Only a hint.
+            let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
+        }
+    }
+
+    fn space(&self) -> Result<Option<Space>, DiskError> {
+        Self::run("space of", &self.location(), || {
+            let found = rustix::fs::statvfs(&self.directory)?;
+            let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+            Ok(Some(Space { total: bytes(found.f_blocks), free: bytes(found.f_bavail) }))
+        })
     }
 
     fn sync(&self, name: &str) -> Result<(), DiskError> {
-        Self::run("sync", name, || Ok(rustix::fs::fdatasync(&*self.handle(name)?)?))
+        Self::run("sync", name, || Ok(rustix::fs::fdatasync(&self.handle(name)?.file)?))
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {

@@ -1,6 +1,6 @@
 //! A data directory in memory that loses what was not synced, for tests and simulators.
 
-use super::{Disk, DiskError};
+use super::{Disk, DiskError, Space};
 use quorate_core::random::Draws;
 use std::{
     collections::BTreeMap,
@@ -14,10 +14,13 @@ pub const SECTOR: usize = 512;
 #[derive(Clone, Debug, Default)]
 struct File {
     bytes: Vec<u8>,
-    /// This many of them are durable.
+    /// This many of them are durable, but for those below.
     synced: usize,
-    /// A sync failed: its bytes were thrown away, though reads still show them, and later syncs say nothing about it.
-    lying: bool,
+    /// What is durable in sectors among them that were written over since.
+    old: BTreeMap<usize, Vec<u8>>,
+    /// What is durable in sectors whose sync failed: what was to be there was thrown away, though reads still show it, and
+    /// later syncs say nothing about it. Until they are written over.
+    lost: BTreeMap<usize, Vec<u8>>,
 }
 
 #[derive(Clone, Debug)]
@@ -62,6 +65,8 @@ struct Inner {
     left: Option<u64>,
     fail_sync: bool,
     fail_append: bool,
+    /// All files together have at most so many bytes.
+    capacity: Option<u64>,
     /// Operations that change something, so far.
     operations: u64,
 }
@@ -97,6 +102,11 @@ impl MemoryDisk {
     /// The next append fails, half-way.
     pub fn fail_next_append(&self) {
         self.inner().fail_append = true;
+    }
+
+    /// All files together have at most so many bytes; `None`: as many as they like. What is there stays.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.inner().capacity = bytes;
     }
 
     /// Lets this many operations that change something pass; all later ones fail, an append half-way.
@@ -165,17 +175,30 @@ impl MemoryDisk {
     }
 }
 
-/// Drops unsynced bytes: all behind some point, or any sectors; those read as zeros.
+/// Drops unsynced bytes: all, all behind some point, or any sectors. Sectors that are new then read as zeros, others as
+/// they were.
 fn lose(file: &mut File, draws: &mut Draws) {
-    file.lying = false;
+    for (sector, bytes) in std::mem::take(&mut file.lost) {
+        file.put_back(sector, &bytes);
+    }
+    let old = std::mem::take(&mut file.old);
     let unsynced = file.bytes.len() - file.synced;
     match draws.range(0, 3) {
-        0 => file.bytes.truncate(file.synced),
+        0 => {
+            file.bytes.truncate(file.synced);
+            old.iter().for_each(|(&sector, bytes)| file.put_back(sector, bytes));
+        }
         1 => {
-            let kept = draws.range(0, unsynced as u64);
-            file.bytes.truncate(file.synced + usize::try_from(kept).unwrap_or(0));
+            let kept = usize::try_from(draws.range(0, (unsynced + old.len()) as u64)).unwrap_or(0);
+            old.iter().skip(kept).for_each(|(&sector, bytes)| file.put_back(sector, bytes));
+            file.bytes.truncate(file.synced + kept.saturating_sub(old.len()));
         }
         2 => {
+            for (&sector, bytes) in &old {
+                if draws.any().is_multiple_of(2) {
+                    file.put_back(sector, bytes);
+                }
+            }
             let mut at = file.synced;
             while at < file.bytes.len() {
                 let end = ((at / SECTOR + 1) * SECTOR).min(file.bytes.len());
@@ -188,6 +211,49 @@ fn lose(file: &mut File, draws: &mut Draws) {
         _ => {}
     }
     file.synced = file.bytes.len();
+}
+
+impl File {
+    fn put_back(&mut self, sector: usize, bytes: &[u8]) {
+        let begin = sector * SECTOR;
+        self.bytes[begin..begin + bytes.len()].copy_from_slice(bytes);
+    }
+
+    fn synced(&mut self) {
+        self.synced = self.bytes.len();
+        self.old.clear();
+    }
+
+    /// What was not synced is not on the disk, and never will be.
+    fn sync_failed(&mut self) {
+        let (synced, length) = (self.synced, self.bytes.len());
+        for sector in synced / SECTOR..length.div_ceil(SECTOR) {
+            let (begin, end) = (sector * SECTOR, ((sector + 1) * SECTOR).min(length));
+            let old = self.old.remove(&sector).or_else(|| self.lost.remove(&sector));
+            let mut durable = old.unwrap_or_else(|| self.bytes[begin..synced.max(begin)].to_vec());
+            durable.resize(end - begin, 0);
+            self.lost.insert(sector, durable);
+        }
+        self.lost.append(&mut self.old);
+        self.synced = length;
+    }
+
+    /// Writes, and keeps what was durable there.
+    fn write_at(&mut self, offset: usize, bytes: &[u8]) {
+        let end = offset + bytes.len();
+        for sector in offset / SECTOR..end.div_ceil(SECTOR) {
+            let durable = sector * SECTOR..((sector + 1) * SECTOR).min(self.synced);
+            if let Some(lost) = self.lost.remove(&sector) {
+                self.old.insert(sector, lost);
+            } else if !durable.is_empty() && !self.old.contains_key(&sector) {
+                self.old.insert(sector, self.bytes[durable].to_vec());
+            }
+        }
+        if end > self.bytes.len() {
+            self.bytes.resize(end, 0);
+        }
+        self.bytes[offset..end].copy_from_slice(bytes);
+    }
 }
 
 fn missing() -> io::Error {
@@ -205,6 +271,19 @@ impl Inner {
 
     fn file_mut(&mut self, name: &str) -> io::Result<&mut File> {
         self.names.get(name).and_then(|id| self.files.get_mut(id)).ok_or_else(missing)
+    }
+
+    /// An error if there is no room for a file of this length.
+    fn room(&self, name: &str, length: u64) -> io::Result<()> {
+        let now = self.file(name)?.bytes.len() as u64;
+        let more = length.saturating_sub(now);
+        let free = self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.used()));
+        if more > free { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    fn used(&self) -> u64 {
+        let named = self.names.values().filter_map(|id| self.files.get(id));
+        named.map(|file| file.bytes.len() as u64).sum()
     }
 
     fn rearrange(&mut self, item: NameChange) {
@@ -253,7 +332,12 @@ impl Disk for MemoryDisk {
         let half = &bytes[..bytes.len() / 2];
         let result = self.act("append to", name, |inner| {
             let fails = std::mem::take(&mut inner.fail_append);
-            inner.file_mut(name)?.bytes.extend_from_slice(if fails { half } else { bytes });
+            let length = (inner.file(name)?.bytes.len() + bytes.len()) as u64;
+            let full = inner.room(name, length);
+            let part = if fails || full.is_err() { half } else { bytes };
+            let file = inner.file_mut(name)?;
+            file.write_at(file.bytes.len(), part);
+            full?;
             if fails { Err(io::Error::other("the append was told to fail")) } else { Ok(()) }
         });
         let mut inner = self.inner();
@@ -261,18 +345,69 @@ impl Disk for MemoryDisk {
             && inner.left == Some(0)
             && let Ok(file) = inner.file_mut(name)
         {
-            file.bytes.extend_from_slice(half);
+            file.write_at(file.bytes.len(), half);
         }
         result
+    }
+
+    fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        let half = &bytes[..bytes.len() / 2];
+        let at = usize::try_from(offset).unwrap_or(usize::MAX);
+        let result = self.act("write to", name, |inner| {
+            let fails = std::mem::take(&mut inner.fail_append);
+            let full = inner.room(name, offset + bytes.len() as u64);
+            let part = if fails || full.is_err() { half } else { bytes };
+            inner.file_mut(name)?.write_at(at, part);
+            full?;
+            if fails { Err(io::Error::other("the write was told to fail")) } else { Ok(()) }
+        });
+        let mut inner = self.inner();
+        if result.is_err()
+            && inner.left == Some(0)
+            && let Ok(file) = inner.file_mut(name)
+        {
+            file.write_at(at, half);
+        }
+        result
+    }
+
+    fn allocate(&self, name: &str, bytes: u64) -> Result<(), DiskError> {
+        self.act("allocate", name, |inner| {
+            inner.room(name, bytes)?;
+            let file = inner.file_mut(name)?;
+            let length = usize::try_from(bytes).unwrap_or(usize::MAX).max(file.bytes.len());
+            file.bytes.resize(length, 0);
+            Ok(())
+        })
+    }
+
+    fn truncate(&self, name: &str, bytes: u64) -> Result<(), DiskError> {
+        self.act("cut", name, |inner| {
+            let file = inner.file_mut(name)?;
+            let length = usize::try_from(bytes).unwrap_or(usize::MAX);
+            file.bytes.truncate(length);
+            file.synced = file.synced.min(length);
+            // At once and for sure: nobody who cuts goes on before it is synced.
+            file.old.retain(|sector, _| (sector + 1) * SECTOR <= length);
+            file.lost.retain(|sector, _| (sector + 1) * SECTOR <= length);
+            Ok(())
+        })
+    }
+
+    fn space(&self) -> Result<Option<Space>, DiskError> {
+        let inner = self.inner();
+        let space = |total| Space { total, free: total.saturating_sub(inner.used()) };
+        Ok(inner.capacity.map(space))
     }
 
     fn sync(&self, name: &str) -> Result<(), DiskError> {
         self.act("sync", name, |inner| {
             let fails = std::mem::take(&mut inner.fail_sync);
             let file = inner.file_mut(name)?;
-            file.lying |= fails;
-            if !file.lying {
-                file.synced = file.bytes.len();
+            if fails {
+                file.sync_failed();
+            } else {
+                file.synced();
             }
             if fails { Err(io::Error::other("the sync was told to fail")) } else { Ok(()) }
         })

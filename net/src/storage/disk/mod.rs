@@ -6,7 +6,16 @@ pub mod memory;
 
 use super::error::DiskError;
 
-/// One data directory: files with flat names, appended to and never overwritten.
+/// The room of the file system that a directory is on, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// All of it.
+    pub total: u64,
+    /// What is left for this process.
+    pub free: u64,
+}
+
+/// One data directory: files with flat names. A file is either appended to or written at offsets.
 ///
 /// Bytes are durable after `sync` of their file; that a name was made, moved or removed is durable after `sync_dir`.
 /// All calls block. Whoever holds a `Disk` is the only one to change the directory.
@@ -43,6 +52,38 @@ pub trait Disk: Send + Sync + 'static {
     /// # Errors
     /// `NotFound` if there is no such file.
     fn append(&self, name: &str, bytes: &[u8]) -> Result<(), DiskError>;
+
+    /// Writes bytes at an offset, over what is there, and beyond the end: what lies between reads as zeros. After an
+    /// error any part of them may be there. In a loss of power any of the sectors that were not synced may be as before.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such file.
+    fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError>;
+
+    /// Makes a file at least so many bytes long, and its room its own, so that writing there changes nothing but bytes.
+    /// What is new reads as zeros. Where the file system cannot do that, the file stays as it is.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such file, `StorageFull` if there is no room.
+    fn allocate(&self, name: &str, bytes: u64) -> Result<(), DiskError>;
+
+    /// Cuts a file to so many bytes, if it has more.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such file.
+    fn truncate(&self, name: &str, bytes: u64) -> Result<(), DiskError>;
+
+    /// The file will be read soon, from its beginning: the system may begin with it.
+    fn will_read(&self, _name: &str) {}
+
+    /// What the system keeps of the file in memory may go, so that the next reading shows what is on the disk.
+    fn forget_read(&self, _name: &str) {}
+
+    /// The room of the file system. `None`: it has no bound.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn space(&self) -> Result<Option<Space>, DiskError>;
 
     /// Makes a file's bytes durable. An error is final: a second call proves nothing.
     ///

@@ -3,9 +3,11 @@
 use super::*;
 use crate::storage::{
     Disk,
-    record::Place,
-    recovery::verify,
-    segment::{BatchWriter, decode_segment, parse_file_name},
+    batch::BatchWriter,
+    inspect::{Line, dump, repair, verify},
+    record::{self, Place},
+    scan::decode_segment,
+    segment::parse_file_name,
 };
 use quorate_core::random::Draws;
 
@@ -22,7 +24,7 @@ fn directory(batches: u64) -> Arc<MemoryDisk> {
     storage.write(&[Write { start: Some(position(1, 3)), ..nothing() }]).unwrap();
     let (mut storage, _) = open_sized(&disk, 1000).unwrap();
     storage.write(&[entries(2, 11, 14, 90)]).unwrap();
-    let (mut storage, _) = open(&disk).unwrap();
+    let (mut storage, _) = open_sized(&disk, 2000).unwrap();
     for number in 0..batches {
         storage.write(&[entries(3, 15 + number, 15 + number, 90)]).unwrap();
     }
@@ -46,9 +48,7 @@ fn a_bit_that_changed_is_refused_everywhere_but_in_the_last_batch() {
     for file in disk.list().unwrap().iter().filter(|name| name.starts_with("wal-")) {
         let bytes = disk.read(file, 0, 1 << 20).unwrap();
         let last = Some(file) == files.last();
-        let last_batch = decode_segment(&bytes).unwrap().batches.pop().unwrap().offset;
-        let used = decode_segment(&bytes).unwrap().batches.last().unwrap().end;
-        assert!(last || used == bytes.len() as u64);
+        let last_batch = decode_segment(&bytes).unwrap().batches.pop().unwrap().head.offset;
         for byte in 0..bytes.len() as u64 {
             let copy = Arc::new(MemoryDisk::clone(&disk));
             assert!(copy.flip_bit(file, byte * 8 + draws.range(0, 7)));
@@ -62,7 +62,7 @@ fn a_bit_that_changed_is_refused_everywhere_but_in_the_last_batch() {
                     assert!(!(last && byte >= last_batch), "{file} byte {byte}: {error}");
                     assert!(error.to_string().contains(file.as_str()), "{error}");
                     assert!(
-                        matches!(error, OpenError::Corrupt { .. } | OpenError::NewerFormat { .. }),
+                        matches!(error, OpenError::Corrupt { .. } | OpenError::OtherFormat { .. }),
                         "{error}"
                     );
                 }
@@ -89,7 +89,7 @@ fn a_bit_that_changed_in_the_only_batch_of_a_run_loses_nothing() {
         copy.flip_bit(&file, byte * 8 + 1);
         match open(&copy) {
             Ok((_, recovered)) => assert_eq!(last_index(&recovered), 14, "byte {byte}"),
-            Err(error) => assert!(matches!(error, OpenError::NewerFormat { .. }), "{error}"),
+            Err(error) => assert!(matches!(error, OpenError::OtherFormat { .. }), "{error}"),
         }
     }
 }
@@ -149,9 +149,9 @@ fn a_sealed_segment_that_lost_whole_batches_is_refused() {
         let copy = Arc::new(MemoryDisk::clone(&disk));
         copy.remove(&sealed).unwrap();
         copy.create(&sealed).unwrap();
-        copy.append(&sealed, &bytes[..usize::try_from(batch.end).unwrap()]).unwrap();
-        let counts = !is_unread(&disk, &sealed, batch.end);
-        assert_eq!(open(&copy).is_err(), counts, "cut at {}", batch.end);
+        copy.append(&sealed, &bytes[..usize::try_from(batch.head.end).unwrap()]).unwrap();
+        let counts = !is_unread(&disk, &sealed, batch.head.end);
+        assert_eq!(open(&copy).is_err(), counts, "cut at {}", batch.head.end);
     }
 }
 
@@ -162,11 +162,15 @@ fn nonsense_with_a_right_checksum_at_the_end_is_refused() {
     let file = "wal-0000000000000001";
     let last = decode_segment(&disk.read(file, 0, 1 << 20).unwrap()).unwrap().batches.remove(0);
     let place = Place { storage: IDENTITY.storage, sequence: 1 };
-    for (watermark, index) in [(last.end, 9), (last.end - 8, 1)] {
-        let mut batch = BatchWriter::new(watermark);
+    let end = last.head.end;
+    for (moved, index) in [(0, 9), (8, 1)] {
+        let mut batch = BatchWriter::new(place, end, Vec::new());
         batch.entries(&[entry(1, index, 3)]);
+        let (mut bytes, _) = batch.finish(last.head.checksum, None);
+        bytes[16..24].copy_from_slice(&(end - moved).to_le_bytes());
+        record::seal(place, &mut bytes, end, last.head.checksum);
         let copy = Arc::new(MemoryDisk::clone(&disk));
-        copy.append(file, &batch.finish(place, last.end, last.checksum).0).unwrap();
+        copy.write_at(file, end, &bytes).unwrap();
         let error = open(&copy).unwrap_err();
         assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
     }
@@ -175,24 +179,29 @@ fn nonsense_with_a_right_checksum_at_the_end_is_refused() {
 #[test]
 fn any_sectors_of_the_batch_that_was_being_written_may_be_lost() {
     let disk = Arc::new(MemoryDisk::new());
-    let (mut storage, _) = open(&disk).unwrap();
+    let (mut storage, _) = open_sized(&disk, 8 << 10).unwrap();
     storage.write(&[entries(1, 1, 3, 200)]).unwrap();
     let file = segments(&disk).pop().unwrap();
-    let durable = disk.size(&file).unwrap();
+    let before = disk.read(&file, 0, 1 << 20).unwrap();
+    let durable = decode_segment(&before).unwrap().end;
     storage.write(&[entries(1, 4, 6, 900)]).unwrap();
     let bytes = disk.read(&file, 0, 1 << 20).unwrap();
-    let sectors = (bytes.len() as u64).div_ceil(512) - durable / 512;
+    let sectors = decode_segment(&bytes).unwrap().end.div_ceil(512) - durable / 512;
     assert!((5..10).contains(&sectors));
     for lost in 0_u64..1 << sectors {
         let mut left = bytes.clone();
         for (at, byte) in left.iter_mut().enumerate().skip(usize::try_from(durable).unwrap()) {
             let sector = at as u64 / 512 - durable / 512;
-            *byte *= u8::from(lost >> sector & 1 == 0);
+            *byte *= u8::from(lost.checked_shr(u32::try_from(sector).unwrap()).unwrap_or(0) & 1 == 0);
         }
         let copy = Arc::new(MemoryDisk::clone(&disk));
-        copy.remove(&file).unwrap();
-        copy.create(&file).unwrap();
-        copy.append(&file, &left).unwrap();
+        copy.write_at(&file, 0, &left).unwrap();
+        let report = verify(Arc::<MemoryDisk>::clone(&copy)).unwrap();
+        let all = (1_u64 << sectors) - 1;
+        let torn = lost != 0
+            && lost != all
+            && left[usize::try_from(durable).unwrap()..] != before[usize::try_from(durable).unwrap()..];
+        assert_eq!(report.torn.len(), usize::from(torn), "lost {lost:b}: {:?}", report.torn);
         let (_, recovered) = open(&copy).unwrap();
         assert_eq!(last_index(&recovered), if lost == 0 { 6 } else { 3 }, "lost {lost:b}");
     }
@@ -205,6 +214,72 @@ fn verify_reports_and_changes_nothing() {
     let report = verify(Arc::<MemoryDisk>::clone(&disk)).unwrap();
     assert_eq!((report.log.0, report.log.1), (position(1, 3), position(3, 16)));
     assert_eq!(report.segments, segments(&disk));
-    assert_eq!(report.snapshots, [position(1, 3), position(1, 5)]);
+    let snapshots: Vec<_> = report.snapshots.iter().map(|snapshot| snapshot.at).collect();
+    assert_eq!(snapshots, [position(1, 3), position(1, 5)]);
+    assert_eq!(report.damage(), None);
     assert_eq!(disk.operations(), before);
+}
+
+#[test]
+fn a_damaged_older_snapshot_is_reported() {
+    let disk = directory(2);
+    assert!(disk.flip_bit("snapshot-0000000000000001-0000000000000003", 8 * 100));
+    let report = verify(Arc::<MemoryDisk>::clone(&disk)).unwrap();
+    assert!(report.damage().unwrap().contains("snapshot-0000000000000001-0000000000000003"));
+    open(&disk).unwrap();
+}
+
+fn lines(disk: &MemoryDisk, only: Option<(u64, u64)>) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let only = only.map(|(from, to)| Index(from)..=Index(to));
+    dump(disk, only, |line| {
+        lines.push(line);
+        Ok::<(), OpenError>(())
+    })
+    .unwrap();
+    lines
+}
+
+#[test]
+fn a_dump_names_every_record_and_changes_nothing() {
+    let disk = directory(2);
+    let before = disk.operations();
+    let all = lines(&disk, None);
+    let count = |kind| all.iter().filter(|line| line.kind == kind).count();
+    assert_eq!(count("segment"), segments(&disk).len());
+    assert!(count("footer") > 0 && count("checkpoint") == segments(&disk).len() && count("log-start") == 1);
+    assert!(all.iter().all(|line| line.file.starts_with("wal-")));
+    let some = lines(&disk, Some((13, 15)));
+    let found: Vec<_> =
+        some.iter().map(|line| (line.index.unwrap().0, line.term.unwrap().0, line.size)).collect();
+    // What a run repeats of the one before is there twice.
+    assert_eq!(found.first(), Some(&(13, 2, 90)));
+    assert_eq!(found.last(), Some(&(15, 3, 90)));
+    assert!(found.iter().all(|(index, ..)| (13..=15).contains(index)));
+    assert_eq!(disk.operations(), before);
+}
+
+#[test]
+fn a_repair_cuts_what_was_cut_off_and_refuses_damage() {
+    let disk = directory(3);
+    let file = segments(&disk).pop().unwrap();
+    let end = decode_segment(&disk.read(&file, 0, 1 << 20).unwrap()).unwrap().end;
+    disk.write_at(&file, end, &[0xAB; 77]).unwrap();
+    let shared: Arc<dyn Disk> = Arc::<MemoryDisk>::clone(&disk);
+    let before = disk.operations();
+    let found = repair(&shared, true).unwrap();
+    assert_eq!((found.len(), found[0].offset, disk.operations()), (1, end, before));
+    assert_eq!(repair(&shared, false).unwrap(), found);
+    assert_eq!(disk.size(&file).unwrap(), end);
+    assert!(verify(Arc::clone(&shared)).unwrap().torn.is_empty());
+    assert_eq!(last_index(&open(&disk).unwrap().1), 17);
+
+    let damaged = directory(3);
+    assert!(damaged.flip_bit(&segments(&damaged)[0], 8 * 200));
+    let shared: Arc<dyn Disk> = Arc::<MemoryDisk>::clone(&damaged);
+    let before = damaged.operations();
+    assert!(matches!(repair(&shared, false), Err(OpenError::Corrupt { .. })));
+    assert_eq!(damaged.operations(), before);
+    let empty: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+    assert!(repair(&empty, false).unwrap_err().to_string().contains("no data directory of a master"));
 }

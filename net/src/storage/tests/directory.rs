@@ -63,13 +63,22 @@ fn a_segment_of_another_directory_is_refused() {
 }
 
 #[test]
-fn a_newer_format_is_refused() {
-    for file in ["identity", "wal-0000000000000001"] {
+fn another_format_is_refused() {
+    for (file, bits, format, hint) in [
+        ("identity", 0b01, 3, "or a newer one"),
+        ("wal-0000000000000001", 0b01, 3, "or a newer one"),
+        ("identity", 0b11, 1, "replace the member"),
+        ("wal-0000000000000001", 0b11, 1, "replace the member"),
+    ] {
         let disk = Arc::new(MemoryDisk::new());
         open(&disk).unwrap();
-        disk.flip_bit(file, 8 * 8 + 1);
+        (0..2).filter(|bit| bits >> bit & 1 == 1).for_each(|bit| assert!(disk.flip_bit(file, 8 * 8 + bit)));
         let error = open(&disk).unwrap_err();
-        assert!(matches!(error, OpenError::NewerFormat { found: 3, known: 1, .. }), "{error}");
+        assert!(
+            matches!(error, OpenError::OtherFormat { found, known: 2, .. } if found == format),
+            "{error}"
+        );
+        assert!(error.to_string().contains(hint), "{error}");
     }
 }
 

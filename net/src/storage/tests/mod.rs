@@ -4,6 +4,8 @@ mod bytes;
 mod damage;
 mod directory;
 mod model;
+mod recycle;
+mod scrub;
 mod snapshots;
 
 use super::{Identity, MemoryDisk, OpenError, SnapshotStore, Storage, StorageOptions};

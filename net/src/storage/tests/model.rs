@@ -5,12 +5,20 @@ use proptest::prelude::*;
 use quorate_core::{contract::Voters, random::Draws};
 
 /// What the log should say: the rules of [`Write`], word for word.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 struct Model {
     hard_state: HardState,
     voters: Voters,
     start: LogPosition,
     entries: Vec<Entry>,
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let entries: Vec<_> =
+            self.entries.iter().map(|entry| (entry.index.0, entry.term.0, entry.data.len())).collect();
+        write!(formatter, "{:?} {:?} {:?} {entries:?}", self.hard_state, self.voters, self.start)
+    }
 }
 
 impl Model {
@@ -144,6 +152,7 @@ impl World {
 
     /// From an opening to a crash.
     fn run(&mut self) {
+        self.disk.set_capacity(None);
         if chance(&mut self.draws, 3) {
             self.disk.halt_after(self.draws.range(0, 12));
         }
@@ -151,12 +160,17 @@ impl World {
         if let Ok((mut storage, recovered)) = opened {
             self.compare(&recovered);
             let store = storage.snapshots();
+            let mut helper = if chance(&mut self.draws, 2) { storage.helper() } else { None };
             if chance(&mut self.draws, 2) {
                 self.disk.halt_after(self.draws.range(0, 40));
             }
             for _ in 0..self.draws.range(0, 20) {
                 if chance(&mut self.draws, 5) {
                     self.save_snapshot(&store);
+                }
+                // Whenever it comes to it.
+                if let Some(helper) = helper.as_mut().filter(|_| chance(&mut self.draws, 3)) {
+                    helper.run_waiting();
                 }
                 if !self.write_batch(&mut storage) {
                     break;
@@ -173,9 +187,15 @@ impl World {
     }
 
     fn write_batch(&mut self, storage: &mut Storage) -> bool {
-        match self.draws.range(0, 60) {
+        match self.draws.range(0, 80) {
             0 => self.disk.fail_next_sync(),
             1 => self.disk.fail_next_append(),
+            2 => {
+                let space = crate::storage::Disk::list(&*self.disk).unwrap();
+                let size = |name: &String| crate::storage::Disk::size(&*self.disk, name).unwrap();
+                let used: u64 = space.iter().map(size).sum();
+                self.disk.set_capacity(Some(used + self.draws.range(0, 3000)));
+            }
             _ => {}
         }
         let mut next = self.sure.clone();
@@ -223,6 +243,7 @@ proptest! {
             world.run();
         }
         world.disk.power_loss(&mut world.draws);
+        world.disk.set_capacity(None);
         let (_, recovered) = open(&world.disk).unwrap();
         world.compare(&recovered);
     }

@@ -137,3 +137,46 @@ fn a_state_that_reads_only_a_part_still_needs_all_chunks_right() {
     let result = store.load_chunks(position(1, 4), |chunks| chunks.next().is_some());
     assert!(matches!(result, Err(StorageError::Damaged { .. })), "{result:?}");
 }
+
+#[test]
+fn a_peers_snapshot_stays_until_it_is_loaded_though_newer_ones_are_there() {
+    let disk = directory();
+    let store = SnapshotStore::new(Arc::<MemoryDisk>::clone(&disk), IDENTITY);
+    let (older, newer) = (position(1, 3), position(1, 9));
+    for (number, chunk) in chunks(older).iter().enumerate() {
+        store.store_chunk(older, number as u64, chunk, number == 2).unwrap();
+    }
+    assert_eq!(store.list().unwrap(), [older, position(1, 4)]);
+    assert_eq!(store.read_chunk(older, 0).unwrap().unwrap().0, chunks(older)[0]);
+    // A snapshot of the node's own does not drive it out either.
+    store.save_chunks(newer, chunks(newer).into_iter()).unwrap();
+    assert_eq!(store.list().unwrap(), [older, newer]);
+    // It is no state, but it was asked for.
+    store.load(older).unwrap_err();
+    let newest = position(1, 11);
+    store.save_chunks(newest, chunks(newest).into_iter()).unwrap();
+    assert_eq!(store.list().unwrap(), [newer, newest], "two are kept");
+}
+
+#[test]
+fn a_snapshot_says_whose_it_is_and_the_hash_of_its_state() {
+    let disk = Arc::new(MemoryDisk::new());
+    let identity = Identity::new(ClusterId(0), NodeId(1), StorageId(5));
+    let (storage, _) =
+        Storage::open(Arc::<MemoryDisk>::clone(&disk), identity, StorageOptions::default()).unwrap();
+    let store = storage.snapshots();
+    let (at, state) = (position(0, 0), State::default());
+    store.save(&quorate_core::contract::Snapshot { at, state: state.clone() }).unwrap();
+    assert_eq!(store.check(at).unwrap(), Some(state.hash().0));
+    let name = disk.list().unwrap().into_iter().find(|name| SnapshotStore::is_snapshot(name)).unwrap();
+    // Another cluster's, another node's, another directory's.
+    for other in [
+        Identity { cluster: ClusterId(9), ..identity },
+        Identity { node: NodeId(2), ..identity },
+        Identity { storage: StorageId(6), ..identity },
+    ] {
+        let store = SnapshotStore::new(Arc::<MemoryDisk>::clone(&disk), other);
+        let error = store.check(at).unwrap_err();
+        assert!(matches!(&error, StorageError::Damaged { file, .. } if *file == name), "{error}");
+    }
+}

@@ -1,0 +1,64 @@
+//! Alarms: what keeps the cluster from taking more data, until an operator has mended it.
+
+use super::{Outcome, RecordKey, Turn, refuse::exhausted};
+use crate::types::NodeId;
+use pb::client_reply::Body;
+use quorate_proto::v1 as pb;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// The alarms by who raised them, kept by [`Records`](super::records::Records). At most one a member.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Table(Arc<BTreeMap<NodeId, pb::Alarm>>);
+
+impl Table {
+    /// The record was put or deleted.
+    pub(crate) fn changed(&mut self, node: NodeId, new: Option<pb::Alarm>) {
+        let all = Arc::make_mut(&mut self.0);
+        match new {
+            Some(alarm) => _ = all.insert(node, alarm),
+            None => _ = all.remove(&node),
+        }
+    }
+
+    /// One of them.
+    pub(crate) fn get(&self, node: NodeId) -> Option<&pb::Alarm> {
+        self.0.get(&node)
+    }
+
+    /// All of them, in order of the nodes.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &pb::Alarm> {
+        self.0.values()
+    }
+}
+
+/// A master has no more room. Nothing, if that is known, or if it is no member.
+pub(crate) fn raise(turn: &mut Turn<'_>, alarm: pb::Alarm) -> Outcome {
+    let node = NodeId(alarm.node);
+    let tables = turn.records.tables();
+    let member = tables.members.get().is_some_and(|members| members.get(node).is_some());
+    if member && tables.alarms.get(node).is_none() {
+        turn.put_alarm(node, pb::Alarm { raised_wall_ms: turn.wall_ms, ..alarm });
+    }
+    Ok(Body::RaiseAlarm(pb::RaiseAlarmReply {}))
+}
+
+/// An operator says that there is room again.
+pub(crate) fn disarm(turn: &mut Turn<'_>, node: Option<NodeId>) -> Outcome {
+    let wanted = |alarm: &&pb::Alarm| node.is_none_or(|node| node.0 == alarm.node);
+    let alarms: Vec<_> = turn.records.tables().alarms.iter().filter(wanted).cloned().collect();
+    for alarm in &alarms {
+        turn.delete(&RecordKey::Alarm(NodeId(alarm.node)));
+    }
+    Ok(Body::DisarmAlarm(pb::DisarmAlarmReply { alarms }))
+}
+
+/// Why a change that takes room is refused now, if it is. An alarm of who is no member any more does not count.
+pub(crate) fn refusal(turn: &Turn<'_>) -> Option<pb::Refusal> {
+    let tables = turn.records.tables();
+    let members = tables.members.get()?;
+    let alarm = tables.alarms.iter().find(|alarm| members.get(NodeId(alarm.node)).is_some())?;
+    Some(exhausted(format!(
+        "node {} has no more room ({}): delete what is not needed or make room on its disk, then run `quorate alarm disarm`",
+        alarm.node, alarm.message
+    )))
+}

@@ -1,0 +1,90 @@
+//! Reads the cold part of a data directory, slowly, again and again.
+
+use crate::{
+    driver::NodeHandle,
+    rt::{self, Duration, Instant, select},
+    storage::{
+        DiskError, SnapshotStore,
+        scrub::{Finding, Scrub, Step},
+    },
+};
+use quorate_core::Input;
+
+/// How the cold part of a data directory is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScrubOptions {
+    /// Bytes a second; 0: never.
+    pub rate: u64,
+    /// Between two rounds, and before the first.
+    pub pause: Duration,
+}
+
+/// What is read in a second when nothing else is said, in bytes.
+pub const SCRUB_RATE: u64 = 4 * 1024 * 1024;
+/// The time between two rounds when nothing else is said.
+pub const SCRUB_PAUSE: Duration = Duration::from_secs(3600);
+
+impl Default for ScrubOptions {
+    fn default() -> Self {
+        Self { rate: SCRUB_RATE, pause: SCRUB_PAUSE }
+    }
+}
+
+/// Until the node has stopped. It blocks its thread while it reads.
+pub(super) async fn scrub(snapshots: SnapshotStore, options: ScrubOptions, node: NodeHandle) {
+    if options.rate == 0 {
+        return;
+    }
+    while wait(&node, options.pause).await {
+        match round(&snapshots, options.rate, &node).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => tracing::error!(%error, "the data directory cannot be read"),
+        }
+    }
+}
+
+/// False: the node has stopped.
+async fn wait(node: &NodeHandle, time: Duration) -> bool {
+    select! {
+        biased;
+        () = node.stopped() => false,
+        () = rt::sleep(time) => true,
+    }
+}
+
+async fn round(snapshots: &SnapshotStore, rate: u64, node: &NodeHandle) -> Result<bool, DiskError> {
+    let (begun, mut read, mut damaged) = (Instant::now(), 0_u64, false);
+    let mut scrub = Scrub::new(snapshots)?;
+    loop {
+        match scrub.step()? {
+            Step::Done => break,
+            Step::Read(bytes) => read += bytes,
+            Step::Found(finding) => {
+                damaged = true;
+                tell(&finding);
+                if let Some(at) = finding.snapshot
+                    && let Err(error) = snapshots.remove_damaged(at)
+                {
+                    tracing::error!(%error, "a damaged snapshot cannot be removed");
+                }
+            }
+        }
+        let due = Duration::from_millis(read.saturating_mul(1_000) / rate);
+        let early = due.saturating_sub(begun.elapsed());
+        if !early.is_zero() && !wait(node, early).await {
+            return Ok(false);
+        }
+    }
+    tracing::debug!(read, damaged, "the data directory was read");
+    // Once for all that was found: what is written anew covers the whole log.
+    Ok(!damaged || node.lanes().control(Input::DiskDamaged).await)
+}
+
+fn tell(finding: &Finding) {
+    let Finding { file, offset, what, .. } = finding;
+    tracing::error!(
+        %file, offset, %what,
+        "a file is damaged: the state is written anew, and the file goes; look at the disk"
+    );
+}

@@ -1,0 +1,44 @@
+//! Looks whether there is room left, and raises the cluster's alarm when there is none.
+
+use crate::{
+    driver::NodeHandle,
+    limits::SPACE_PERIOD,
+    rt,
+    storage::{Disk, SpaceLimits},
+};
+use quorate_core::state::RecordKey;
+use quorate_proto::v1::{self as pb, client_reply::Body as Reply, client_request::Body as Ask};
+use std::sync::Arc;
+
+/// Until the node has stopped.
+pub(super) async fn watch(disk: Arc<dyn Disk>, limits: SpaceLimits, node: NodeHandle) {
+    loop {
+        rt::sleep(SPACE_PERIOD).await;
+        let looked = Arc::clone(&disk);
+        let found = rt::blocking(move || limits.shortage(&*looked)).await;
+        match found {
+            Some(Ok(Some(message))) => raise(&node, message).await,
+            Some(Ok(None)) => {}
+            Some(Err(error)) => tracing::warn!(%error, "it is not known how much room is left"),
+            None => return,
+        }
+    }
+}
+
+/// Raises the alarm, unless the state has it.
+async fn raise(node: &NodeHandle, message: String) {
+    let id = node.identity().node;
+    let key = RecordKey::Alarm(id).public_key();
+    let get = pb::GetRequest { key, stale: true };
+    let known = node.request(pb::ClientRequest { body: Some(Ask::Get(get)) }).await;
+    if known.is_ok_and(|reply| matches!(reply.body, Some(Reply::Get(reply)) if reply.item.is_some())) {
+        return;
+    }
+    tracing::warn!(%message, "there is no more room: the cluster takes no more data until `quorate alarm disarm`");
+    let kind = pb::AlarmKind::Space.into();
+    let alarm = pb::Alarm { node: id.0, kind, message, raised_wall_ms: 0 };
+    let ask = Ask::RaiseAlarm(pb::RaiseAlarmRequest { alarm: Some(alarm) });
+    if let Err(refusal) = node.request(pb::ClientRequest { body: Some(ask) }).await {
+        tracing::warn!(refusal = %refusal.message, "the alarm is not raised yet");
+    }
+}

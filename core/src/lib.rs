@@ -33,7 +33,7 @@
 //! #     cluster: ClusterId(7), node: NodeId(1), storage: StorageId(3),
 //! #     members: [(NodeId(1), MemberAddress { peer: "a:1".into(), client: "a:2".into() })].into(),
 //! #     timing: Timing::default(), executor_lease: LeaseTimes::default(), snapshot_entries: 100, trailing_entries: 10,
-//! #     flow: Flow::default(),
+//! #     flow: Flow::default(), joins: false,
 //! # };
 //! config.validate()?;
 //! let mut now = Now { time: Time(0), wall_ms: 0 };

@@ -445,7 +445,7 @@ fn a_probe_is_sent_again_to_who_answers_a_later_heartbeat() {
         sent.iter().any(|(to, message)| *to == id(3) && matches!(message, Message::Append { .. }))
     };
     let reply = Message::HeartbeatReply { position: 0, verified: Index(0) };
-    let mut deadline = |bench: &mut Bench| {
+    let deadline = |bench: &mut Bench| {
         let sent = append(&bench.deadline());
         bench.hear(2, 2, Message::HeartbeatReply { position: 0, verified: Index(5) });
         sent

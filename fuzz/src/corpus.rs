@@ -300,7 +300,10 @@ fn bodies() -> Vec<(&'static str, Body)> {
         ("hello", Body::Hello(hello)),
         ("denied", Body::Denied(denied)),
         ("pre-vote", Body::PreVote(pb::PreVoteRequest { last_index: 5, last_term: 1, next_term: 2 })),
-        ("pre-vote-reply", Body::PreVoteReply(pb::PreVoteReply { next_term: 2, granted: true, ..Default::default() })),
+        (
+            "pre-vote-reply",
+            Body::PreVoteReply(pb::PreVoteReply { next_term: 2, granted: true, ..Default::default() }),
+        ),
         ("vote", Body::Vote(pb::VoteRequest { last_index: 5, last_term: 1 })),
         ("vote-reply", Body::VoteReply(pb::VoteReply { granted: true, ..Default::default() })),
         ("append", Body::Append(pb::AppendRequest { prev_index: 4, prev_term: 1, entries, commit: 4 })),

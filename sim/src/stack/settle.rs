@@ -14,7 +14,10 @@ use crate::{
     world::recoverable::{CoreMaster, Means, recoverable},
 };
 use quorate_core::types::NodeId;
-use quorate_net::storage::{Identity, Storage, StorageOptions};
+use quorate_net::storage::{
+    Identity, SnapshotStore, Storage, StorageOptions,
+    scrub::{Scrub, Step},
+};
 use quorate_proto::v1::{self as pb, client_request::Body as Ask};
 use std::{collections::VecDeque, sync::Arc};
 
@@ -108,8 +111,11 @@ impl Stage {
             let mut world = self.world();
             let world = &mut *world;
             match opened {
-                Ok((_, recovered)) => {
+                Ok((log, recovered)) => {
                     world.commits.recovered(&mut world.ledger, place, &recovered);
+                    if let Err(what) = scrubbed(&log.snapshots()) {
+                        world.fail(Rule::DiskContract, format!("node {}: {what}", place + 1));
+                    }
                 }
                 Err(error) => {
                     world.fail(Rule::DiskContract, format!("node {} cannot start: {error}", place + 1));
@@ -119,6 +125,18 @@ impl Stage {
         let mut world = self.world();
         let world = &mut *world;
         world.history.linearizable(&mut world.ledger, &world.commits);
+    }
+}
+
+/// Reads all that is cold: nobody damages a disk here, so whatever crashes left, nothing may be called damaged.
+fn scrubbed(store: &SnapshotStore) -> Result<(), String> {
+    let mut scrub = Scrub::new(store).map_err(|error| error.to_string())?;
+    loop {
+        match scrub.step().map_err(|error| error.to_string())? {
+            Step::Read(_) => {}
+            Step::Found(finding) => return Err(format!("a scrub finds {finding:?}")),
+            Step::Done => return Ok(()),
+        }
     }
 }
 

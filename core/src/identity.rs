@@ -220,7 +220,8 @@ impl Identity {
     #[must_use]
     pub fn hears(&self, from: NodeId, storage: StorageId) -> bool {
         let known = |voters: &Voters| voters.get(&from).is_none_or(|kept| *kept == storage);
-        known(&self.voters) && known(&self.carried) && self.given_up.get(&from) != Some(&storage)
+        let decides = self.carried.get(&from) == Some(&storage);
+        decides || (known(&self.voters) && known(&self.carried) && self.given_up.get(&from) != Some(&storage))
     }
 
     /// How far the node has come.
@@ -350,6 +351,8 @@ impl Identity {
     ) -> Result<(), Option<Box<Body>>> {
         match self.voters.get(&from) {
             Some(&kept) if kept == storage => Ok(()),
+            // Peers may have told of newer members; as long as this node decides with the old ones, it needs them.
+            _ if self.standing == Standing::Member && self.carried.get(&from) == Some(&storage) => Ok(()),
             Some(_) if other_directories_pass() => Ok(()),
             Some(&kept) => {
                 mark::hit(Mark::IdentityOtherStorage);

@@ -30,6 +30,8 @@ const UNSURE_MS: u64 = 30_000;
 /// Chance that a machine that was removed is switched off, parts in a million.
 const SWITCHED_OFF_PPM: u64 = 500_000;
 
+/// Between two looks of the operator.
+const OPERATOR_LOOKS: u64 = 50 * MILLISECOND;
 /// Chance that a machine runs before it is added, parts in a million.
 const EARLY_PPM: u64 = 250_000;
 
@@ -148,9 +150,6 @@ impl World {
                 master.known_again();
             }
         }
-        if !self.roll.waits.is_empty() && !self.membership().is_joint() {
-            self.queue.push(self.time + MILLISECOND, Event::Operator);
-        }
     }
 
     /// The memberships that somebody may still decide with.
@@ -266,10 +265,14 @@ impl World {
         self.operator_looks();
     }
 
-    /// Whoever is removed or replaced is needed until a joint configuration is left.
+    /// Whoever is removed or replaced is needed until a joint configuration is left, and until a majority of those that are
+    /// left knows that it is: only then nobody needs its vote any more.
     pub(super) fn operator_looks(&mut self) {
-        if self.membership().is_joint() {
+        if self.roll.waits.is_empty() {
             return;
+        }
+        if self.membership().is_joint() || !self.is_carried_out() {
+            return self.queue.push(self.time + OPERATOR_LOOKS, Event::Operator);
         }
         for (id, replaced) in core::mem::take(&mut self.roll.waits) {
             let Some(place) = self.machine_of(id).filter(|place| !self.is_needed(*place)) else { continue };
@@ -295,6 +298,16 @@ impl World {
         let ids: Vec<u64> = self.masters.iter().filter(given_up).map(|master| master.id.0).collect();
         self.roll.waits.extend(ids.into_iter().map(|id| (id, true)));
         self.operator_looks();
+    }
+
+    /// Whether a majority of the newest members knows that they are.
+    fn is_carried_out(&self) -> bool {
+        let Some(newest) = self.roll.members.as_ref().map(Members::index) else { return false };
+        let knows = |place: usize| {
+            let node = self.masters.get(place).and_then(|master| master.node.as_ref());
+            node.and_then(|node| node.state().members()).is_some_and(|members| members.index() >= newest)
+        };
+        is_quorum(self.membership(), knows)
     }
 
     /// Whether it has become a voter again meanwhile.

@@ -140,6 +140,7 @@ bugs! {
     JointNotLeft = "raft-joint-not-left", "nobody leaves a joint configuration", "liveness";
     MemberNotKnown = "identity-member-not-known", "the directory of a new member is never written down", "liveness";
     IdentityAnyCounts = "identity-any-counts", "the vote of a new directory counts for the one that it replaced", "G1";
+    IdentityJoinerFounds = "identity-joiner-founds", "one that joins a cluster is taken for one that founds it", "G1, DESIGN 2.4";
     IdentityRollback = "identity-rollback", "a directory that went back in time is not noticed", "DESIGN 2.4";
     SessionAppliesAgain = "session-applies-again", "a repeated request is applied again", "G5, R19";
     SessionForgetsEarly = "session-forgets-early", "an answer is forgotten while its client may ask again", "G5";

@@ -320,6 +320,7 @@ impl Identity {
             seen_term: term.0,
             seen_index: index.0,
             membership: self.record.as_ref().map(|record| record.0.clone()),
+            joins: self.joins,
         })
     }
 
@@ -411,6 +412,10 @@ impl Identity {
     ) -> (Option<Body>, Verdict) {
         let answer = hello.ask.then(|| self.hello(from, false));
         let verdict = match self.standing {
+            Standing::Fresh if hello.empty && hello.joins && !bug::planted(Bug::IdentityJoinerFounds) => {
+                mark::hit(Mark::IdentityJoinerEmpty);
+                Verdict::Nothing
+            }
             Standing::Fresh if hello.empty => {
                 self.empty.insert(from, storage);
                 self.decide()

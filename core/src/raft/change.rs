@@ -98,9 +98,7 @@ impl Raft {
         } else if !votes && self.role != Role::Follower {
             self.become_follower(self.hard_state.term, None, StepDown::Removed);
         }
-        if !votes {
-            self.election_at = Time::FAR;
-        } else if self.leading.is_none() && self.election_at == Time::FAR {
+        if self.leading.is_none() && self.election_at == Time::FAR {
             self.reset_election_timer();
         }
     }

@@ -22,6 +22,9 @@ use std::collections::BTreeMap;
 impl Raft {
     /// Nobody has led for an election timeout.
     pub(crate) fn election_due(&mut self) {
+        if !self.is_voter() {
+            return self.forget_leader();
+        }
         self.reset_election_timer();
         if !self.may_campaign() {
             return;
@@ -57,6 +60,16 @@ impl Raft {
             self.leader = None;
             self.leader_heard_at = None;
             self.become_candidate();
+        }
+    }
+
+    /// Who does not vote waits for whoever is elected, and names nobody meanwhile.
+    fn forget_leader(&mut self) {
+        self.election_at = Time::FAR;
+        self.leader_heard_at = None;
+        if self.leader.take().is_some() {
+            mark::hit(Mark::LearnerForgets);
+            self.trace(TraceEvent::Following { term: self.hard_state.term, leader: None });
         }
     }
 
@@ -291,7 +304,7 @@ impl Raft {
     }
 
     pub(crate) fn reset_election_timer(&mut self) {
-        self.election_at = if self.has_vote && self.is_voter() {
+        self.election_at = if self.has_vote {
             let early = self.points.fires(Point::ElectionEarly);
             let most = if early { self.timing.election_min } else { self.timing.election_max };
             self.now + self.draw(self.timing.election_min, most)

@@ -275,7 +275,6 @@ impl Table {
 /// A cluster's first leader says who its voters are. Nothing, if that was said before.
 pub(crate) fn found(turn: &mut Turn<'_>, members: &[pb::MemberRecord]) {
     if turn.records.tables().members.get().is_some() {
-        mark::hit(Mark::FoundedTwice);
         return;
     }
     let records: BTreeMap<_, _> = members.iter().map(|it| (NodeId(it.id), it.clone())).collect();
@@ -304,7 +303,6 @@ pub(crate) fn leave_joint(turn: &mut Turn<'_>) {
         next.give_up_directories();
         Some(next.with_parts())
     });
-    mark::hit_if(left.is_none(), Mark::JointLeftTwice);
     if let Some(left) = left {
         turn.put_membership(left);
     }
@@ -318,7 +316,6 @@ pub(crate) fn know(turn: &mut Turn<'_>, node: NodeId, storage: StorageId) {
         next.records.insert(node, pb::MemberRecord { storage: storage.0, ..record.clone() });
         Some(next)
     });
-    mark::hit_if(known.is_none(), Mark::MemberKnown);
     if let Some(known) = known {
         turn.put_membership(known);
     }

@@ -36,7 +36,7 @@ const OPERATOR_LOOKS: u64 = 50 * MILLISECOND;
 const EARLY_PPM: u64 = 250_000;
 
 /// Chance that a machine with an empty directory is started as if it founded the cluster, parts in a million.
-const FORGETS_PPM: u64 = 100_000;
+const FORGETS_PPM: u64 = 300_000;
 
 /// What was carried out of changes, wherever that was first.
 #[derive(Default)]
@@ -327,10 +327,9 @@ impl World {
         let master = &mut self.masters[usize::from(place)];
         // A directory that is not empty keeps what it began with. Some operators forget to say that it joins.
         let luck = draw(self.plan.seed, Purpose::Operator, &[id, self.time, 1]);
-        let founder = usize::from(place) < self.plan.masters.founding();
-        // Alone, it would found another cluster.
-        let forgets =
-            master.wiped && founder && self.plan.masters.founding() > 1 && chance(luck, FORGETS_PPM);
+        // If all do, they found another cluster.
+        let one = place == 0 && self.plan.masters.founding() > 1;
+        let forgets = master.wiped && one && chance(luck, FORGETS_PPM);
         if master.disk.image.voters.is_empty() && master.node.is_none() && master.waits_for_nothing() {
             self.marks.hit_if(forgets, SimMark::JoinForgotten);
             master.joins = (!forgets).then_some(told);
@@ -378,6 +377,10 @@ impl World {
         let (mut late, mut looked) = (Vec::new(), false);
         for entry in entries.iter().filter(own) {
             let Ok(proposal) = codec::decode(&entry.data) else { continue };
+            // A repeated request gets the answer that it got, and changes nothing.
+            if proposal.request.is_some_and(|request| node.state().has_answered(&request)) {
+                continue;
+            }
             let Command::ChangeMembers { changes } = proposal.command else { continue };
             // What will be refused changes nothing.
             if self.roll.members.as_ref().is_none_or(|members| members.changed(&changes).is_err()) {

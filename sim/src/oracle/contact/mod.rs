@@ -120,7 +120,9 @@ impl Contact {
         (place.vote_asked, place.speaks) = (None, None);
         match input {
             // One that came in place of another is heard when that is known, and the other one no more.
-            Input::Peer(envelope) if !identity.hears(NodeId(envelope.from), StorageId(envelope.storage)) => {}
+            Input::Peer(envelope)
+                if !matches!(envelope.body, Some(Body::Hello(_)))
+                    && !identity.hears(NodeId(envelope.from), StorageId(envelope.storage)) => {}
             Input::Peer(envelope) => {
                 place.flow.hears(envelope, now);
                 place.peer(envelope, now);

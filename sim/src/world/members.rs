@@ -275,7 +275,7 @@ impl World {
             return self.queue.push(self.time + OPERATOR_LOOKS, Event::Operator);
         }
         for (id, replaced) in core::mem::take(&mut self.roll.waits) {
-            let Some(place) = self.machine_of(id).filter(|place| !self.is_needed(*place)) else { continue };
+            let Some(place) = self.machine_of(id).filter(|_| self.is_over(id, replaced)) else { continue };
             if replaced {
                 self.stop_master(place, true);
                 self.masters[usize::from(place)].empty();
@@ -310,9 +310,13 @@ impl World {
         is_quorum(self.membership(), knows)
     }
 
-    /// Whether it has become a voter again meanwhile.
-    fn is_needed(&self, place: u8) -> bool {
-        self.membership().is_voter(NodeId(u64::from(place) + 1))
+    /// Whether it is still so: it may have been added again, or have another directory, meanwhile.
+    fn is_over(&self, id: u64, replaced: bool) -> bool {
+        let members = self.roll.members.as_ref();
+        match members.and_then(|members| members.get(NodeId(id))) {
+            Some(member) => replaced && member.storage == 0,
+            None => !replaced,
+        }
     }
 
     fn machine_of(&self, id: u64) -> Option<u8> {
@@ -393,8 +397,10 @@ impl World {
                     continue;
                 };
                 looked = true;
-                let held = self.masters[usize::from(place)].disk.image.last().index;
-                if (held.0 + 1) * 100 < entry.index.0 * PROMOTED_PERCENT {
+                // Nobody can know that a directory was lost since.
+                let master = &self.masters[usize::from(place)];
+                let held = master.disk.image.last().index;
+                if !master.wiped && (held.0 + 1) * 100 < entry.index.0 * PROMOTED_PERCENT {
                     late.push(format!("node {id} has {held} of {} entries", entry.index));
                 }
             }

@@ -18,6 +18,7 @@ impl Place {
         if self.leads.is_none_or(|(led, _)| led != term) {
             self.counted.clear();
             self.fed.clear();
+            self.beats.clear();
         }
         self.leads = Some((term, since));
         for peer in raft.membership().members() {
@@ -38,7 +39,9 @@ impl Place {
         } else if moved || counted.next() < raft.first_index() {
             fed.0 = now;
         }
-        let waits = now.since(fed.0.max(self.awake_since));
+        // Who does not answer gets nothing.
+        let answers = self.beats.get(&peer).copied().unwrap_or(now);
+        let waits = now.since(fed.0.max(self.awake_since).max(answers));
         let patience = timing.heartbeat * REPEAT_HEARTBEATS + late;
         ledger.hold(Rule::AppendRepeated, fed.1 || waits <= patience, || {
             format!(

@@ -60,6 +60,8 @@ struct Place {
     counted: BTreeMap<NodeId, Index>,
     /// When each peer was sent anything of the log, or lacked nothing; and whether that was a part of a snapshot.
     fed: BTreeMap<NodeId, (Time, bool)>,
+    /// Since when each peer has answered heartbeats without being sent anything of the log.
+    beats: BTreeMap<NodeId, Time>,
     /// Appends without entries to each peer, and since when they are counted.
     idle: BTreeMap<NodeId, (Time, u32)>,
     /// Peers whose handshake it heard.
@@ -203,6 +205,7 @@ impl Contact {
         let Some(raft) = master.node.as_ref().map(|node| node.raft()) else { return };
         if let Body::Append(_) | Body::SnapshotChunk(_) = body {
             place.fed.insert(NodeId(envelope.to), (now, matches!(body, Body::SnapshotChunk(_))));
+            place.beats.remove(&NodeId(envelope.to));
         }
         match body {
             Body::Append(append) if append.entries.is_empty() => place.sends_nothing(ledger, said),
@@ -270,6 +273,7 @@ impl Place {
                 (self.led, self.led_by) = (Some((term, now)), Some(from));
                 self.speaks = Some((from, term));
             }
+            Some(Body::HeartbeatAnswer(_)) => _ = self.beats.entry(from).or_insert(now),
             Some(Body::Vote(_)) => self.vote_asked = Some((from, term)),
             Some(Body::AppendReply(_) | Body::SnapshotReply(_)) => {
                 if let Some(chunk) = self.chunks.get_mut(&from) {

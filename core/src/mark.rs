@@ -43,7 +43,7 @@ marks! {
     ChangeWaits = "raft: a change of the membership waits for the one before",
     DeposedRemoved = "raft: a leader that votes no more steps down",
     CommitByVote = "raft: a candidate learns from a voter what is committed",
-    ElectionUnapplied = "election: a node that has not carried out all that is committed waits",
+    ElectionUnapplied = "raft: a node that has not carried out all that is committed waits",
     ElectionStalled = "raft: a node whose disk stalls does not stand for election",
     PreVoteRepeated = "raft: a pre-vote that nobody decided is asked again",
     ElectionUndecided = "raft: a candidacy ends without a winner",

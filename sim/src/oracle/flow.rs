@@ -130,6 +130,12 @@ impl Flow {
         });
     }
 
+    /// Some peers have other directories, or are new: whatever was heard of snapshots holds no more.
+    pub(super) fn begin_anew(&mut self) {
+        self.forget();
+        self.wanted.clear();
+    }
+
     /// It is not known any more what is on its way to anybody: a fault makes the leader forget it.
     pub(super) fn forget(&mut self) {
         self.peers.values_mut().for_each(Sent::begin_anew);

@@ -115,7 +115,8 @@ fn a_leader_that_is_removed_tells_that_it_is_committed_and_steps_down() {
     });
     assert_eq!(commits.collect::<Vec<_>>(), [(id(2), Index(2)), (id(3), Index(2))]);
     assert_eq!(bench.raft.role(), Role::Follower);
-    assert_eq!(bench.raft.next_deadline(), Time::FAR, "it asks nobody for votes");
+    assert!(bench.deadline().is_empty(), "it asks nobody for votes");
+    assert_eq!(bench.raft.next_deadline(), Time::FAR);
 }
 
 #[test]
@@ -123,7 +124,21 @@ fn a_leader_that_becomes_a_learner_steps_down() {
     let mut bench = leader();
     let demoted = bench.raft.membership().simple(&[Change::AddLearner(id(1))]).unwrap();
     bench.change(demoted, &[2, 3]);
-    assert_eq!((bench.raft.role(), bench.raft.next_deadline()), (Role::Follower, Time::FAR));
+    assert_eq!(bench.raft.role(), Role::Follower);
+    assert!(bench.deadline().is_empty(), "it asks nobody for votes");
+}
+
+#[test]
+fn a_learner_names_no_leader_that_it_hears_no_more() {
+    let mut bench = Bench::new(3, 1, &[(1, 1)]);
+    let learner = Membership::of(nodes(&[1, 2, 3])).simple(&[Change::AddLearner(id(1))]).unwrap();
+    bench.raft.follow(Index(1), learner, true);
+    bench.hear(2, 1, Message::Heartbeat { commit: Index(0), position: 0, checkpoint: None });
+    assert_eq!(bench.raft.leader(), Some(id(2)));
+    assert!(bench.deadline().is_empty());
+    assert_eq!(bench.raft.leader(), None);
+    bench.hear(2, 1, Message::Heartbeat { commit: Index(0), position: 0, checkpoint: None });
+    assert_eq!(bench.raft.leader(), Some(id(2)));
 }
 
 #[test]
@@ -143,7 +158,8 @@ fn only_a_voter_stands_for_election() {
     let mut bench = Bench::new(3, 1, &[(1, 1)]);
     let learner = Membership::of(nodes(&[1, 2, 3])).simple(&[Change::AddLearner(id(1))]).unwrap();
     bench.raft.follow(Index(1), learner.clone(), true);
-    assert_eq!(bench.raft.next_deadline(), Time::FAR);
+    assert!(bench.deadline().is_empty());
+    assert_eq!((bench.raft.role(), bench.raft.next_deadline()), (Role::Follower, Time::FAR));
     // It votes if it is asked: the candidate may know of a newer membership.
     bench.hear(2, 2, Message::Vote { last: place(1, 1) });
     assert!(granted(&bench.sync()));

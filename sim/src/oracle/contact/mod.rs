@@ -113,7 +113,7 @@ impl Contact {
 
     /// A node follows other members: it begins anew with whoever has another directory.
     pub fn follows(&mut self, (place, run): (usize, u64), now: Time) {
-        self.place(place, run, now).flow.forget();
+        self.place(place, run, now).flow.begin_anew();
     }
 
     /// A node takes an input.

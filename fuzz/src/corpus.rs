@@ -292,10 +292,27 @@ fn bodies() -> Vec<(&'static str, Body)> {
     let reply =
         pb::ClientReply { index: 3, body: Some(pb::client_reply::Body::Put(pb::PutReply { revision: 2 })) };
     let voters = vec![pb::VoterStorage { node: 1, storage: 11 }, pb::VoterStorage { node: 2, storage: 22 }];
-    let hello = pb::Hello { empty: true, feature_level: 1, ask: true, voters, seen_term: 1, seen_index: 2 };
+    let member =
+        pb::MemberRecord { id: 1, storage: 11, part: pb::MemberPart::Voter.into(), ..Default::default() };
+    let membership = Some(pb::Membership { members: vec![member], index: 2, ..Default::default() });
+    let hello = pb::Hello {
+        empty: true,
+        feature_level: 1,
+        ask: true,
+        voters,
+        seen_term: 1,
+        seen_index: 2,
+        membership,
+        joins: true,
+    };
     let entries = vec![log_entry(1, 5), log_entry(2, 6)];
     let chunk = state(9).encode().next().expect("a state has a chunk");
-    let denied = pb::Denied { reason: pb::denied::Reason::WentBack.into(), message: "m".into(), storage: 11 };
+    let denied = pb::Denied {
+        reason: pb::denied::Reason::WentBack.into(),
+        message: "m".into(),
+        storage: 11,
+        members_index: 2,
+    };
     vec![
         ("hello", Body::Hello(hello)),
         ("denied", Body::Denied(denied)),

@@ -224,8 +224,10 @@ mod tests {
     }
 
     /// Has room from the third try on.
+    #[cfg(not(madsim))]
     struct Full(u32);
 
+    #[cfg(not(madsim))]
     impl SnapshotFiles for Full {
         async fn save(&mut self, _: &Snapshot, _: usize) -> Result<bool, String> {
             self.0 += 1;

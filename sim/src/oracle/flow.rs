@@ -6,7 +6,7 @@ use quorate_core::{
     types::{Index, NodeId, Term, Time},
 };
 use quorate_proto::v1::{self as pb, envelope::Body};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Heartbeats after which what was not acknowledged is sent again.
 pub(super) const REPEAT_HEARTBEATS: u32 = 3;
@@ -65,6 +65,8 @@ pub(super) struct Flow {
     peers: BTreeMap<NodeId, Sent>,
     /// The chunk that each peer wanted last, of which snapshot, in which term.
     wanted: BTreeMap<NodeId, (Term, Index, u64)>,
+    /// Peers of which everything was forgotten, and that were sent no chunk since: what they answer is about an older one.
+    anew: BTreeSet<NodeId>,
 }
 
 impl Flow {
@@ -100,6 +102,7 @@ impl Flow {
     fn hears_of_snapshot(&mut self, envelope: &pb::Envelope) {
         let (from, term) = (NodeId(envelope.from), Term(envelope.term));
         match &envelope.body {
+            Some(Body::SnapshotReply(_)) if self.anew.contains(&from) => {}
             Some(Body::SnapshotReply(reply)) if !reply.installed => {
                 self.wanted.insert(from, (term, Index(reply.index), reply.next_number));
             }
@@ -114,13 +117,14 @@ impl Flow {
 
     /// A leader sends a part of a snapshot.
     fn sends_chunk(
-        &self,
+        &mut self,
         ledger: &mut Ledger,
         from: NodeId,
         to: NodeId,
         term: Term,
         chunk: &pb::SnapshotChunk,
     ) {
+        self.anew.remove(&to);
         let wanted = self.wanted.get(&to).filter(|(of, at, _)| (*of, at.0) == (term, chunk.index));
         ledger.hold(Rule::ChunkWanted, wanted.is_none_or(|(.., number)| *number == chunk.number), || {
             format!(
@@ -133,7 +137,7 @@ impl Flow {
     /// Some peers have other directories, or are new: whatever was heard of snapshots holds no more.
     pub(super) fn begin_anew(&mut self) {
         self.forget();
-        self.wanted.clear();
+        self.anew.extend(core::mem::take(&mut self.wanted).into_keys().chain(self.peers.keys().copied()));
     }
 
     /// It is not known any more what is on its way to anybody: a fault makes the leader forget it.

@@ -319,7 +319,7 @@ impl World {
     }
 
     fn fail_sync(&mut self, master: u8, restart: bool) -> bool {
-        if !restart && !(self.begun() && self.may_lose(master)) {
+        if !(restart || (self.begun() && self.may_lose(master))) {
             return false;
         }
         let broken = &mut self.masters[usize::from(master)];

@@ -131,7 +131,7 @@ impl World {
             return;
         }
         let Some(next) = node.state().members().cloned() else { return };
-        let old = core::mem::replace(&mut self.roll.members, Some(next));
+        let old = self.roll.members.replace(next);
         self.roll.at = members_at;
         let Some(next) = &self.roll.members else { return };
         if self.roll.past.last() != Some(next.membership()) {

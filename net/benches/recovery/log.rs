@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --package quorate-net --bench recovery`; `QUORATE_BENCH_DIR` names where the log is made.
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
 use quorate_core::{
     contract::{Entry, Write},
     types::{ClusterId, Index, NodeId, StorageId, Term, WriteId},
@@ -124,4 +124,3 @@ fn recovery(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, recovery);
-criterion_main!(benches);

@@ -166,7 +166,8 @@ impl World {
                     self.oracle.sent(id_of(index), to, &envelope, &self.masters[index].disk);
                 }
                 let to = usize::try_from(to.0 - 1).unwrap_or(usize::MAX);
-                if to == index && self.hostile {
+                // Whoever made a message up may be answered.
+                if self.hostile && (to == index || to >= MASTERS) {
                     return;
                 }
                 assert!(to < MASTERS && to != index, "a message to nobody: {envelope:?}");

@@ -1,6 +1,7 @@
 //! Stories of single nodes: what leaves, and what must wait.
 
 mod change;
+mod snapshot;
 
 use super::*;
 use crate::{contract::Write, types::WriteId};
@@ -387,30 +388,6 @@ fn a_node_without_a_vote_neither_votes_nor_campaigns() {
     assert_eq!(bench.raft.next_deadline(), Time::FAR);
 }
 
-#[test]
-fn a_follower_that_needs_what_is_gone_gets_the_snapshot_and_then_the_rest() {
-    let mut bench = Bench::new(3, 1, &[]);
-    bench.elect();
-    for _ in 0..4 {
-        bench.propose("x");
-    }
-    bench.sync();
-    bench.hear(2, 2, Message::Appended { index: Index(5) });
-    bench.raft.snapshot_saved(place(2, 4));
-    bench.raft.compact(place(2, 4));
-    bench.hear(3, 2, Message::HeartbeatReply { position: 0, verified: Index(0) });
-    let asked = Effect::ReadSnapshotChunk { peer: id(3), at: place(2, 4), number: 0 };
-    assert!(bench.effects.contains(&asked), "{:?}", bench.effects);
-    bench.raft.chunk_read(id(3), place(2, 4), 0, Some((Bytes::from_static(b"s"), true)));
-    bench.settle();
-    bench.sent.clear();
-    let reply = Message::SnapshotReply { index: Index(4), next: 0, installed: true };
-    let sent = bench.hear(3, 2, reply);
-    assert!(sent.iter().any(|(to, message)| *to == id(3)
-        && matches!(message, Message::Append { previous, entries, .. }
-            if *previous == place(2, 4) && entries.len() == 1)));
-}
-
 /// A leader of three whose follower 3 has answered nothing, with entries up to 5, of which 2 has all.
 fn leader_of_a_silent_follower() -> Bench {
     let mut bench = Bench::new(3, 1, &[]);
@@ -421,21 +398,6 @@ fn leader_of_a_silent_follower() -> Bench {
     bench.sync();
     bench.hear(2, 2, Message::Appended { index: Index(5) });
     bench
-}
-
-#[test]
-fn a_follower_that_does_not_answer_gets_no_snapshot_until_it_does() {
-    let mut bench = leader_of_a_silent_follower();
-    bench.raft.snapshot_saved(place(2, 4));
-    bench.raft.compact(place(2, 4));
-    let asked = Effect::ReadSnapshotChunk { peer: id(3), at: place(2, 4), number: 0 };
-    for _ in 0..3 {
-        bench.deadline();
-        bench.hear(2, 2, Message::HeartbeatReply { position: 0, verified: Index(5) });
-    }
-    assert!(!bench.effects.contains(&asked));
-    bench.hear(3, 2, Message::HeartbeatReply { position: 0, verified: Index(0) });
-    assert!(bench.effects.contains(&asked), "{:?}", bench.effects);
 }
 
 #[test]
@@ -509,71 +471,6 @@ fn an_election_that_is_lost_makes_a_follower() {
 }
 
 #[test]
-fn a_snapshot_that_somebody_else_sent_counts_too() {
-    let mut bench = leader_of_a_silent_follower();
-    bench.hear(3, 2, Message::SnapshotReply { index: Index(4), next: 0, installed: true });
-    assert_eq!(bench.raft.matched(id(3)), Some(Index(4)));
-    bench.hear(3, 2, Message::SnapshotReply { index: Index(9), next: 0, installed: true });
-    assert_eq!(bench.raft.matched(id(3)), Some(Index(4)), "a follower cannot hold what the leader does not");
-}
-
-#[test]
-fn a_snapshot_that_cannot_be_read_is_written_anew_and_not_read_without_a_pause() {
-    let mut bench = Bench::new(3, 1, &[(1, 1)]);
-    bench.elect();
-    for _ in 0..4 {
-        bench.propose("x");
-    }
-    bench.sync();
-    bench.hear(2, 2, Message::Appended { index: Index(5) });
-    bench.raft.snapshot_saved(place(2, 4));
-    bench.raft.compact(place(2, 4));
-    bench.hear(3, 2, Message::AppendRefused { previous: Index(0), hint: place(0, 0) });
-    bench.effects.clear();
-    bench.hear(3, 2, Message::AppendRefused { previous: Index(1), hint: place(0, 0) });
-    for _ in 0..3 {
-        bench.deadline();
-        bench.hear(3, 2, Message::AppendRefused { previous: Index(5), hint: place(0, 0) });
-        bench.hear(2, 2, Message::HeartbeatReply { position: 0, verified: Index(5) });
-    }
-    let reads = |bench: &Bench, at| {
-        let asked = Effect::ReadSnapshotChunk { peer: id(3), at, number: 0 };
-        bench.effects.iter().filter(|effect| **effect == asked).count()
-    };
-    assert!(reads(&bench, place(2, 4)) > 0, "{:?}", bench.effects);
-    bench.effects.clear();
-    assert!(bench.raft.chunk_read(id(3), place(2, 4), 0, None), "the newest cannot be read");
-    bench.settle();
-    assert_eq!(reads(&bench, place(2, 4)), 0, "it is read again only after a while");
-    // Another takes its place: what is gone now is no longer the newest.
-    bench.raft.snapshot_saved(place(2, 5));
-    assert!(!bench.raft.chunk_read(id(3), place(2, 4), 0, None));
-}
-
-#[test]
-fn an_old_answer_does_not_keep_a_leader_and_its_follower_at_different_chunks() {
-    let mut bench = Bench::new(3, 1, &[(1, 1)]);
-    bench.elect();
-    bench.propose("x");
-    bench.sync();
-    bench.hear(2, 2, Message::Appended { index: Index(3) });
-    let at = place(2, 3);
-    bench.raft.snapshot_saved(at);
-    bench.raft.compact(at);
-    bench.hear(3, 2, Message::AppendRefused { previous: Index(0), hint: place(0, 0) });
-    bench.hear(3, 2, Message::AppendRefused { previous: Index(1), hint: place(0, 0) });
-    bench.deadline();
-    bench.hear(3, 2, Message::AppendRefused { previous: Index(3), hint: place(0, 0) });
-    // It has two chunks; an answer from before comes late; then what it wants; at last it has lost all but the first.
-    for next in [1, 2, 0, 2, 1] {
-        bench.effects.clear();
-        bench.hear(3, 2, Message::SnapshotReply { index: at.index, next, installed: false });
-        let asked = Effect::ReadSnapshotChunk { peer: id(3), at, number: next };
-        assert!(bench.effects.contains(&asked), "{next}: {:?}", bench.effects);
-    }
-}
-
-#[test]
 fn a_heartbeat_is_answered_without_what_rests_on_a_term_in_memory() {
     let mut bench = Bench::new(3, 1, &[(1, 1)]);
     let append = Message::Append { previous: place(1, 1), entries: Vec::new(), commit: Index(0) };
@@ -586,25 +483,6 @@ fn a_heartbeat_is_answered_without_what_rests_on_a_term_in_memory() {
 }
 
 #[test]
-fn a_snapshot_that_is_ahead_of_the_log_is_what_the_node_holds() {
-    let start = RaftStart {
-        id: id(1),
-        membership: Membership::of([1, 2, 3].map(NodeId)),
-        timing: Timing::default(),
-        flow: Flow::default(),
-        seed: 7,
-        hard_state: HardState { term: Term(5), vote: None, commit: Index(1) },
-        start: LogPosition::default(),
-        entries: entries(&[(5, 1), (5, 2)]),
-        snapshot: Some(place(5, 9)),
-    };
-    let mut raft = Raft::new(start, Time(0));
-    assert_eq!((raft.held_index(), raft.commit(), raft.last_index()), (Index(9), Index(9), Index(9)));
-    let write = raft.take_write().unwrap();
-    assert_eq!((write.start, write.entries.len()), (Some(place(5, 9)), 0));
-}
-
-#[test]
 fn a_follower_that_restarted_learns_again_that_its_log_is_equal() {
     let mut bench = Bench::new(3, 1, &[]);
     bench.elect();
@@ -613,43 +491,6 @@ fn a_follower_that_restarted_learns_again_that_its_log_is_equal() {
     let sent = bench.hear(2, 2, Message::HeartbeatReply { position: 0, verified: Index(0) });
     let commit = Index(1);
     assert_eq!(sent, [(id(2), Message::Append { previous: place(2, 1), entries: Vec::new(), commit })]);
-}
-
-#[test]
-fn a_snapshot_against_what_was_verified_leaves_nothing_of_it_to_commit() {
-    let mut bench = Bench::new(3, 1, &[]);
-    let append = Message::Append {
-        previous: place(0, 0),
-        entries: entries(&[(1, 1), (1, 2), (1, 3)]),
-        commit: Index(0),
-    };
-    bench.hear(2, 2, append);
-    bench.sync();
-    // No honest leader sends this in one term; it must not bring the node down.
-    bench.hear(2, 2, Message::SnapshotChunk { at: place(2, 2), number: 0, data: Bytes::new(), last: true });
-    bench.raft.chunk_stored(place(2, 2), 0, true);
-    assert!(bench.raft.snapshot_loaded(place(2, 2), true));
-    bench.settle();
-    bench.hear(2, 2, Message::Heartbeat { commit: Index(3), position: 0, checkpoint: None });
-    assert_eq!((bench.raft.commit(), bench.raft.last_index()), (Index(2), Index(2)));
-}
-
-#[test]
-fn what_overtook_a_snapshot_is_acknowledged_when_it_is_durable() {
-    for whole in [true, false] {
-        let mut bench = Bench::new(3, 2, &[]);
-        let at = place(2, 2);
-        bench.hear(2, 2, Message::SnapshotChunk { at, number: 0, data: Bytes::new(), last: true });
-        bench.raft.chunk_stored(at, 0, true);
-        let append =
-            Message::Append { previous: place(0, 0), entries: entries(&[(2, 1), (2, 2)]), commit: Index(2) };
-        bench.hear(2, 2, append);
-        assert!(!bench.raft.snapshot_loaded(at, whole));
-        bench.settle();
-        assert_eq!((bench.raft.commit(), &bench.sent), (Index(2), &Vec::new()));
-        let installed = Message::SnapshotReply { index: Index(2), next: 0, installed: true };
-        assert!(bench.sync().contains(&(id(2), installed)));
-    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::{
     command::Command,
     contract::{MemberAddress, Output},
     lead::Errand,
-    state::precondition,
+    state::{Members, precondition},
     types::{Index, NodeId, StorageId},
 };
 use quorate_proto::v1 as pb;
@@ -53,7 +53,7 @@ impl Node {
         pb::ListMembersReply {
             members: records.into_iter().map(member).collect(),
             cluster: self.config.cluster.0,
-            index: self.state.members().map_or(0, |members| members.record().index),
+            index: self.state.members().map_or(0, Members::index),
         }
     }
 

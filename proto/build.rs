@@ -2,11 +2,13 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 6] = [
     "quorate/v1/records.proto",
+    "quorate/v1/members.proto",
     "quorate/v1/api.proto",
     "quorate/v1/executor.proto",
     "quorate/v1/peer.proto",
+    "quorate/v1/stream.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -156,6 +156,11 @@ impl Cluster {
         self.client.change_members(changes).await.map_err(Failure::from)
     }
 
+    /// Lets another master lead; says who leads.
+    pub(crate) async fn transfer_leader(&self, to: Option<u64>) -> Result<u64, Failure> {
+        self.client.transfer_leader(to).await.map_err(Failure::from)
+    }
+
     /// What keeps the cluster from taking more data.
     pub(crate) async fn alarms(&self) -> Result<Vec<pb::Alarm>, Failure> {
         self.client.alarms().await.map_err(Failure::from)
@@ -166,9 +171,24 @@ impl Cluster {
         self.client.disarm_alarm(node).await.map_err(Failure::from)
     }
 
+    /// Keeps the feature level at or below this one, or lets it rise.
+    pub(crate) async fn hold_level(&self, most: Option<u32>) -> Result<pb::HoldLevelReply, Failure> {
+        self.client.hold_level(most).await.map_err(Failure::from)
+    }
+
+    /// How far the feature level may go.
+    pub(crate) async fn level(&self) -> Result<pb::FeatureLevel, Failure> {
+        self.client.level().await.map_err(Failure::from)
+    }
+
     /// The masters.
     pub(crate) async fn members(&self) -> Result<pb::ListMembersReply, Failure> {
         self.client.members().await.map_err(Failure::from)
+    }
+
+    /// The state with everything that is committed by now, as the bytes of a snapshot file.
+    pub(crate) async fn save_snapshot(&self) -> Result<Answers<pb::SnapshotPart>, Failure> {
+        self.client.save_snapshot().await.map(answers).map_err(Failure::from)
     }
 
     /// What one master says of itself; one try.

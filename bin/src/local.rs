@@ -135,10 +135,15 @@ impl Process {
     }
 
     fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
         let id = self.child.as_ref().and_then(Child::id).and_then(|id| i32::try_from(id).ok());
         if let Some(id) = id.and_then(Pid::from_raw) {
             // Fails only if it has ended.
-            let _ended = kill_process(id, Signal::TERM);
+            let _ended = kill_process(id, signal);
         }
     }
 

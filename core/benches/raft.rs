@@ -42,6 +42,7 @@ impl Ours {
     fn new() -> Self {
         let node = |id| {
             let start = RaftStart {
+                no_vote_until: Time(0),
                 id: NodeId(id),
                 membership: Membership::of((1..=NODES).map(NodeId)),
                 timing: Timing { election_max: Duration::from_secs(1_000), ..Timing::default() },

@@ -67,6 +67,7 @@ bugs! {
     PreVoteWhileLed = "raft-pre-vote-while-led", "a pre-vote is granted although a leader was just heard", "R8, R9";
     VoteNotRepeated = "raft-vote-not-repeated", "a vote that is asked for again is refused", "R10";
     AllVotesAwaited = "raft-all-votes-awaited", "an election is decided only when all have answered", "R11";
+    VotesNotRecounted = "raft-votes-not-recounted", "votes that came before what is committed was carried out are not counted again", "R11";
     NoFirstEntry = "raft-no-first-entry", "a leader adds no entry at the start of its term", "R6";
     CheckQuorumOff = "raft-check-quorum-off", "a leader that no majority answers stays", "L6, R8";
     StallIgnored = "raft-stall-ignored", "a leader whose disk hangs stays", "DESIGN 2.4";
@@ -101,9 +102,14 @@ bugs! {
     ReadPositionReused = "raft-read-position-reused", "an answer to an earlier round confirms a later read", "G5, DESIGN 2.4";
     NodeAppliesUncommitted = "node-applies-uncommitted", "entries are applied before they are committed", "G2";
     NodeOwnClock = "node-own-clock", "apply looks at its own wall clock", "G6, DESIGN 2.3";
+    LeaseTooLong = "raft-lease-too-long", "a leader reads by a lease for longer than others wait", "G5";
+    LeaseOutlivesTransfer = "raft-lease-outlives-transfer", "a leader that has told another to lead reads by its lease", "G5";
+    LeaseEndsAtReset = "raft-lease-ends-at-reset", "a reset connection ends what a follower has promised its leader", "G5";
+    LeaseForgotten = "raft-lease-forgotten", "a restart ends what a follower has promised its leader", "G5";
     NodeReadBehind = "node-read-behind", "a confirmed read does not wait for its index", "G5";
     NodeRequestForgotten = "node-request-forgotten", "a request that nobody answers in time is not failed", "D4";
     ErrandNotPutOff = "node-errand-not-put-off", "a leader's errand that was not taken is due again at once, without a pause", "storm";
+    NodeFedUnapplied = "node-fed-unapplied", "what an input of a batch commits is carried out only when the batch ends", "R12";
     NodeSnapshotOnce = "node-snapshot-once", "the state is written aside once, and never again", "G6";
     NodeOtherEntry = "node-other-entry", "who waits for a lost entry gets the answer of the one in its place", "G5";
     NodeForwardsAgain = "node-forwards-again", "a forwarded request is forwarded again", "G8, R22";
@@ -118,6 +124,8 @@ bugs! {
     SnapshotCompactsPast = "snapshot-compacts-past", "the log is cut behind the snapshot", "G6";
     SnapshotNotResumed = "snapshot-not-resumed", "a lost chunk is not sent again", "G7, R14";
     SnapshotAckUnsynced = "snapshot-ack-unsynced", "a snapshot that was overtaken while it was loaded is acknowledged before the entries are on the disk", "G3";
+    SnapshotDamageIgnored = "snapshot-damage-ignored", "a node that is told of damage writes nothing anew", "G6";
+    SnapshotDamageKept = "snapshot-damage-kept", "a node that is told of damage writes its state anew, and keeps the log that is damaged", "G6";
     SnapshotAskedAtOnce = "snapshot-asked-at-once", "a snapshot that cannot be read is asked for again without a pause", "storm";
     IdentityWipedJoins = "identity-wiped-joins", "a directory that was emptied votes again", "G1, DESIGN 2.4";
     IdentityEarlyStart = "identity-early-start", "a new cluster begins before all members have answered", "G1, DESIGN 2.4";
@@ -127,17 +135,26 @@ bugs! {
     IdentityOldDenial = "identity-old-denial", "a directory believes a single peer that does not know it", "liveness";
     ReplacedTooEarly = "identity-replaced-too-early", "a replaced directory has no vote any more while the old members still decide", "liveness";
     IdentityNotTold = "identity-not-told", "a node does not learn from its peers who the members are", "liveness";
+    TransferEarly = "raft-transfer-early", "a leader hands over to who does not hold all of its log", "R12";
+    TransferForEver = "raft-transfer-for-ever", "a leader waits for its successor for ever", "liveness";
+    TransferTakes = "raft-transfer-takes", "a leader that hands over takes proposals", "R12";
     ChangeAtOnce = "raft-change-at-once", "a leader adds a change of the members before it has carried out the one before", "G1";
     ChangeBeforeFirst = "raft-change-before-first", "a leader adds a change before an entry of its own term is committed", "G1";
     JointOneSide = "raft-joint-one-side", "only the new voters of a joint configuration count", "G1, G3";
     LearnerCampaigns = "raft-learner-campaigns", "a learner stands for election", "G1";
+    AvoidedStands = "raft-avoided-stands", "a node that is not to lead stands like every other", "R13";
+    PreferredIgnored = "raft-preferred-ignored", "a leader does not hand over to a voter of higher priority", "R13";
+    ChangeUnconfirmed = "raft-change-unconfirmed", "a change is answered before a majority of the new members knows of it", "G1";
     RemovedLeads = "raft-removed-leads", "a leader that is removed leads on", "G1";
     CampaignUnapplied = "raft-campaign-unapplied", "a node stands for election before it has carried out what it knows to be committed", "G1";
     VoteTellsNothing = "raft-vote-tells-nothing", "who answers a candidate does not tell it what is committed", "G1";
     ReplacedCounts = "raft-replaced-counts", "what a replaced directory acknowledged counts for the new one", "G3";
-    PromotedEarly = "raft-promoted-early", "a learner is promoted before it has most of the log", "issue 4";
+    PromotedEarly = "raft-promoted-early", "a learner is promoted before it has most of the log", "G1";
     ChangeUnhealthy = "raft-change-unhealthy", "a change is made that leaves too few who answer", "liveness";
     JointNotLeft = "raft-joint-not-left", "nobody leaves a joint configuration", "liveness";
+    AgreementSkipped = "raft-agreement-skipped", "a leader does not compare what states members have", "G6";
+    AgreementLeaderStays = "raft-agreement-leader-stays", "a leader whose state differs from the majority's leads on", "G6";
+    AgreementHealthyStops = "raft-agreement-healthy-stops", "whoever differs from its leader stops, whatever the majority has", "G6";
     MemberNotKnown = "identity-member-not-known", "the directory of a new member is never written down", "liveness";
     IdentityAnyCounts = "identity-any-counts", "the vote of a new directory counts for the one that it replaced", "G1";
     IdentityJoinerFounds = "identity-joiner-founds", "one that joins a cluster is taken for one that founds it", "G1, DESIGN 2.4";
@@ -179,6 +196,10 @@ bugs! {
     LeaderNotKept = "raft-leader-not-kept", "a follower does not keep who leads it", "G8";
     JobRemoveForgotten = "job-remove-forgotten", "an executor that is to leave is not marked", "ES11";
     JobFormerStays = "job-former-stays", "a registration leaves the one that has ended as it is", "ES11";
+    LevelKeepsNews = "level-keeps-news", "a cluster that goes back to a level keeps what only a higher one knows", "G6";
+    LevelEarly = "level-early", "the feature level rises before every member's program knows it", "G6";
+    LevelWritesHigher = "level-writes-higher", "a leader goes on to write entries of a higher level behind the entry that lowers it", "G6";
+    LevelLogKept = "level-log-kept", "a master keeps entries of a higher level in its log when the level is lowered", "G6";
     StateHashKept = "state-hash-kept", "the hash of every state is the same", "G6";
     SnapshotNextIgnored = "snapshot-next-ignored", "a leader that went back in a snapshot does not follow what its follower wants", "G6, EL";
     JobSetOverLimit = "job-set-over-limit", "a desired set brings one specification more than it may", "ES13";
@@ -223,6 +244,11 @@ bugs! {
     NetVotersLost = "net-voters-lost", "a new segment of the log leaves the voters out", "G1, DESIGN 2.4, stack";
     NetRecyclesNeeded = "net-recycles-needed", "a segment that the log still needs is taken to be written again", "R3, stack";
     NetFreshIds = "net-fresh-ids", "each try of a request gets a number of its own", "R19, stack";
+    NetFullDone = "net-full-done", "a write that there was no room for is reported as done", "R3, stack";
+    NetFullSaved = "net-full-saved", "a snapshot that there was no room for is said to be saved", "G6, stack";
+    NetDamageUntold = "net-damage-untold", "a node is not told that its disk is damaged", "G6, stack";
+    NetToldNowhere = "net-told-nowhere", "a node that is told of newer members is not told where they are", "liveness, stack";
+    NetOwnStreamOnly = "net-own-stream-only", "a master answers only where it was told that a peer is", "liveness, stack";
 }
 
 #[cfg(feature = "planted-bugs")]

@@ -5,10 +5,15 @@
 
 use crate::{
     command::{Command, Expected, Proposal, RequestId},
+    level::{self, FEATURE_LEVEL, FIRST_LEVEL, VERSION},
     limits::ENTRY_BYTES,
     types::{AttemptId, ClusterTime, Epoch, ExecutorId, Incarnation, JobId, LeaseId, SessionId, TaskKey},
 };
-use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
+use bincode::{
+    config::{Configuration, Fixint, Limit, LittleEndian},
+    enc::write::{SizeWriter, Writer},
+    error::EncodeError,
+};
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 use quorate_proto::v1 as pb;
@@ -19,7 +24,6 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwn
 #[error("{0}")]
 pub struct CodecError(pub String);
 
-const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 7;
 
 /// Names commands in entries. A number is never used again.
@@ -44,6 +48,8 @@ mod tag {
     pub(super) const FOUND_MEMBERS: u16 = 65;
     pub(super) const KNOW_MEMBER: u16 = 66;
     pub(super) const LEAVE_JOINT: u16 = 67;
+    pub(super) const HOLD_LEVEL: u16 = 72;
+    pub(super) const SET_LEVEL: u16 = 73;
     pub(super) const RAISE_ALARM: u16 = 80;
     pub(super) const DISARM_ALARM: u16 = 81;
 }
@@ -101,7 +107,23 @@ const fn configuration() -> Configuration<LittleEndian, Fixint, Limit<ENTRY_BYTE
 
 /// The bytes of some fields.
 pub(crate) fn pack(value: &impl Serialize) -> Vec<u8> {
-    bincode::serde::encode_to_vec(value, configuration()).expect("numbers, strings and bytes always encode")
+    // Counted first: a vector that grows with each field is moved with each field.
+    let mut size = SizeWriter::default();
+    let counted = bincode::serde::encode_into_writer(value, &mut size, configuration());
+    let mut bytes = Appended(Vec::with_capacity(size.bytes_written));
+    let written =
+        counted.and_then(|()| bincode::serde::encode_into_writer(value, &mut bytes, configuration()));
+    written.expect("numbers, strings and bytes always encode");
+    bytes.0
+}
+
+struct Appended(Vec<u8>);
+
+impl Writer for Appended {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
 }
 
 /// The fields at the front of these bytes, and how many bytes they take.
@@ -122,9 +144,15 @@ pub(crate) fn unpack<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError>
     Ok(value)
 }
 
-/// The bytes of a proposal.
+/// The bytes of a proposal that everybody reads.
 #[must_use]
 pub fn encode(proposal: &Proposal) -> Bytes {
+    encode_at(proposal, FIRST_LEVEL)
+}
+
+/// The bytes of a proposal, as a cluster at this feature level writes them. Whoever knows the level reads them.
+#[must_use]
+pub fn encode_at(proposal: &Proposal, level: u32) -> Bytes {
     let header = Header {
         time: proposal.time,
         wall_ms: proposal.wall_ms,
@@ -132,7 +160,7 @@ pub fn encode(proposal: &Proposal) -> Bytes {
     };
     let (tag, payload) = encode_command(&header, &proposal.command);
     let mut bytes = BytesMut::with_capacity(HEADER_BYTES + payload.len());
-    bytes.put_u8(VERSION);
+    bytes.put_u8(level::version(level));
     bytes.put_u16_le(tag);
     bytes.put_u32_le(u32::try_from(payload.len()).unwrap_or(u32::MAX));
     bytes.put_slice(&payload);
@@ -190,16 +218,26 @@ fn encode_command(header: &Header, command: &Command) -> (u16, Vec<u8>) {
         }
         Command::KnowMember { node, storage } => (tag::KNOW_MEMBER, pack(&(header, node, storage))),
         Command::LeaveJoint => (tag::LEAVE_JOINT, pack(&(header,))),
+        Command::HoldLevel { most } => (tag::HOLD_LEVEL, pack(&(header, most))),
+        Command::SetLevel { level } => (tag::SET_LEVEL, pack(&(header, level))),
         Command::RaiseAlarm { alarm } => (tag::RAISE_ALARM, pack(&(header, message(alarm)))),
         Command::DisarmAlarm { node } => (tag::DISARM_ALARM, pack(&(header, node))),
     }
 }
 
-/// The proposal in these bytes.
+/// The proposal in these bytes, if this program can know them.
 ///
 /// # Errors
 /// An unknown version or tag, a wrong length, a payload that does not decode.
 pub fn decode(bytes: &Bytes) -> Result<Proposal, CodecError> {
+    decode_known(bytes, FEATURE_LEVEL)
+}
+
+/// The proposal in these bytes, as a program that knows the levels up to this one reads them.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_known(bytes: &Bytes, known: u32) -> Result<Proposal, CodecError> {
     let Some((&[version, tag_low, tag_high, ref length @ ..], payload)) =
         bytes.split_first_chunk::<HEADER_BYTES>()
     else {
@@ -208,8 +246,11 @@ pub fn decode(bytes: &Bytes) -> Result<Proposal, CodecError> {
             bytes.len()
         )));
     };
-    if version != VERSION {
-        return Err(CodecError(format!("entry of version {version}: this program knows version {VERSION}")));
+    if !(VERSION..=level::version(known)).contains(&version) {
+        let newest = level::version(known);
+        return Err(CodecError(format!(
+            "entry of version {version}: this program knows up to version {newest}"
+        )));
     }
     let length = u32::from_le_bytes(*length) as usize;
     if length != payload.len() || bytes.len() > ENTRY_BYTES {
@@ -242,6 +283,14 @@ fn decode_command(tag: u16, payload: &[u8]) -> Result<(Header, Command), CodecEr
         tag::REGISTER_EXECUTOR..=tag::ATTEMPT_REFUSED => decode_fleet(tag, payload)?,
         tag::SUBMIT_JOB..=tag::FORCE_CANCEL => decode_jobs(tag, payload)?,
         tag::CHANGE_MEMBERS..=tag::LEAVE_JOINT => decode_members(tag, payload)?,
+        tag::HOLD_LEVEL => {
+            let (header, most) = unpack(payload)?;
+            (header, Command::HoldLevel { most })
+        }
+        tag::SET_LEVEL => {
+            let (header, level) = unpack(payload)?;
+            (header, Command::SetLevel { level })
+        }
         tag::RAISE_ALARM => {
             let (header, alarm) = unpack(payload)?;
             (header, Command::RaiseAlarm { alarm: parse_message(alarm)? })

@@ -131,6 +131,14 @@ pub enum Command {
     RaiseAlarm {
         alarm: pb::Alarm,
     },
+    /// An operator bounds the feature level. 0 = it may rise.
+    HoldLevel {
+        most: u32,
+    },
+    /// A leader has heard that all members' programs know this level, or that the cluster is to be at no higher one.
+    SetLevel {
+        level: u32,
+    },
     /// An operator says that there is room again. `None`: everywhere.
     DisarmAlarm {
         node: Option<NodeId>,
@@ -164,6 +172,7 @@ impl Command {
             | Self::CancelJob { .. }
             | Self::DeleteJob { .. }
             | Self::ChangeMembers { .. }
+            | Self::HoldLevel { .. }
             | Self::DisarmAlarm { .. } => true,
             Self::OpenSession { .. }
             | Self::CloseSession { .. }
@@ -175,6 +184,7 @@ impl Command {
             | Self::FoundMembers { .. }
             | Self::KnowMember { .. }
             | Self::LeaveJoint
+            | Self::SetLevel { .. }
             | Self::RaiseAlarm { .. } => false,
         }
     }

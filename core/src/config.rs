@@ -1,6 +1,7 @@
 //! What a node is told when it starts, and what is refused because it would not be safe, or would not work.
 
 use crate::{
+    level::{FEATURE_LEVEL, FIRST_LEVEL},
     limits,
     types::{ClusterId, NodeId, StorageId},
 };
@@ -39,6 +40,9 @@ pub struct Config {
     pub trailing_entries: u64,
     /// How much is on its way at a time.
     pub flow: Flow,
+    /// The newest feature level that this program takes part in: [`FEATURE_LEVEL`](crate::level::FEATURE_LEVEL), or less, to
+    /// be what an older program is.
+    pub level: u32,
 }
 
 /// How much a node has on its way at a time. Each node has its own: it bounds what that node sends, and no other node, nor
@@ -115,7 +119,14 @@ pub struct Timing {
     pub disk_stall: Duration,
     /// How long a request may wait for a leader, or for its entry, before it is answered `Unavailable`.
     pub request_timeout: Duration,
+    /// Reads by lease: how far the clocks of two masters may run apart while they run, in parts of a million. `None` = every
+    /// read is confirmed by a majority. A machine that is suspended while it leads may answer a read with what was so before:
+    /// only for masters to which that does not happen.
+    pub read_lease_drift_ppm: Option<u32>,
 }
+
+/// With clocks that run apart by more, a lease is not worth having.
+pub const READ_LEASE_DRIFT_PPM_MAX: u32 = 500_000;
 
 impl Default for Timing {
     fn default() -> Self {
@@ -125,6 +136,7 @@ impl Default for Timing {
             election_max: Duration::from_millis(450),
             disk_stall: Duration::from_millis(400),
             request_timeout: Duration::from_secs(5),
+            read_lease_drift_ppm: None,
         }
     }
 }
@@ -283,6 +295,23 @@ impl Config {
                 return Err(ConfigError::TooShort { field, value, least, why });
             }
         }
+        let drift = self.timing.read_lease_drift_ppm.unwrap_or(0);
+        if drift > READ_LEASE_DRIFT_PPM_MAX {
+            return Err(ConfigError::OutOfRange {
+                field: "timing.read_lease_drift_ppm",
+                value: drift.into(),
+                least: 0,
+                most: READ_LEASE_DRIFT_PPM_MAX.into(),
+            });
+        }
+        if !(FIRST_LEVEL..=FEATURE_LEVEL).contains(&self.level) {
+            return Err(ConfigError::OutOfRange {
+                field: "level",
+                value: self.level.into(),
+                least: FIRST_LEVEL.into(),
+                most: FEATURE_LEVEL.into(),
+            });
+        }
         self.flow.validate()?;
         self.executor_lease.validate()
     }
@@ -305,6 +334,7 @@ mod tests {
             snapshot_entries: 10_000,
             trailing_entries: 5_000,
             flow: Flow::default(),
+            level: FEATURE_LEVEL,
         }
     }
 

@@ -176,6 +176,11 @@ pub enum Input {
         /// The decoded state.
         state: Option<Box<State>>,
     },
+    /// The same: what was received is of a feature level that this program does not know. The node stops.
+    SnapshotTooNew {
+        /// The level, or one below it.
+        level: u32,
+    },
     /// From now on a [fault point](crate::point) fires one in so many times; 0 = never.
     #[cfg(feature = "fault-points")]
     FaultPoint {
@@ -287,6 +292,16 @@ pub enum StopReason {
     WriteFailed {
         /// What the disk said.
         message: String,
+    },
+    /// The cluster's other members know more.
+    #[error(
+        "the cluster is at feature level {level}, and this program knows up to level {known}: run the version that the other masters run"
+    )]
+    TooOld {
+        /// Of the cluster.
+        level: u32,
+        /// Of this program.
+        known: u32,
     },
     /// A newer version wrote it.
     #[error("the entry at {index} cannot be read ({message}): run a version that knows it")]

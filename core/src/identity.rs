@@ -85,6 +85,8 @@ pub struct Identity {
     given_up: Voters,
     /// Whether all that the directory knew to be committed is carried out.
     caught_up: bool,
+    /// Its log holds an entry, or did.
+    holds_entries: bool,
     standing: Standing,
     /// Members that said that they are empty, with their storage ids.
     empty: Voters,
@@ -128,6 +130,7 @@ impl Identity {
             carried: voters.clone(),
             given_up: Voters::new(),
             caught_up: false,
+            holds_entries: false,
             voters,
             standing,
             empty: Voters::new(),
@@ -195,6 +198,12 @@ impl Identity {
         self.decide()
     }
 
+    /// The newest members that it carried out or was told of; `None`: no members yet of which its directory is one.
+    #[must_use]
+    pub fn newest_members(&self) -> Option<&pb::Membership> {
+        self.record.as_ref().map(|record| &record.0)
+    }
+
     /// The directories that it knows.
     #[must_use]
     pub const fn known(&self) -> &Voters {
@@ -253,12 +262,16 @@ impl Identity {
 
     /// Whether a majority has confirmed that it lost nothing.
     fn is_greeted(&self) -> bool {
-        // One that joined waits until it has learned who the members are.
-        if self.joins && self.record.is_none() {
+        if self.is_unknown() {
             return false;
         }
         let all = self.greeted.iter().copied().chain([self.node]);
         self.membership.decide(&all.map(|node| (node, true)).collect()) == Decision::Won
+    }
+
+    /// Whether it joined, and has not learned yet that it is one of the members.
+    const fn is_unknown(&self) -> bool {
+        self.joins && self.record.is_none()
     }
 
     fn has_heard_all(&self) -> bool {
@@ -298,7 +311,8 @@ impl Identity {
     pub fn questions(&self) -> Vec<(NodeId, Body)> {
         let asked = |peer: &&NodeId| match self.standing {
             Standing::Fresh => self.joins || !self.empty.contains_key(peer),
-            Standing::Greeting => !self.greeted.contains(peer),
+            // Whose leader has yet to write it down goes on until it has heard of it.
+            Standing::Greeting => !self.greeted.contains(peer) || self.is_unknown(),
             Standing::Member | Standing::Denied(_) => false,
         };
         let others = self.members.iter().filter(|&&peer| peer != self.node);
@@ -321,7 +335,13 @@ impl Identity {
             seen_index: index.0,
             membership: self.record.as_ref().map(|record| record.0.clone()),
             joins: self.joins,
+            no_entries: !self.holds_entries,
         })
+    }
+
+    /// Its log holds an entry, or did.
+    pub const fn holds_entries(&mut self) {
+        self.holds_entries = true;
     }
 
     /// A peer's handshake comes: it may know newer members, and be one of them with another directory than is known here.
@@ -447,6 +467,14 @@ impl Identity {
                 mark::hit(Mark::IdentityLost);
                 self.deny(lost(self.node, from, kept, self.storage))
             }
+            // Somebody who has just come up cannot say yet what happened since the cluster was founded.
+            Some(_)
+                if !self.joins
+                    && hello.membership.as_ref().is_none_or(|it| it.changes == 0)
+                    && voters.keys().eq(self.members.iter()) =>
+            {
+                Verdict::Nothing
+            }
             Some(_) if !self.joins && hello.membership.as_ref().is_some_and(|it| it.changes > 0) => {
                 mark::hit(Mark::IdentityMustJoin);
                 self.deny(format!(
@@ -458,10 +486,17 @@ impl Identity {
     }
 
     /// Whether the members are those that founded the cluster, and were never changed: only then does a directory that
-    /// does not join know from its configuration who votes.
+    /// does not join know from its configuration who votes. A peer that has just come up keeps directories that came later
+    /// than the members that it has carried out so far.
     fn is_founder(&self, voters: &Voters, hello: &pb::Hello) -> bool {
-        let changed = hello.membership.as_ref().is_some_and(|it| it.changes > 0);
-        voters.keys().eq(self.members.iter()) && (!changed || bug::planted(Bug::IdentityFounderAgain))
+        let storages = |it: &pb::Membership| {
+            it.members.iter().map(|member| (NodeId(member.id), StorageId(member.storage))).collect::<Voters>()
+        };
+        let founding = match &hello.membership {
+            Some(members) => members.changes == 0 && storages(members) == *voters,
+            None => hello.no_entries && !hello.joins,
+        };
+        voters.keys().eq(self.members.iter()) && (founding || bug::planted(Bug::IdentityFounderAgain))
     }
 
     fn heard_seen(&mut self, from: NodeId, hello: &pb::Hello, (term, index): (Term, Index)) -> Verdict {

@@ -9,7 +9,8 @@
 //!
 //! **The single-mutation rule.** [`Node::step`] is the only mutation. After each, [`Node::poll_output`] is drained until it
 //! returns `None`, before the next step. Then [`Node::next_deadline`] says when the node wants to be stepped though nothing
-//! happened.
+//! happened. A driver that has several inputs may hand all but the last one to [`Node::feed`], which is the first half of a step:
+//! what they set going leaves together.
 //!
 //! **Nothing fails.** `step` and `poll_output` never fail, block or panic, whatever comes in. A client's request over a limit
 //! is answered `RESOURCE_EXHAUSTED`; a peer's message may be dropped by anybody at any time; a finished write and a deadline
@@ -33,7 +34,7 @@
 //! #     cluster: ClusterId(7), node: NodeId(1), storage: StorageId(3),
 //! #     members: [(NodeId(1), MemberAddress { peer: "a:1".into(), client: "a:2".into() })].into(),
 //! #     timing: Timing::default(), executor_lease: LeaseTimes::default(), snapshot_entries: 100, trailing_entries: 10,
-//! #     flow: Flow::default(), joins: false,
+//! #     flow: Flow::default(), joins: false, level: quorate_core::level::FEATURE_LEVEL,
 //! # };
 //! config.validate()?;
 //! let mut now = Now { time: Time(0), wall_ms: 0 };
@@ -80,6 +81,7 @@ pub mod contract;
 pub mod fingerprint;
 pub mod identity;
 pub mod lead;
+pub mod level;
 pub mod limits;
 pub mod mark;
 pub mod node;

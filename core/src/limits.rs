@@ -105,7 +105,9 @@ pub const APPLY_ENTRIES: usize = 1_024;
 /// Replicas compare their state's hash at every index that this divides.
 pub const CHECKPOINT_ENTRIES: u64 = 256;
 /// Hashes kept for the comparison.
-pub const CHECKPOINTS_KEPT: usize = 16;
+pub const CHECKPOINTS_KEPT: usize = 64;
+/// Heartbeats within which members say what their state was: those who differ are judged then, whoever is silent.
+pub const AGREEMENT_ROUNDS: u32 = 8;
 
 /// Heartbeats of one agent that wait for an answer.
 pub const HEARTBEATS_INFLIGHT: usize = 8;
@@ -165,3 +167,21 @@ pub const OUTPUT_CHUNK_BYTES: usize = 64 * 1024;
 pub const GUARD_REPORT_BYTES: usize = 4 * 1024;
 /// Inputs that wait for an agent's loop.
 pub const AGENT_INPUTS: usize = 4 * 1024;
+
+/// Election timeouts that a node that is not to lead lets pass before it stands: nobody else seems to be there.
+pub const LAST_RESORT: u32 = 10;
+/// Longest election timeouts that a leader, and a voter of higher priority, must have been there before it hands over.
+pub const PREFERRED_AFTER: u32 = 3;
+/// A hand-over to a voter of higher priority that did not last is tried again after twice the time, so often.
+pub const HAND_OVER_BACKOFF: u32 = 2;
+/// Who was elected so often...
+pub const FLAPPING_REIGNS: usize = 3;
+/// ... within so many longest election timeouts waits longer before it stands again.
+pub const FLAPPING_WITHIN: u32 = 20;
+/// Lowest and highest priority of a member.
+pub const PRIORITIES: core::ops::RangeInclusive<i32> = -100..=100;
+
+/// By how many indexes a new cluster begins behind the state that it takes over: more than the old one can have gone on.
+pub const INHERITED_INDEXES: u64 = 1 << 40;
+/// As many ids of executors and of leases are passed over then.
+pub const INHERITED_IDS: u64 = 1_000_000;

@@ -27,6 +27,16 @@ pub enum TraceEvent {
         /// Its leader, if it is known.
         leader: Option<NodeId>,
     },
+    /// The leader hands over to this node, and takes no proposals meanwhile.
+    TransferBegun {
+        /// To whom.
+        to: NodeId,
+    },
+    /// The other node did not lead within an election timeout: the leader goes on.
+    TransferGivenUp {
+        /// To whom it was to hand over.
+        to: NodeId,
+    },
     /// The node stopped leading.
     SteppedDown {
         /// The term that it led.

@@ -304,6 +304,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
         seen_index: 2,
         membership,
         joins: true,
+        no_entries: true,
     };
     let entries = vec![log_entry(1, 5), log_entry(2, 6)];
     let chunk = state(9).encode().next().expect("a state has a chunk");
@@ -321,7 +322,9 @@ fn bodies() -> Vec<(&'static str, Body)> {
             "pre-vote-reply",
             Body::PreVoteReply(pb::PreVoteReply { next_term: 2, granted: true, ..Default::default() }),
         ),
-        ("vote", Body::Vote(pb::VoteRequest { last_index: 5, last_term: 1 })),
+        ("vote", Body::Vote(pb::VoteRequest { last_index: 5, last_term: 1, handed: false })),
+        ("vote-handed", Body::Vote(pb::VoteRequest { last_index: 5, last_term: 1, handed: true })),
+        ("timeout-now", Body::TimeoutNow(pb::TimeoutNow {})),
         ("vote-reply", Body::VoteReply(pb::VoteReply { granted: true, ..Default::default() })),
         ("append", Body::Append(pb::AppendRequest { prev_index: 4, prev_term: 1, entries, commit: 4 })),
         (
@@ -337,8 +340,19 @@ fn bodies() -> Vec<(&'static str, Body)> {
                 ..Default::default()
             }),
         ),
-        ("heartbeat", Body::Heartbeat(pb::HeartbeatMessage { commit: 4, position: 3, ..Default::default() })),
-        ("heartbeat-answer", Body::HeartbeatAnswer(pb::HeartbeatAnswer { position: 3, verified_index: 5 })),
+        (
+            "heartbeat",
+            Body::Heartbeat(pb::HeartbeatMessage { commit: 4, position: 3, lease: 7, ..Default::default() }),
+        ),
+        (
+            "heartbeat-answer",
+            Body::HeartbeatAnswer(pb::HeartbeatAnswer {
+                position: 3,
+                verified_index: 5,
+                lease: 7,
+                ..Default::default()
+            }),
+        ),
         (
             "chunk",
             Body::SnapshotChunk(pb::SnapshotChunk {
@@ -360,7 +374,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
 
 fn messages() -> Vec<Seed> {
     let envelope =
-        |body| pb::Envelope { cluster: 77, from: 2, to: 1, storage: 22, term: 1, body: Some(body) };
+        |body| pb::Envelope { cluster: 77, from: 2, to: 1, storage: 22, term: 1, level: 1, body: Some(body) };
     let mut seeds = Vec::new();
     for (number, (name, body)) in (0..).zip(bodies()) {
         seeds.push(seed(name, number % 3, &envelope(body).encode_to_vec()));

@@ -57,7 +57,9 @@ fn alter(body: &mut Body, choices: &mut Choices<'_>) {
         Body::Vote(request) => {
             number(&mut request.last_index, choices);
             number(&mut request.last_term, choices);
+            request.handed = choices.byte() & 1 == 1;
         }
+        Body::TimeoutNow(_) => {}
         Body::VoteReply(reply) => reply.granted = choices.byte() & 1 == 1,
         Body::Append(append) => alter_append(append, choices),
         Body::AppendReply(reply) => {
@@ -70,10 +72,12 @@ fn alter(body: &mut Body, choices: &mut Choices<'_>) {
             number(&mut heartbeat.commit, choices);
             number(&mut heartbeat.position, choices);
             number(&mut heartbeat.hash_index, choices);
+            number(&mut heartbeat.lease, choices);
         }
         Body::HeartbeatAnswer(answer) => {
             number(&mut answer.position, choices);
             number(&mut answer.verified_index, choices);
+            number(&mut answer.lease, choices);
         }
         Body::SnapshotChunk(chunk) => {
             number(&mut chunk.index, choices);

@@ -75,6 +75,7 @@ pub(crate) fn recorded() -> (Vec<u8>, Vec<u8>) {
         snapshot_entries: 10,
         trailing_entries: 1,
         flow: Flow::default(),
+        level: quorate_core::level::FEATURE_LEVEL,
     };
     let (recovered, mut now) = (Recovered::default(), Now { time: Time(5), wall_ms: 6 });
     let mut bytes = Vec::new();

@@ -18,7 +18,7 @@ mod peers;
 mod services;
 
 pub use client::{Client, ClientError, ClientOptions};
-pub use driver::{Change, Identity, LogWriter, NodeHandle, SnapshotFiles};
-pub use server::{NodeParts, RunningNode, ServerError, start_node};
+pub use driver::{Change, Identity, LoadError, LogWriter, NodeHandle, SnapshotFiles};
+pub use server::{NodeParts, RunningNode, ServerError, scrub_round, start_node};
 #[cfg(not(madsim))]
 pub use server::{SCRUB_PAUSE, SCRUB_RATE, ScrubOptions, ServerConfig, run_server, start_server};

@@ -27,6 +27,8 @@ pub const OUTBOX_BYTES: usize = 16 * 1024 * 1024;
 pub const BATCH_MESSAGES: usize = 256;
 /// One batch to a peer, in bytes: one message of the largest size, and room for its frame.
 pub const BATCH_BYTES: usize = PEER_MESSAGE_BYTES + 1024;
+/// How long a master that ends waits for another one to lead.
+pub const HAND_OVER: Duration = Duration::from_secs(1);
 /// Masters that this one does not know and that have a stream to it: they came while it was away.
 pub const VISITORS: usize = 32;
 /// How long opening a stream to a peer may take.
@@ -71,6 +73,15 @@ pub const WATCH_BEHIND: usize = 1024;
 /// Messages of one watch that its client has not taken yet.
 pub const STREAM_QUEUE: usize = 4;
 
+/// Copies of the state that a master streams at one time: each keeps alive what has changed since it began.
+pub const BACKUPS: usize = 2;
+/// How long a master that is asked for a copy waits until it has applied all that was committed.
+pub const BACKUP_WAIT: Duration = Duration::from_secs(5);
+/// How often it looks.
+pub const BACKUP_POLL: Duration = Duration::from_millis(10);
+/// A copy that its client takes nothing of for so long is given up.
+pub const BACKUP_STALL: Duration = Duration::from_secs(30);
+
 /// Connections to executors, and of a client to masters, that are kept.
 pub const CHANNELS: usize = 256;
 /// How long connecting to an executor, and a call to it, may take.
@@ -79,7 +90,24 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(1);
 pub const CLIENT_CONNECT: Duration = Duration::from_secs(1);
 /// How often an idle connection is asked whether it is alive, and how long the answer may take.
 pub const CONNECTION_ALIVE: Duration = Duration::from_secs(3);
+/// Connections to one port at a time; one more is closed at once.
+pub const CONNECTIONS: usize = 16 * 1024;
+/// What a connection begins with, in bytes (RFC 9113, section 3.4)...
+pub const GREETING_BYTES: usize = 24;
+/// ... and within how long.
+pub const GREETING_WITHIN: Duration = Duration::from_secs(3);
 /// How long a server that stops waits for its connections to end.
 pub const SERVER_DRAIN: Duration = Duration::from_millis(500);
+/// A stream on which a client waits, and nothing came for so long, is asked whether its master is there; after as long again
+/// without an answer it is given up.
+pub const STREAM_SILENCE: Duration = Duration::from_millis(300);
+/// Requests in one batch of a client's stream.
+pub const STREAM_BATCH: usize = 256;
+/// A batch of a client's stream, in bytes, with its last request or reply left out: that one may be of any size.
+pub const STREAM_BATCH_BYTES: usize = 256 * 1024;
+/// What the client port decodes of a stream at most, in bytes: a batch and a request over its limit, so that the answer names that.
+pub const STREAM_DECODE_BYTES: usize = DECODE_BYTES + STREAM_BATCH_BYTES;
+/// Requests of one client's stream that are not answered, or whose answers it has not taken. The next ones wait in the connection.
+pub const STREAM_REQUESTS: usize = 1024;
 /// Heartbeats that wait for a client's stream.
 pub const HEARTBEAT_QUEUE: usize = 64;

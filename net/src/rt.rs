@@ -12,7 +12,7 @@ pub use tokio::{
     select, spawn,
     sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit, broadcast, mpsc, oneshot},
     task::{JoinHandle, yield_now},
-    time::{Duration, Instant, sleep, sleep_until},
+    time::{Duration, Instant, Sleep, sleep, sleep_until},
 };
 
 /// A mutex that waits without blocking its thread.
@@ -104,6 +104,21 @@ pub fn stream_of<T: Send + 'static>(receiver: mpsc::Receiver<T>) -> impl Stream<
 pub fn wall_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The processor time of this process; zero where time is simulated.
+#[must_use]
+pub fn processor_time() -> Duration {
+    #[cfg(not(madsim))]
+    {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+        Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
+    }
+    #[cfg(madsim)]
+    {
+        Duration::ZERO
+    }
 }
 
 /// A number that differs from process to process, for jitter and seeds. No secret.

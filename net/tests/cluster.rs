@@ -12,7 +12,7 @@ use quorate_core::{
 use quorate_net::{
     Client, ClientError, ClientOptions, RunningNode, ServerConfig,
     client::Expected,
-    rt::{self, Duration, Instant},
+    rt::{self, Duration, Instant, timeout},
     start_server,
 };
 use quorate_proto::v1 as pb;
@@ -69,6 +69,7 @@ impl Cluster {
             snapshot_entries: 50,
             trailing_entries: 10,
             flow: Flow::default(),
+            level: quorate_core::level::FEATURE_LEVEL,
         };
         ServerConfig {
             core,
@@ -244,6 +245,40 @@ async fn a_master_that_was_away_while_all_others_were_replaced_finds_the_cluster
     cluster.stop_all().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_moved_is_answered_by_those_who_know_only_where_it_was() {
+    let mut cluster = Cluster::start("moved").await;
+    let founders = cluster.client();
+    founders.put("before", "it").await.unwrap();
+    let leader = cluster.leader(&founders).await;
+    let away = *cluster.members.keys().find(|node| **node != leader).unwrap();
+    cluster.stop(away).await;
+    let before = cluster.members.clone();
+    let address = cluster.another(leader);
+    cluster.joined.remove(&leader);
+    change(&founders, Change::Update(address)).await;
+    cluster.stop(leader).await;
+    cluster.start_node(leader).await;
+    let client = cluster.client();
+    until("it leads", || async { client.transfer_leader(Some(leader.0)).await.is_ok() }).await;
+    client.put("after", "it").await.unwrap();
+    let newcomer = NodeId(4);
+    change(&client, Change::Add(cluster.another(newcomer))).await;
+    // Neither can reach the leader, which has to write the newcomer's directory down.
+    let four = cluster.members[&newcomer].clone();
+    let now = std::mem::replace(&mut cluster.members, before);
+    cluster.members.insert(newcomer, four);
+    cluster.start_node(away).await;
+    cluster.start_node(newcomer).await;
+    cluster.members = now;
+    for node in [away, newcomer] {
+        let own = cluster.client_of(node);
+        until("it is served", || async { own.get("after").await.is_ok_and(|it| it.item.is_some()) }).await;
+    }
+    assert_eq!(cluster.leader(&client).await, leader);
+    cluster.stop_all().await;
+}
+
 fn sleeper() -> pb::JobSpecification {
     pb::JobSpecification {
         r#type: pb::JobType::Batch.into(),
@@ -375,4 +410,34 @@ async fn bad_requests_are_refused_by_name() {
     let twice = client.submit_job("twice", sleeper()).await.unwrap_err();
     assert!(matches!(twice, ClientError::Refused { code: pb::RefusalCode::AlreadyExists, .. }), "{twice:?}");
     assert!(!twice.retryable() && !twice.is_unreachable());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_of_a_job_that_is_deleted_meanwhile_says_so_and_shows_nothing_of_its_namesake() {
+    let cluster = Cluster::start("deleted").await;
+    let client = cluster.client();
+    client.submit_job("short", sleeper()).await.unwrap();
+    let mut watch = client.watch_job("short");
+    let first = watch.next().await.unwrap().unwrap();
+    let first = first.job.unwrap();
+    // It ends and goes at once; another takes its name. The watch may miss what was in between, and must not miss the end.
+    client.cancel_job("short", None).await.unwrap();
+    until("the job ends", || async { client.delete_job("short").await.is_ok() }).await;
+    client.submit_job("short", sleeper()).await.unwrap();
+    let end = timeout(Duration::from_secs(10), async {
+        loop {
+            match watch.next().await {
+                Some(Ok(status)) => {
+                    let job = status.job.unwrap();
+                    assert_eq!(job.created_index, first.created_index, "another job of the same name");
+                    if job.state() == pb::JobState::Canceled {
+                        return;
+                    }
+                }
+                Some(Err(ClientError::Refused { code: pb::RefusalCode::NotFound, .. })) | None => return,
+                Some(Err(error)) => panic!("{error:?}"),
+            }
+        }
+    });
+    assert!(end.await.is_some(), "it waits for ever");
 }

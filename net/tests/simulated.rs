@@ -45,6 +45,7 @@ fn machine(id: u64) -> NodeHandle {
                 snapshot_entries: 50,
                 trailing_entries: 10,
                 flow: Flow::default(),
+                level: quorate_core::level::FEATURE_LEVEL,
             };
             let member = &members()[&NodeId(id)];
             let peer_listener = Listener::bind(&member.peer).await.unwrap();

@@ -221,6 +221,14 @@ impl Client {
                 request_id: self.id(),
                 changes: members::request(steps),
             }),
+            Operation::TransferLeader { to } => Ask::TransferLeader(pb::TransferLeaderRequest {
+                to: to.map_or(0, |place| u64::from(place) + 1),
+                // Some clients want it only while the first master leads.
+                from: u64::from(to.is_none() && self.place % 2 == 1),
+            }),
+            Operation::HoldLevel { most } => {
+                Ask::HoldLevel(pb::HoldLevelRequest { request_id: self.id(), most: *most })
+            }
             Operation::Invalid { .. } => return None,
             Operation::Cancel { id, timeout_ms } => Ask::CancelJob(pb::CancelJobRequest {
                 request_id: self.id(),
@@ -378,6 +386,7 @@ const fn changes(operation: &Operation) -> bool {
             | Operation::GetJob { .. }
             | Operation::ListJobs {}
             | Operation::Look { .. }
+            | Operation::TransferLeader { .. }
             | Operation::KeepSession {}
             | Operation::CloseSession {}
     )

@@ -487,6 +487,7 @@ mod tests {
                 snapshot_entries: 1_000,
                 trailing_entries: 1_000,
                 flow: Flow::default(),
+                level: quorate_core::level::FEATURE_LEVEL,
             };
             let now = Now { time: Time(0), wall_ms: 0 };
             let node = Node::new(config, Recovered::default(), 1, now);

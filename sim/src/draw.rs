@@ -24,6 +24,7 @@ pub enum Purpose {
     Double,
     Call,
     Operator,
+    Batch,
 }
 
 /// One draw.

@@ -5,7 +5,7 @@ use crate::{
     disk::{Disk, Image},
     plan::{MastersPlan, Plan},
     tapes::TapeSink,
-    world::{DiskEvent, Origin},
+    world::{DiskEvent, Origin, disks::ToldDamage, steps::Batch},
 };
 use quorate_core::{
     Input, Node,
@@ -83,6 +83,12 @@ pub struct Master {
     pub steps: Vec<(usize, u64)>,
     /// Until when its processor is busy.
     pub busy_until: u64,
+    /// What of its disk it was told to be damaged.
+    pub told_damage: Option<ToldDamage>,
+    /// The batch of inputs that is open.
+    pub batch: Option<Batch>,
+    /// So many batches were opened in this run.
+    pub batches: u64,
     /// Fault points that are on, and how often each fires, by fault; of two for one point the later one counts.
     pub points: Vec<(usize, Point, u32)>,
     /// Times that its disk hangs.
@@ -99,6 +105,8 @@ pub struct Master {
     pub rolled: bool,
     /// The end of its log before its last step.
     pub ended_at: Index,
+    /// It was handing over before its last step.
+    pub handed_over: bool,
     /// The run that was told that its directory went back in time; 0 = none.
     pub caught: u64,
     /// The highest term that it forgot: a vote in it, or below, may be given twice, and counts for nothing.
@@ -107,6 +115,8 @@ pub struct Master {
     pub broken: Option<String>,
     /// It is outside of the core that is healed: it stays as it is.
     pub outside: bool,
+    /// The newest feature level that its program knows.
+    pub program: u32,
     next_request: u64,
 }
 
@@ -140,6 +150,9 @@ impl Master {
             slow: Vec::new(),
             steps: Vec::new(),
             busy_until: 0,
+            told_damage: None,
+            batch: None,
+            batches: 0,
             points: Vec::new(),
             stalls: 0,
             hung: Vec::new(),
@@ -147,11 +160,13 @@ impl Master {
             unreadable: 0,
             copies: BTreeMap::new(),
             ended_at: Index(0),
+            handed_over: false,
             caught: 0,
             rolled: false,
             forgot: Term(0),
             broken: None,
             outside: false,
+            program: plan.program(usize::from(place)),
             next_request: 0,
         }
     }
@@ -177,6 +192,7 @@ impl Master {
             snapshot_entries: plan.masters.snapshot_entries,
             trailing_entries: plan.masters.trailing_entries,
             flow: plan.masters.flow(usize::from(self.place)),
+            level: self.program,
         }
     }
 
@@ -240,6 +256,7 @@ impl Master {
         self.held.clear();
         self.hung.clear();
         self.busy_until = 0;
+        (self.batch, self.batches) = (None, 0);
         self.wake = u64::MAX;
         self.forwarded.clear();
         self.calls.clear();

@@ -7,7 +7,7 @@ use quorate_sim::{
 
 #[test]
 fn seeds_are_clean_and_every_oracle_looks() {
-    let job = Job::new(0..100, 2);
+    let job = Job::new(0..300, 2);
     let summary = run(&job, |_| ());
     assert!(summary.failures.is_empty(), "{:#?}", summary.failures);
     let idle: Vec<_> = summary

@@ -36,9 +36,20 @@ fn seeds_are_clean_and_what_they_plan_happens() {
     // One in eight seeds has the rarest of these, or more: that none of eighty has it is out of the question.
     let usual =
         ["executor fenced", "killed by its guard", "snapshot received", "snapshot saved", "process started"];
-    let faults = ["crash", "pause", "power_loss", "isolate_leader"];
+    let faults = ["crash", "pause", "power_loss", "isolate_leader", "full_disk", "stall_disk"];
+    let members = [
+        "members: one is added",
+        "members: a new one is known",
+        "members: one is promoted",
+        "members: one is demoted",
+        "members: a directory is given up",
+        "members: a replaced one is known",
+        "members: one is removed",
+        "members: several voters change at once",
+        "a leader handed over",
+    ];
     let ends = ["a master stays broken for ever", "a link stays cut for ever"];
-    for what in usual.into_iter().chain(faults).chain(ends).chain(planned) {
+    for what in usual.into_iter().chain(faults).chain(members).chain(ends).chain(planned) {
         assert!(summary.counts.get(what).is_some_and(|count| *count > 0), "{what} never happened");
     }
     for rule in ["G1 one leader a term", "G5 keys are linearizable", "G6 equal state at equal index"] {
@@ -167,6 +178,23 @@ mod planted {
         shrink::{Options, operations},
     };
     use std::{fs, time::Duration};
+
+    #[test]
+    fn what_breaks_only_when_masters_come_and_go_is_noticed() {
+        for (bug, rule) in [
+            ("raft-change-unconfirmed", Rule::ChangeKnown),
+            ("raft-joint-not-left", Rule::Liveness),
+            ("identity-member-not-known", Rule::Liveness),
+        ] {
+            plant(Some(Bug::named(bug).unwrap()));
+            let limits = Limits { duration_min_ms: 10_000, duration_max_ms: 15_000, faults: true };
+            let mut rules = (0..40).filter_map(|seed| {
+                Some(Level::Stack.run(&generate(seed, &limits), true, None).violation?.rule)
+            });
+            assert!(rules.any(|broken| broken == rule), "{bug}");
+        }
+        plant(None);
+    }
 
     #[test]
     fn a_failing_plan_is_made_small_and_leaves_its_plan_and_its_log() {

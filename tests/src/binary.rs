@@ -7,6 +7,7 @@ use std::{
 };
 
 static BINARY: OnceLock<PathBuf> = OnceLock::new();
+static NEXT: OnceLock<PathBuf> = OnceLock::new();
 static SIMULATOR: OnceLock<PathBuf> = OnceLock::new();
 
 /// The `quorate` that `QUORATE_BIN` names; without it, one that is built in release mode, once.
@@ -19,6 +20,20 @@ pub fn binary() -> &'static Path {
         let words = ["--release", "--package", "quorate", "--bin", "quorate"];
         let path = std::env::var_os("QUORATE_BIN").map_or_else(|| build(&words), PathBuf::from);
         assert!(path.is_file(), "QUORATE_BIN is {}: there is no such file", path.display());
+        path
+    })
+}
+
+/// The program that `QUORATE_NEXT_BIN` names; without it, one that is built, once: `quorate` with one feature level more.
+///
+/// # Panics
+/// If it cannot be built, or is not there.
+#[must_use]
+pub fn next_binary() -> &'static Path {
+    NEXT.get_or_init(|| {
+        let words = ["--package", "quorate", "--bin", "quorate", "--features", "next-format"];
+        let path = std::env::var_os("QUORATE_NEXT_BIN").map_or_else(|| build(&words), PathBuf::from);
+        assert!(path.is_file(), "QUORATE_NEXT_BIN is {}: there is no such file", path.display());
         path
     })
 }

@@ -47,6 +47,10 @@ pub struct Cluster {
     agents: BTreeMap<u64, Process>,
     /// Client addresses.
     addresses: BTreeMap<u64, String>,
+    /// Peer addresses.
+    peers: BTreeMap<u64, String>,
+    /// What the masters are told of each other.
+    members: String,
     network: Option<Network>,
     truth: Truth,
     directory: Directory,
@@ -85,6 +89,8 @@ impl Cluster {
             masters: BTreeMap::new(),
             agents: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            members: String::new(),
             truth: Truth::new(directory.path()),
             network,
             directory,
@@ -94,9 +100,12 @@ impl Cluster {
             (1..=options.masters).map(|id| cluster.member(id)).collect();
         let list: Vec<String> =
             members.iter().map(|(id, peer, client)| format!("{id}={peer}/{client}")).collect();
-        for (id, _, client) in members {
+        cluster.members = list.join(",");
+        for (id, peer, client) in members {
             cluster.addresses.insert(id, client);
-            cluster.masters.insert(id, cluster.master_process(id, &list.join(","), options.tapes));
+            cluster.peers.insert(id, peer);
+            let who = ["--members", &cluster.members];
+            cluster.masters.insert(id, cluster.master_process(id, &who, options.tapes));
         }
         for number in 1..=options.agents {
             cluster.agents.insert(number, cluster.agent_process(number, options.slots));
@@ -126,14 +135,49 @@ impl Cluster {
         command
     }
 
-    fn master_process(&self, id: u64, members: &str, tapes: bool) -> Process {
+    /// A master that joins, over one of these; not started, and no member yet. In place of one of that id that there was.
+    pub fn joiner(&mut self, id: u64, via: &[u64]) {
+        let via: Vec<&str> = via.iter().map(|&id| self.endpoint(id)).collect();
+        let via = via.join(",");
+        let process = self.master_process(id, &["--join", &via], false);
+        if !self.addresses.contains_key(&id) {
+            let (_, peer, client) = self.member(id);
+            self.addresses.insert(id, client);
+            self.peers.insert(id, peer);
+        }
+        self.masters.insert(id, process);
+    }
+
+    /// Kills a master, and forgets it: it is no part of the cluster any more. Its directory stays.
+    pub fn forget(&mut self, id: u64) {
+        self.masters.remove(&id);
+        self.addresses.remove(&id);
+        self.peers.remove(&id);
+    }
+
+    /// What the masters that found the cluster are told of each other.
+    #[must_use]
+    pub fn members(&self) -> &str {
+        &self.members
+    }
+
+    /// Where other masters reach a master.
+    ///
+    /// # Panics
+    /// If there is none of that id.
+    #[must_use]
+    pub fn peer(&self, id: u64) -> &str {
+        &self.peers[&id]
+    }
+
+    fn master_process(&self, id: u64, who: &[&str], tapes: bool) -> Process {
         let (name, id, ms) = (master_name(id), id.to_string(), LEASE_MS.map(|ms| format!("{ms}ms")));
         let lease = ["--executor-ttl", &ms[0], "--executor-grace", &ms[1], "--executor-check", &ms[2]];
-        let words = ["server", "--node", &id, "--members", members, "--executor-kill", &ms[3]];
+        let words = ["server", "--node", &id, "--executor-kill", &ms[3]];
         let file = self.tape(&name).to_string_lossy().into_owned();
         let tape = ["--record-tape", &file];
         let tape: &[&str] = if tapes { &tape } else { &[] };
-        let words = [&words[..], &lease, tape].concat();
+        let words = [&words[..], who, &lease, tape].concat();
         Process::new(self.directory.path(), &name, self.command(&name, &words))
     }
 

@@ -46,6 +46,18 @@ impl Process {
         self.arguments.push(argument.to_owned());
     }
 
+    /// Is started with another program from now on: `new` in place of one of these.
+    ///
+    /// # Panics
+    /// If it is started with none of them.
+    pub fn replace_program(&mut self, old: &[&Path], new: &Path) {
+        if old.contains(&self.program.as_path()) {
+            return self.program = new.to_owned();
+        }
+        let word = self.arguments.iter_mut().find(|word| old.contains(&Path::new(word)));
+        *word.expect("it is started with the program") = new.to_string_lossy().into_owned();
+    }
+
     /// Starts it; its output is appended to its log.
     ///
     /// # Panics

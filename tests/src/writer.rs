@@ -63,6 +63,12 @@ impl Writer {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).keys.len()
     }
 
+    /// What was acknowledged so far.
+    #[must_use]
+    pub fn so_far(&self) -> Acknowledged {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Waits until so many more puts are acknowledged.
     pub fn wait_more(&self, puts: usize, within: Duration) {
         let goal = self.count() + puts;

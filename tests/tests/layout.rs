@@ -144,3 +144,40 @@ fn no_test_is_ignored() {
         }
     }
 }
+
+/// What stands between backticks on a page, outside of blocks.
+fn quoted(page: &str) -> Vec<&str> {
+    let lines = page.lines().filter(|line| line.starts_with('|'));
+    lines.flat_map(|line| line.split('`').skip(1).step_by(2)).collect()
+}
+
+#[test]
+fn every_test_that_the_page_of_regressions_names_exists() {
+    let page = fs::read_to_string(root().join("docs/regressions.md")).expect("the page can be read");
+    let all: Vec<String> =
+        FOLDERS.iter().flat_map(|folder| sources(&root().join(folder))).map(|path| code(&path)).collect();
+    let (mut files, mut tests) = (0, 0);
+    for name in quoted(&page) {
+        if name.ends_with(".txt") {
+            assert!(root().join(name).is_file(), "docs/regressions.md names {name}, which is no file");
+            files += 1;
+        } else if name.contains('_')
+            && name.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+        {
+            let function = format!("fn {name}(");
+            let tested = |code: &String| {
+                code.split_once(&function)
+                    .is_some_and(|(before, _)| before.lines().rev().take(3).any(|line| line.contains("test")))
+            };
+            assert!(all.iter().any(tested), "docs/regressions.md names {name}, which is no test");
+            tests += 1;
+        }
+    }
+    assert!(files > 8 && tests > 40, "{files} files and {tests} tests: the page is read wrongly");
+    let stories =
+        fs::read_dir(root().join("core/tests/scenarios/data/peers")).expect("the stories are there");
+    for story in stories {
+        let name = story.expect("a folder can be read").file_name().to_string_lossy().into_owned();
+        assert!(page.contains(&name), "docs/regressions.md does not name {name}");
+    }
+}

@@ -1,6 +1,6 @@
 //! Masters are killed and frozen while a client writes and tasks run.
 
-use quorate_tests::{Cluster, LEASE_MS, Options, Writer, holders};
+use quorate_tests::{Cluster, LEASE_MS, Options, Writer, holders, wait_until};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Far above what a test needs, so that a busy machine does not fail it.
@@ -118,7 +118,7 @@ fn all_masters_killed_at_once_come_back_with_everything() {
     // Away for longer than the lease: the executors must have ended their tasks by themselves.
     let lease = Duration::from_millis(LEASE_MS[0] + LEASE_MS[1]);
     let killed = cluster.truth().now();
-    quorate_tests::wait_until(lease * 3, "time passes", || {
+    wait_until(lease * 3, "time passes", || {
         let passed = cluster.truth().now() - killed;
         if passed > lease.as_secs_f64() { Ok(()) } else { Err(format!("{passed} s")) }
     });
@@ -149,5 +149,54 @@ fn all_masters_restarted_quickly_leave_the_tasks_running() {
     ids.iter().for_each(|&id| cluster.master(id).start());
     cluster.wait_ready();
     // The tasks run on, or again: `finish` sees to it that none ran twice at once, and each ends once.
+    check(&cluster, writer, "j");
+}
+
+#[test]
+fn a_leader_that_is_asked_to_end_hands_over_first() {
+    let mut cluster = start();
+    let writer = Writer::start(&cluster, "w");
+    run_tasks(&cluster, "j");
+    let epochs = cluster.truth().newest("j");
+    for _ in 0..3 {
+        writer.wait_more(30, SOON);
+        let leader = cluster.leader();
+        assert!(cluster.master(leader).interrupt().success());
+        let log = cluster.master_log(leader);
+        assert!(log.contains("another master leads"), "it ended without a successor:\n{log}");
+        assert_ne!(cluster.leader_among(&cluster.others(leader)), leader);
+        writer.wait_more(30, SOON);
+        cluster.master(leader).start();
+        cluster.wait_caught_up(leader);
+    }
+    assert_eq!(cluster.truth().newest("j"), epochs, "tasks run on");
+    check(&cluster, writer, "j");
+}
+
+#[test]
+fn an_operator_says_who_leads() {
+    let cluster = start();
+    let writer = Writer::start(&cluster, "w");
+    run_tasks(&cluster, "j");
+    writer.wait_more(30, SOON);
+    let old = cluster.leader();
+    let next = cluster.others(old)[0];
+    let leads = |arguments: &[&str]| {
+        let members = cluster.cli().json(arguments)["members"].clone();
+        let leader = members.as_array().unwrap().iter().find(|it| it["is_leader"] == true).cloned();
+        leader.and_then(|leader| leader["id"].as_u64())
+    };
+    assert_eq!(leads(&["member", "transfer-leader", &next.to_string()]), Some(next));
+    let any = leads(&["member", "transfer-leader"]);
+    assert!(any.is_some() && any != Some(next), "anybody else: {any:?}");
+    let _told = leads(&["member", "set-priority", &next.to_string(), "7"]);
+    wait_until(SOON, "the master of the highest priority leads", || {
+        let leader = leads(&["member", "list"]);
+        if leader == Some(next) { Ok(()) } else { Err(format!("{leader:?} leads")) }
+    });
+    let avoided = cluster.cli().run(&["member", "set-priority", &old.to_string(), "101"]);
+    avoided.refused(2, &["101 is not in -100..=100"]);
+    let unknown = cluster.cli().run(&["member", "transfer-leader", "9"]);
+    unknown.refused(1, &["node 9 has no vote", "only a voter can lead"]);
     check(&cluster, writer, "j");
 }

@@ -20,6 +20,10 @@ Examples:
     quorate member promote 4
   Take a master out:
     quorate member remove 2
+  Let another master lead, for example before this one is stopped:
+    quorate member transfer-leader
+  Let masters 1 and 2 lead rather than 3, which is far away:
+    quorate member set-priority 3 -1
   Master 3 lost its disk: take its next directory for it, as a learner:
     quorate member replace 3";
 
@@ -45,6 +49,23 @@ pub(super) enum MemberCommand {
     /// Take the next data directory that comes under this id for the master's, as a learner
     #[command(after_help = EXAMPLES)]
     Replace(Which),
+    /// Let another master lead, and wait until it does
+    #[command(after_help = EXAMPLES)]
+    TransferLeader {
+        /// Id of the master; default: the voter that has most of the log
+        #[arg(value_name = "ID")]
+        id: Option<u64>,
+    },
+    /// Say which master leads rather than others: of those that are there, one with the highest priority
+    #[command(after_help = EXAMPLES)]
+    SetPriority {
+        /// Id of the master
+        #[arg(value_name = "ID")]
+        id: u64,
+        /// -100 to 100; all begin with 0. Below 0: it leads only if nobody else can
+        #[arg(value_name = "PRIORITY", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-100..=100))]
+        priority: i32,
+    },
     /// Say where a master is reached from now on
     #[command(after_help = EXAMPLES)]
     Update(Place),
@@ -88,6 +109,11 @@ impl MemberCommand {
             Self::Remove(which) => Change::Remove(which.id),
             Self::Replace(which) => Change::Replace(which.id),
             Self::Update(place) => Change::Update(place.member()),
+            Self::SetPriority { id, priority } => Change::Priority(pb::MemberPriority { id, priority }),
+            Self::TransferLeader { id } => {
+                shared.cluster()?.transfer_leader(id).await?;
+                return list(shared).await;
+            }
         };
         shared.cluster()?.change_members(vec![pb::MemberChange { change: Some(change) }]).await?;
         list(shared).await
@@ -100,12 +126,13 @@ async fn list(shared: &Shared) -> Result<(), Failure> {
         let members: Vec<Value> = reply.members.iter().map(records::member).collect();
         return output::json(&json!({ "cluster": records::hex(reply.cluster), "members": members }));
     }
-    let mut table = Table::new(["ID", "PART", "LEADER", "PEER ADDRESS", "CLIENT ADDRESS"]);
+    let mut table = Table::new(["ID", "PART", "LEADER", "PRIORITY", "PEER ADDRESS", "CLIENT ADDRESS"]);
     for member in reply.members {
         let part = records::part(member.part()).to_owned();
         let leads = if member.is_leader { "yes" } else { "" };
         let id = member.id.to_string();
-        table.row([id, part, leads.to_owned(), member.peer_address, member.client_address]);
+        let priority = member.priority.to_string();
+        table.row([id, part, leads.to_owned(), priority, member.peer_address, member.client_address]);
     }
     table.print()
 }

@@ -7,8 +7,11 @@ mod executor;
 mod job;
 mod job_watch;
 mod kv;
+mod level;
 mod member;
+mod recover;
 mod server;
+mod snapshot;
 mod status;
 mod wal;
 
@@ -116,13 +119,22 @@ enum Command {
     /// List and take back what keeps the cluster from taking more data
     #[command(subcommand)]
     Alarm(alarm::AlarmCommand),
+    /// Show, hold and release the feature level: for upgrades, and for going back
+    #[command(subcommand)]
+    Level(level::LevelCommand),
     /// Show what each master says of itself
     Status(status::StatusArgs),
+    /// Save the state of the cluster to a file, and make a new cluster of it
+    #[command(subcommand)]
+    Snapshot(snapshot::SnapshotCommand),
+    /// Make a master whose cluster has lost its majority for good a cluster of one
+    Recover(recover::RecoverArgs),
     /// Look into the data directory of a master that does not run
     #[command(subcommand)]
     Wal(wal::WalCommand),
-    /// Measure how many durable changes a second a cluster takes
-    Bench(bench::BenchArgs),
+    /// Measure how many requests a cluster answers, and how long they wait
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
 }
 
 /// The hidden command that an agent starts for each attempt. Not parsed: whatever follows is for the guard.
@@ -163,9 +175,12 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Kv(command) => block(command.run(&shared), false),
         Command::Member(command) => block(command.run(&shared), false),
         Command::Alarm(command) => block(command.run(&shared), false),
+        Command::Level(command) => block(command.run(&shared), false),
         Command::Status(args) => block(args.run(&shared), false),
+        Command::Snapshot(command) => command.run(&shared),
+        Command::Recover(args) => args.run(shared.output),
         Command::Wal(command) => command.run(shared.output),
-        Command::Bench(args) => block(args.run(&shared), true),
+        Command::Bench(command) => block_on(command.threads(), command.run(&shared)),
     }
 }
 
@@ -176,6 +191,22 @@ fn block(command: impl Future<Output = Result<(), Failure>>, threads: bool) -> R
     } else {
         tokio::runtime::Builder::new_current_thread()
     };
+    finish(&mut builder, command)
+}
+
+/// As [`block`], on so many threads.
+fn block_on(threads: u16, command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    if threads < 2 {
+        return block(command, false);
+    }
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    finish(builder.worker_threads(usize::from(threads)), command)
+}
+
+fn finish(
+    builder: &mut tokio::runtime::Builder,
+    command: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
     let runtime = builder
         .enable_all()
         .build()

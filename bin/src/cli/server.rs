@@ -65,6 +65,6 @@ impl ServerArgs {
         }
         settings.logs.start();
         let stop = process::stop_signal(self.exit_with_parent);
-        super::block(async move { cluster::run_master(&settings, stop?).await }, true)
+        super::block_on(settings.threads, async move { cluster::run_master(&settings, stop?).await })
     }
 }

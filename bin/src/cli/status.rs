@@ -27,29 +27,40 @@ pub(super) struct StatusArgs {
     only: bool,
 }
 
-struct Answer {
-    endpoint: String,
-    status: Result<pb::StatusReply, Failure>,
+/// What one endpoint says.
+pub(super) struct Answer {
+    pub(super) endpoint: String,
+    pub(super) status: Result<pb::StatusReply, Failure>,
+}
+
+/// What the named endpoints say, and the other masters that they know; in the order of their ids.
+pub(super) async fn ask_everybody(cluster: &Cluster) -> Vec<Answer> {
+    let named = cluster.endpoints();
+    let mut answers = ask(cluster, named.clone()).await;
+    if answers.iter().all(|answer| answer.status.is_err()) {
+        return answers;
+    }
+    let others = cluster.members().await.map(|reply| reply.members).unwrap_or_default();
+    let known =
+        |id| answers.iter().any(|answer| answer.status.as_ref().is_ok_and(|status| status.node == id));
+    let others = others.into_iter().filter(|member| !known(member.id)).map(|member| member.client_address);
+    let others = others.filter(|address| !named.contains(address)).collect();
+    answers.extend(ask(cluster, others).await);
+    answers.sort_by_key(|answer| answer.status.as_ref().map_or(u64::MAX, |status| status.node));
+    answers
 }
 
 impl StatusArgs {
     pub(super) async fn run(self, shared: &Shared) -> Result<(), Failure> {
         let cluster = shared.cluster()?;
-        let named = cluster.endpoints();
-        let mut answers = ask(&cluster, named.clone()).await;
+        let answers = if self.only {
+            let mut answers = ask(&cluster, cluster.endpoints()).await;
+            answers.sort_by_key(|answer| answer.status.as_ref().map_or(u64::MAX, |status| status.node));
+            answers
+        } else {
+            ask_everybody(&cluster).await
+        };
         let reached = answers.iter().any(|answer| answer.status.is_ok());
-        if !self.only && reached {
-            let others = cluster.members().await.map(|reply| reply.members).unwrap_or_default();
-            let nodes: Vec<u64> =
-                answers.iter().filter_map(|answer| answer.status.as_ref().ok()).map(|s| s.node).collect();
-            let others = others
-                .into_iter()
-                .filter(|member| !nodes.contains(&member.id))
-                .map(|member| member.client_address);
-            let others = others.filter(|address| !named.contains(address)).collect();
-            answers.extend(ask(&cluster, others).await);
-        }
-        answers.sort_by_key(|answer| answer.status.as_ref().map_or(u64::MAX, |status| status.node));
         if shared.output == Format::Json {
             output::json(&json!({ "masters": answers.iter().map(to_json).collect::<Vec<Value>>() }))?;
         } else {

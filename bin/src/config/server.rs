@@ -56,6 +56,7 @@ impl Role for ServerRole {
         key("timing.election_max", "timing-election-max", "QUORATE_TIMING_ELECTION_MAX", "DURATION", "Longest silence before a follower asks for votes [default: 450ms]"),
         key("timing.disk_stall", "timing-disk-stall", "QUORATE_TIMING_DISK_STALL", "DURATION", "A leader whose disk is silent so long steps down [default: 400ms]"),
         key("timing.request_timeout", "timing-request-timeout", "QUORATE_TIMING_REQUEST_TIMEOUT", "DURATION", "How long a request waits for a leader [default: 5s]"),
+        key("timing.read_lease_drift_ppm", "timing-read-lease-drift-ppm", "QUORATE_TIMING_READ_LEASE_DRIFT_PPM", "NUMBER", "Read by lease: how far the clocks of two masters may run apart, in parts of a million; the same on all masters, and never on machines that are suspended; 0 = confirm every read [default: 0]"),
         key("executor.ttl", "executor-ttl", "QUORATE_EXECUTOR_TTL", "DURATION", "A silent executor has stopped its work after so long [default: 5s]"),
         key("executor.grace", "executor-grace", "QUORATE_EXECUTOR_GRACE", "DURATION", "What the master waits in addition before it moves the work [default: 2s]"),
         key("executor.check", "executor-check", "QUORATE_EXECUTOR_CHECK", "DURATION", "How often an executor looks at its deadline [default: 200ms]"),
@@ -66,6 +67,7 @@ impl Role for ServerRole {
         key("disk.reserve", "disk-reserve", "QUORATE_DISK_RESERVE", "SIZE", "With less left on the file system the cluster takes no more data; 0 = never [default: 256MiB]"),
         key("scrub.rate", "scrub-rate", "QUORATE_SCRUB_RATE", "SIZE", "What is read in a second of files that are not written any more, to find damage; 0 = nothing [default: 4MiB]"),
         key("scrub.pause", "scrub-pause", "QUORATE_SCRUB_PAUSE", "DURATION", "Between two such rounds [default: 1h]"),
+        key("threads", "threads", "QUORATE_THREADS", "NUMBER", "Threads that carry connections and the master's own loop, besides those of its disk; more than one costs more for each request, and pays with thousands of connections [default: 1]"),
         key("record_tape", "record-tape", "QUORATE_RECORD_TAPE", "FILE", "Record all inputs of this master into this file, to be replayed by the simulator; it holds what clients store [default: off]"),
         key("record_tape_limit", "record-tape-limit", "QUORATE_RECORD_TAPE_LIMIT", "SIZE", "The recording ends before its file is larger: bytes, or KiB, MiB, GiB [default: 1GiB]"),
         logs::FORMAT,
@@ -92,6 +94,7 @@ pub(crate) struct ServerSettings {
     pub(crate) snapshot_entries: u64,
     pub(crate) space: SpaceLimits,
     pub(crate) scrub: ScrubOptions,
+    pub(crate) threads: u16,
     pub(crate) tape: Option<PathBuf>,
     pub(crate) tape_limit: u64,
     pub(crate) logs: Logs,
@@ -145,6 +148,7 @@ impl ServerSettings {
                 rate: layer.read("scrub.rate", SCRUB_RATE, size_or_0)?,
                 pause: layer.read("scrub.pause", SCRUB_PAUSE, parse_duration)?,
             },
+            threads: layer.read("threads", 1, threads)?,
             tape: layer
                 .read("record_tape", None, |text| Ok((!text.is_empty()).then(|| PathBuf::from(text))))?,
             tape_limit: layer.read("record_tape_limit", TAPE_BYTES, parse_size)?,
@@ -172,6 +176,7 @@ impl ServerSettings {
             snapshot_entries: self.snapshot_entries,
             trailing_entries: limits::TRAILING_ENTRIES.min(self.snapshot_entries),
             flow: Flow::default(),
+            level: quorate_core::level::FEATURE_LEVEL,
         }
     }
 
@@ -180,8 +185,15 @@ impl ServerSettings {
         let mut out = String::new();
         let quote = |text: &str| toml::Value::String(text.to_owned()).to_string();
         let span = |duration| quote(&format_duration(duration));
-        let (Timing { heartbeat, election_min, election_max, disk_stall, request_timeout }, lease) =
-            (self.timing, self.lease);
+        let lease = self.lease;
+        let Timing {
+            heartbeat,
+            election_min,
+            election_max,
+            disk_stall,
+            request_timeout,
+            read_lease_drift_ppm,
+        } = self.timing;
         let (format, level) = self.logs.names();
         let mut line = |text: String| {
             // Writing to a string cannot fail.
@@ -192,6 +204,7 @@ impl ServerSettings {
         line(format!("data_dir = {}", quote(&self.data_dir.to_string_lossy())));
         line(format!("insecure = {}", self.insecure));
         line(format!("snapshot_entries = {}", self.snapshot_entries));
+        line(format!("threads = {}", self.threads));
         let tape = self.tape.as_deref().map(std::path::Path::to_string_lossy).unwrap_or_default();
         line(format!("record_tape = {}\nrecord_tape_limit = {}", quote(&tape), self.tape_limit));
         line(format!("join = {}", quote(&self.join)));
@@ -213,6 +226,7 @@ impl ServerSettings {
         line(format!("\n[timing]\nheartbeat = {}\nelection_min = {}", span(heartbeat), span(election_min)));
         line(format!("election_max = {}\ndisk_stall = {}", span(election_max), span(disk_stall)));
         line(format!("request_timeout = {}", span(request_timeout)));
+        line(format!("read_lease_drift_ppm = {}", read_lease_drift_ppm.unwrap_or(0)));
         line(format!(
             "\n[executor]\nttl = {}\ngrace = {}\ncheck = {}",
             span(lease.ttl),
@@ -236,6 +250,8 @@ fn timing(layer: &Layer) -> Result<Timing, Failure> {
         election_max: layer.read("timing.election_max", default.election_max, parse_duration)?,
         disk_stall: layer.read("timing.disk_stall", default.disk_stall, parse_duration)?,
         request_timeout: layer.read("timing.request_timeout", default.request_timeout, parse_duration)?,
+        read_lease_drift_ppm: Some(layer.read("timing.read_lease_drift_ppm", 0, parse_drift)?)
+            .filter(|drift| *drift > 0),
     })
 }
 
@@ -248,6 +264,14 @@ fn lease(layer: &Layer) -> Result<LeaseTimes, Failure> {
         kill: layer.read("executor.kill", default.kill, parse_duration)?,
         drift_ppm: layer.read("executor.drift_ppm", default.drift_ppm, parse_drift)?,
     })
+}
+
+/// Threads of a master at most.
+const THREADS_MAX: u64 = 256;
+
+fn threads(text: &str) -> Result<u16, String> {
+    let number = parse_number(text, 1, THREADS_MAX)?;
+    u16::try_from(number).map_err(|error| error.to_string())
 }
 
 fn size_or_0(text: &str) -> Result<u64, String> {
@@ -311,11 +335,12 @@ mod tests {
     #[test]
     fn the_printed_configuration_gives_the_same_settings() {
         let text = format!(
-            "{LEAST}cluster_token = \"a \\\"b\\\"\"\ntiming.heartbeat = \"61ms\"\nrecord_tape = \"/tmp/t\"\nrecord_tape_limit = \"3MiB\"\n{MEMBERS}"
+            "{LEAST}cluster_token = \"a \\\"b\\\"\"\ntiming.heartbeat = \"61ms\"\nrecord_tape = \"/tmp/t\"\nrecord_tape_limit = \"3MiB\"\nthreads = 3\n{MEMBERS}"
         );
         let settings = ServerSettings::resolve(&layer(&text), None).unwrap();
         assert_eq!(ServerSettings::resolve(&layer(&settings.to_toml()), None).unwrap(), settings);
         assert_eq!(settings.timing.heartbeat, Duration::from_millis(61));
+        assert_eq!(settings.threads, 3);
         assert_eq!((settings.tape, settings.tape_limit), (Some(PathBuf::from("/tmp/t")), 3 << 20));
     }
 

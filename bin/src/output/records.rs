@@ -161,6 +161,7 @@ pub(crate) fn member(member: &pb::Member) -> Value {
         "peer_address": member.peer_address,
         "client_address": member.client_address,
         "is_leader": member.is_leader,
+        "priority": member.priority,
         "storage": hex(member.storage),
     })
 }
@@ -190,6 +191,8 @@ pub(crate) fn status(endpoint: &str, status: &pb::StatusReply) -> Value {
         "durable_index": status.durable_index,
         "first_index": status.first_index,
         "feature_level": status.feature_level,
+        "program_level": status.program_level,
+        "data_level": status.data_level,
         "executors": status.executors,
         "jobs": status.jobs,
         "keys": status.keys,

@@ -11,6 +11,9 @@ use core::time::Duration;
 use quorate_proto::v1::{self as pb, client_reply, client_request};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// So many masters that hang, one after the other, cost an agent its lease: no heartbeat waits longer than this part of it.
+const HEARTBEAT_TRIES: u32 = 4;
+
 /// What an agent knows while it is registered.
 #[derive(Clone, Debug)]
 pub(super) struct Serving {
@@ -27,6 +30,8 @@ pub(super) struct Serving {
     last_sent: Option<Time>,
     /// There is news that the masters have not been sent.
     pub(super) changed: bool,
+    /// No master took one of the last heartbeats: the next goes sooner, and elsewhere.
+    unheard: bool,
     /// The log index of the newest desired set.
     pub(super) seen: Index,
     /// What that set names.
@@ -61,6 +66,7 @@ impl Serving {
             inflight: BTreeMap::new(),
             last_sent: None,
             changed: false,
+            unheard: false,
             seen: Index(0),
             named: BTreeSet::new(),
             report_by: None,
@@ -78,7 +84,11 @@ impl Serving {
             return Time::FAR;
         }
         let gap = Duration::from_millis(limits::HEARTBEAT_GAP_MS);
-        let wait = if self.changed { gap.min(config.heartbeat) } else { config.heartbeat };
+        let wait = match (self.changed, self.unheard) {
+            (true, _) => gap.min(config.heartbeat),
+            (false, true) => config.heartbeat / 2,
+            (false, false) => config.heartbeat,
+        };
         self.last_sent.map_or(Time(0), |last| last + wait)
     }
 
@@ -125,9 +135,9 @@ impl Agent {
         }
         serving.sequence += 1;
         serving.last_sent = Some(now);
-        serving.changed = false;
+        (serving.changed, serving.unheard) = (false, false);
         let sent = Sent { sequence: serving.sequence, at: now };
-        let timeout = serving.ttl / 2;
+        let timeout = serving.ttl / HEARTBEAT_TRIES;
         let body = client_request::Body::Heartbeat(pb::HeartbeatRequest {
             executor: serving.executor.0,
             incarnation: serving.incarnation.0,
@@ -160,8 +170,9 @@ impl Agent {
                 mark::hit(Mark::FencedByRefusal);
                 self.fence(format!("the cluster refused a heartbeat: {}", refusal.message));
             }
+            Some(client_reply::Body::Refusal(refusal)) if refusal.code() != pb::RefusalCode::Unavailable => {}
             // The next heartbeat says it all again.
-            Some(_) | None => {}
+            Some(_) | None => serving.unheard = true,
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     limits,
     mark::{self, Mark},
     random::Draws,
-    types::{ExecutorId, Incarnation, RequestKey, SessionId, Time},
+    types::{ExecutorId, Incarnation, RequestKey, SessionId, Term, Time},
 };
 use core::time::Duration;
 use quorate_proto::v1::{self as pb, client_reply, client_request};
@@ -207,6 +207,8 @@ impl Agent {
         }
         mark::hit_if(now >= sent + ttl, Mark::AgentRegisteredLate);
         let session = errand.session.map_or(0, |session| session.0);
+        // It may be another cluster, which goes on with the state of the one before, in terms of its own.
+        (self.cluster, self.term) = (self.config.cluster, Term(0));
         self.stage = Stage::Serving(Serving::new(executor, *incarnation, ttl, sent, now));
         self.trace(AgentTrace::Registered { executor });
         // Nobody waits for the answer: a session that stays is closed by its lease.

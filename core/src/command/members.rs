@@ -4,7 +4,10 @@ use super::{
     Command,
     validate::{Checked, above_zero, address},
 };
-use crate::{limits::MEMBER_CHANGES, state::invalid};
+use crate::{
+    limits::{MEMBER_CHANGES, PRIORITIES},
+    state::invalid,
+};
 use pb::member_change::Change;
 use quorate_proto::v1 as pb;
 use std::collections::BTreeSet;
@@ -25,12 +28,24 @@ pub(super) fn change(request: &pb::ChangeMembersRequest) -> Checked<Command> {
             Some(Change::Demote(node)) => ("demote", *node),
             Some(Change::Remove(node)) => ("remove", *node),
             Some(Change::Replace(node)) => ("replace", *node),
+            Some(Change::Priority(wanted)) => ("priority.id", prioritized(wanted)?),
         };
         if !named.insert(above_zero(field, node)?) {
             return Err(invalid(format!("changes names node {node} twice: each node may be changed once")));
         }
     }
     Ok(Command::ChangeMembers { changes: request.changes.clone() })
+}
+
+fn prioritized(wanted: &pb::MemberPriority) -> Checked<u64> {
+    if !PRIORITIES.contains(&wanted.priority) {
+        let (least, most) = (PRIORITIES.start(), PRIORITIES.end());
+        return Err(invalid(format!(
+            "priority.priority is {}: it must be {least} to {most}",
+            wanted.priority
+        )));
+    }
+    Ok(wanted.id)
 }
 
 fn addressed(field: &str, member: &pb::AddMember) -> Checked<u64> {

@@ -3,6 +3,7 @@
 use super::{Command, Expected, RequestId, alarms, members, specification};
 use crate::{
     contract::LeaseTimes,
+    level::{FEATURE_LEVEL, FIRST_LEVEL},
     limits::{
         CANCEL_TIMEOUT_MS, EXECUTOR_NAME_CHARACTERS, EXECUTOR_SLOTS, KEY_BYTES, NAME_BYTES, PAIR_VALUE_BYTES,
         PATH_BYTES, REQUEST_BYTES, SESSION_TTL_MS, VALUE_BYTES,
@@ -75,6 +76,7 @@ pub(super) fn request(
         }
         Body::DeleteJob(it) => (&it.request_id, Command::DeleteJob { id: job_id(&it.id)? }),
         Body::ChangeMembers(it) => (&it.request_id, members::change(it)?),
+        Body::HoldLevel(it) => (&it.request_id, level(it.most)?),
         Body::RaiseAlarm(it) => return Ok(Some((None, alarms::raise(it)?))),
         Body::DisarmAlarm(it) => (&it.request_id, alarms::disarm(it)),
         Body::KeepSession(_)
@@ -87,9 +89,19 @@ pub(super) fn request(
         | Body::ListJobs(_)
         | Body::Status(_)
         | Body::GetLeader(_)
-        | Body::ListMembers(_) => return Ok(None),
+        | Body::ListMembers(_)
+        | Body::TransferLeader(_) => return Ok(None),
     };
     Ok(Some((Some(request_id(id.as_ref())?), command)))
+}
+
+fn level(most: u32) -> Checked<Command> {
+    if most > FEATURE_LEVEL {
+        return Err(invalid(format!(
+            "most is {most}: this master's program knows the levels {FIRST_LEVEL} to {FEATURE_LEVEL}; 0 lets the level rise"
+        )));
+    }
+    Ok(Command::HoldLevel { most })
 }
 
 fn request_id(id: Option<&pb::RequestId>) -> Checked<RequestId> {

@@ -134,3 +134,43 @@ fn one_that_is_behind_is_corrected_and_silences_nobody() {
     assert_eq!(new.standing, Standing::Member);
     assert_eq!(new.denials().count(), 0, "what is behind raises no alarm");
 }
+
+#[test]
+fn a_directory_that_joined_and_is_not_written_down_yet_goes_on_asking() {
+    let mut new =
+        Identity::new((NodeId(4), StorageId(44)), [1, 2, 3].map(NodeId).into(), true, Voters::new(), 1);
+    let founders = [(1, 11), (2, 22), (3, 33)];
+    let known = [(1, 11), (2, 22), (3, 33), (4, 44)];
+    let mut one = identity(1, 11, &known);
+    assert!(one.follow(&members(1, 5, &known)).is_some());
+    assert_eq!(
+        tell(&one, &mut new, (1, 5)),
+        Verdict::Bootstrap(known.map(|(node, storage)| (NodeId(node), StorageId(storage))).into())
+    );
+    // It comes up again with a log in which it was not known yet, and was removed meanwhile.
+    let kept = known.map(|(node, storage)| (NodeId(node), StorageId(storage))).into();
+    let mut again = Identity::new((NodeId(4), StorageId(44)), [1, 2, 3].map(NodeId).into(), true, kept, 1);
+    assert_eq!(again.caught_up(), Verdict::Nothing);
+    for (node, storage) in founders {
+        let mut peer = identity(node, storage, &founders);
+        assert!(peer.follow(&members(2, 9, &founders)).is_some());
+        assert_eq!(tell(&peer, &mut again, (1, 5)), Verdict::Nothing);
+    }
+    assert!(!again.questions().is_empty(), "its leader must hear of it once it is added again");
+}
+
+#[test]
+fn a_founder_without_a_log_does_not_take_the_word_of_a_peer_that_has_not_carried_out_who_the_members_are() {
+    // Node 1 lost its directory, and the cluster has written the new one down as a learner's.
+    let kept = [(1, 99), (2, 22), (3, 33)];
+    let mut again = identity(1, 99, &[]);
+    let mut peer = identity(2, 22, &kept);
+    peer.holds_entries();
+    assert_eq!(tell(&peer, &mut again, (0, 0)), Verdict::Nothing, "it has just come up");
+    assert_eq!(*again.standing(), Standing::Fresh);
+    assert!(peer.follow(&members(3, 9, &kept)).is_some());
+    assert_eq!(tell(&peer, &mut again, (0, 0)), Verdict::Deny, "it must be told that it joins");
+    // The cluster that it founds has no log yet.
+    let mut late = identity(1, 99, &[]);
+    assert!(matches!(tell(&identity(2, 22, &kept), &mut late, (0, 0)), Verdict::Bootstrap(_)));
+}

@@ -41,6 +41,8 @@ pub struct Lead {
     heartbeat: Duration,
     /// The voters that found the cluster, for as long as its log does not say who they are.
     pub founders: Vec<pb::MemberRecord>,
+    /// The newest feature level that the programs of all members know; `None` while one has not said.
+    pub spoken: Option<u32>,
 }
 
 /// What an internal proposal is for.
@@ -58,6 +60,8 @@ pub enum Errand {
     Found,
     /// `LeaveJoint`.
     LeaveJoint,
+    /// `SetLevel`.
+    Level,
     /// `KnowMember` of one.
     Know(NodeId),
 }
@@ -76,6 +80,7 @@ impl Lead {
             resume_at: now,
             heartbeat: config.timing.heartbeat,
             founders: Vec::new(),
+            spoken: None,
         }
     }
 
@@ -119,6 +124,7 @@ impl Lead {
             | Errand::Report(_)
             | Errand::Found
             | Errand::LeaveJoint
+            | Errand::Level
             | Errand::Know(_) => false,
         };
         self.proposed.retain(|errand, index| *index > state.index() || stuck(errand));
@@ -135,7 +141,7 @@ impl Lead {
                 },
                 RecordKey::Task(key) => self.dispatch.task_changed(state, key),
                 RecordKey::Job(id) => self.dispatch.job_changed(state, id),
-                RecordKey::Executor(_) | RecordKey::Membership | RecordKey::Alarm(_) => {}
+                RecordKey::Executor(_) | RecordKey::Level | RecordKey::Membership | RecordKey::Alarm(_) => {}
             }
         }
     }
@@ -178,6 +184,7 @@ impl Lead {
             }
         }
         due.extend(self.members_due(state));
+        due.extend(self.level_due(state));
         if free(self, Errand::Place) && state.can_place(time) {
             mark::hit(Mark::PlaceProposed);
             due.push((Errand::Place, Command::Place));
@@ -197,6 +204,20 @@ impl Lead {
             None | Some(_) => return None,
         };
         self.is_free(due.0).then_some(due)
+    }
+
+    /// The level rises as far as all members' programs and the operator let it, and is lowered only by the operator.
+    fn level_due(&self, state: &State) -> Option<(Errand, Command)> {
+        let (level, most) = (state.feature_level(), state.level_record().most);
+        let most = if most == 0 { u32::MAX } else { most };
+        let target = match self.spoken {
+            _ if most < level => most,
+            Some(spoken) => spoken.min(most).max(level),
+            None => level,
+        };
+        mark::hit_if(self.spoken.is_some_and(|spoken| spoken == level) && most > level, Mark::LevelWaits);
+        (target != level && self.is_free(Errand::Level))
+            .then_some((Errand::Level, Command::SetLevel { level: target }))
     }
 
     /// Whether no proposal of this errand is on its way.

@@ -9,8 +9,8 @@ use crate::{
     limits,
     mark::{self, Mark},
     point::Point,
-    state::{ApplyContext, RecordKey, StateHash},
-    types::{Index, JobId},
+    state::{ApplyContext, RecordKey},
+    types::{Index, JobId, NodeId},
 };
 use std::collections::BTreeSet;
 
@@ -38,6 +38,7 @@ impl Node {
             self.outputs.push_back(Output::Changed { index: self.state.index(), jobs });
         }
         self.save_if_due();
+        self.leave_higher_level();
     }
 
     fn apply(&mut self, entry: &Entry, changed: &mut BTreeSet<JobId>) {
@@ -48,7 +49,7 @@ impl Node {
             self.after_entry(index, &[]);
             return;
         }
-        let proposal = match codec::decode(&entry.data) {
+        let proposal = match codec::decode_known(&entry.data, self.config.level) {
             Ok(proposal) if bug::planted(Bug::NodeOwnClock) => {
                 Proposal { wall_ms: self.now.wall_ms, ..proposal }
             }
@@ -58,6 +59,9 @@ impl Node {
                 return;
             }
         };
+        if self.is_too_old(&proposal.command) {
+            return;
+        }
         let session = proposal.request.map(|request| request.session);
         let applied = self.state.apply(&ApplyContext { index }, proposal);
         for event in applied.trace {
@@ -69,6 +73,7 @@ impl Node {
                 RecordKey::Task(task) => _ = changed.insert(task.job.clone()),
                 RecordKey::Executor(_)
                 | RecordKey::Lease(_)
+                | RecordKey::Level
                 | RecordKey::Membership
                 | RecordKey::Alarm(_) => {}
             }
@@ -101,24 +106,31 @@ impl Node {
             lead.applied(self.now.time, &self.state, touched);
         }
         if index.0.is_multiple_of(limits::CHECKPOINT_ENTRIES) {
-            let hash = self.state.hash();
-            self.checkpoints.push_back((index, hash));
-            if self.checkpoints.len() > limits::CHECKPOINTS_KEPT {
-                self.checkpoints.pop_front();
-            }
-            self.raft.set_checkpoint(index, hash);
+            self.raft.set_checkpoint(index, self.state.hash());
         }
     }
 
-    /// A leader's state at an agreed index. One that differs from this node's means that one of them is wrong: this node
-    /// serves nothing until an operator has looked.
-    pub(super) fn compare_checkpoint(&mut self, index: Index, hash: StateHash) {
-        mark::hit_when(|| self.checkpoints.iter().any(|(at, _)| *at == index), Mark::CheckpointCompared);
-        let differs = self.checkpoints.iter().any(|(at, own)| *at == index && *own != hash);
-        if differs && self.alarm.is_none() {
-            self.take_no_part(format!(
-                "the state at index {index} differs from the leader's: keep both data directories, and report it"
-            ));
+    /// Replicas were compared at an agreed index, and this node is not to go on: it serves nothing until an operator has looked.
+    /// `with`: who is right; `None`: nobody knows.
+    pub(super) fn disagrees(&mut self, index: Index, with: Option<&[NodeId]>) {
+        if self.alarm.is_some() {
+            return;
         }
+        let own = self.config.node;
+        let said = match with {
+            None => "states differ, and no majority agrees: the masters serve nothing".to_owned(),
+            Some([]) => {
+                let leader =
+                    self.raft.leader().map_or_else(String::new, |leader| format!(", as node {leader} says"));
+                format!("it differs from the majority's{leader}")
+            }
+            Some(with) => {
+                let with: Vec<String> = with.iter().map(ToString::to_string).collect();
+                format!("it differs from the majority's (nodes {})", with.join(", "))
+            }
+        };
+        self.take_no_part(format!(
+            "the state of node {own} at index {index}: {said}: compare with the other masters, keep the data directories of those that differ, and report it"
+        ));
     }
 }

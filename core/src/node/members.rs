@@ -22,6 +22,11 @@ impl Node {
             self.raft.keep_voters(self.identity.carried().clone());
         }
         self.raft.follow(index, members.membership().clone(), changed.is_some());
+        self.raft.set_priorities(members.priorities());
+        // The entry that leaves a joint configuration comes by itself.
+        if !members.membership().leaves_itself() {
+            self.raft.confirm_membership();
+        }
         let verdict = self.identity.decide();
         self.obey(verdict);
         // What was before this directory came may lack who brings it up to date.
@@ -49,6 +54,7 @@ impl Node {
             peer_address: record.peer_address,
             client_address: record.client_address,
             storage: record.storage,
+            priority: record.priority,
         };
         pb::ListMembersReply {
             members: records.into_iter().map(member).collect(),
@@ -57,14 +63,31 @@ impl Node {
         }
     }
 
-    /// Where everybody is.
+    /// Where everybody is. A node that comes up may need the greetings of members that it was told of, and has not carried out.
     pub(super) fn addresses(&self) -> BTreeMap<NodeId, MemberAddress> {
-        let Some(members) = self.state.members() else { return self.config.members.clone() };
-        let address = |record: &pb::MemberRecord| MemberAddress {
-            peer: record.peer_address.clone(),
-            client: record.client_address.clone(),
+        let address = |record: &pb::MemberRecord| {
+            let (peer, client) = (record.peer_address.clone(), record.client_address.clone());
+            (NodeId(record.id), MemberAddress { peer, client })
         };
-        members.iter().map(|(node, record)| (node, address(record))).collect()
+        let own = self.state.members();
+        let newer = |it: &&pb::Membership| own.is_none_or(|own| own.index() < it.index);
+        match (self.identity.newest_members().filter(newer), own) {
+            (Some(told), _) => told.members.iter().map(address).collect(),
+            (None, Some(own)) => own.iter().map(|(_, record)| address(record)).collect(),
+            (None, None) => self.config.members.clone(),
+        }
+    }
+
+    /// A peer may have told who the members are: then the driver is told where they are.
+    pub(super) fn tell_newer_members(&mut self, before: u64) {
+        if self.newest_members() > before && !bug::planted(Bug::NetToldNowhere) {
+            self.tell_members();
+        }
+    }
+
+    /// The entry that made the newest members that this node knows of.
+    pub(super) fn newest_members(&self) -> u64 {
+        self.identity.newest_members().map_or(0, |it| it.index)
     }
 
     /// The voters that found the cluster, if this node is one of them and knows them all.
@@ -79,6 +102,7 @@ impl Node {
             part: pb::MemberPart::Voter.into(),
             replaced: false,
             given_up: 0,
+            priority: 0,
         };
         founders.map(record).collect()
     }

@@ -4,12 +4,14 @@
 //! committed, [`snapshots`] shortens the log, [`members`] follows who takes part.
 
 mod apply;
+mod level;
 mod members;
 mod peers;
 mod requests;
 mod snapshots;
 #[cfg(test)]
 mod tests;
+mod transfers;
 
 use crate::{
     bug::{self, Bug},
@@ -19,9 +21,9 @@ use crate::{
     lead::Lead,
     point::Point,
     raft::{Effect, Raft, RaftStart, Role, membership::Membership},
-    state::{FEATURE_LEVEL, State, StateHash},
+    state::State,
     trace::TraceEvent,
-    types::{CallKey, Index, NodeId, Now, Time},
+    types::{CallKey, Index, NodeId, Now, Term, Time},
 };
 use quorate_proto::v1 as pb;
 use requests::Waiting;
@@ -44,12 +46,12 @@ pub struct Node {
     mending: Option<Index>,
     /// Applied entries are counted from here to the next snapshot.
     saved: Index,
-    /// The state's hash at the newest agreed indexes.
-    checkpoints: VecDeque<(Index, StateHash)>,
     /// What an operator has to mend; while it stands, the node serves nothing.
     alarm: Option<String>,
     /// Peers that do not take this node's messages, and what they said.
     refusals: BTreeMap<NodeId, String>,
+    /// The newest feature level that peers' programs know, as they said since this node came up or lost them.
+    spoken: BTreeMap<NodeId, u32>,
     hello_at: Time,
     outputs: VecDeque<Output>,
     stopped: bool,
@@ -64,10 +66,13 @@ impl Node {
         bug::confess();
         let members: std::collections::BTreeSet<_> = config.members.keys().copied().collect();
         let own = (config.node, config.storage);
-        let identity = Identity::new(own, members.clone(), config.joins, recovered.voters, FEATURE_LEVEL);
+        let identity = Identity::new(own, members.clone(), config.joins, recovered.voters, config.level);
         let snapshot = recovered.snapshot.as_ref().map(|snapshot| snapshot.at);
         // Who joined learns from the log who votes.
         let founders = if config.joins { Membership::default() } else { Membership::of(members) };
+        // Its leader may have had its word for so long.
+        let had_a_leader = recovered.hard_state.term > Term(0) && !bug::planted(Bug::LeaseForgotten);
+        let no_vote_until = if had_a_leader { now.time + config.timing.election_min } else { now.time };
         let start = RaftStart {
             id: config.node,
             membership: founders,
@@ -78,6 +83,7 @@ impl Node {
             start: recovered.start,
             entries: recovered.entries,
             snapshot,
+            no_vote_until,
         };
         let mut node = Self {
             raft: Raft::new(start, now.time),
@@ -89,9 +95,9 @@ impl Node {
             saving: None,
             mending: None,
             saved: snapshot.map_or(Index(0), |at| at.index),
-            checkpoints: VecDeque::new(),
             alarm: None,
             refusals: BTreeMap::new(),
+            spoken: BTreeMap::new(),
             hello_at: now.time,
             outputs: VecDeque::new(),
             stopped: false,
@@ -101,6 +107,7 @@ impl Node {
         if let Standing::Denied(message) = node.identity.standing().clone() {
             node.take_no_part(message);
         }
+        node.stops_at(node.state.feature_level());
         let verdict = node.identity.decide();
         node.obey(verdict);
         node.tell_members();
@@ -109,11 +116,33 @@ impl Node {
         node
     }
 
-    /// Takes one input: the one mutation. Drain [`poll_output`](Self::poll_output) before the next.
+    /// Takes one input, and carries on what it set going: the one mutation. Drain [`poll_output`](Self::poll_output) before the
+    /// next.
     pub fn step(&mut self, now: Now, input: Input) {
         if self.stopped {
             return;
         }
+        self.begin(now);
+        self.take(input);
+        self.finish();
+    }
+
+    /// The first half of [`step`](Self::step): takes an input behind which others follow at once, and carries out what is
+    /// committed by it. The rest of what all of them set going is carried on together by the step that must end them: entries
+    /// leave in one message to each peer, and in one write.
+    pub fn feed(&mut self, now: Now, input: Input) {
+        if self.stopped {
+            return;
+        }
+        self.begin(now);
+        self.take(input);
+        self.drain_raft();
+        if !bug::planted(Bug::NodeFedUnapplied) {
+            self.apply_committed();
+        }
+    }
+
+    fn begin(&mut self, now: Now) {
         // Counted once: a driver feeds all that waited during a pause before the deadline.
         let late = now.time.since(self.next_deadline().map_or(Time::FAR, |(at, _)| at.max(self.now.time)));
         self.now = Now { time: now.time.max(self.now.time), wall_ms: now.wall_ms };
@@ -123,8 +152,6 @@ impl Node {
         {
             lead.forgive(late);
         }
-        self.take(input);
-        self.finish();
     }
 
     fn take(&mut self, input: Input) {
@@ -146,12 +173,14 @@ impl Node {
             }
             Input::PeerLost(peer) => {
                 self.raft.peer_lost(peer);
+                self.spoken.remove(&peer);
                 self.forwarding_lost(peer);
             }
             Input::Request { key, request } => self.client_asked(key, *request),
             Input::RequestGone { key } => self.waiting.client_left(key),
             Input::WriteDone { io } => self.raft.write_done(io),
             Input::WriteFailed { message } => self.stop(StopReason::WriteFailed { message }),
+            Input::DiskDamaged if bug::planted(Bug::SnapshotDamageIgnored) => {}
             Input::DiskDamaged => self.mending = Some(self.raft.last_index()),
             Input::SnapshotSaved { at } => self.snapshot_saved(at),
             Input::SnapshotChunkStored { at, number, last } => self.raft.chunk_stored(at, number, last),
@@ -161,6 +190,7 @@ impl Node {
                 }
             }
             Input::SnapshotLoaded { at, state } => self.snapshot_loaded(at, state),
+            Input::SnapshotTooNew { level } => _ = self.stops_at(level),
             Input::CallDone { key, reply } => self.call_done(key, reply.as_deref()),
             #[cfg(feature = "fault-points")]
             Input::FaultPoint { point, one_in } => self.raft.points.switch(point, one_in),
@@ -169,6 +199,9 @@ impl Node {
 
     /// Carries on what the input set going, until there is nothing left to do without another input.
     fn finish(&mut self) {
+        if self.raft.last_index() > Index(0) {
+            self.identity.holds_entries();
+        }
         self.drain_raft();
         self.apply_committed();
         if self.state.index() >= self.raft.commit() {
@@ -193,6 +226,7 @@ impl Node {
                 Effect::Send(to, message) => self.send_raft(to, message),
                 Effect::ReadConfirmed { token, index } => self.waiting.read_confirmed(token, index),
                 Effect::Deposed => self.deposed(),
+                Effect::MembershipConfirmed => self.changes_confirmed(),
                 Effect::ReadSnapshotChunk { peer, at, number } => {
                     self.outputs.push_back(Output::ReadSnapshotChunk { peer, at, number });
                 }
@@ -200,13 +234,16 @@ impl Node {
                     self.outputs.push_back(Output::StoreSnapshotChunk { at, number, data, last });
                 }
                 Effect::LoadSnapshot { at } => self.outputs.push_back(Output::LoadSnapshot { at }),
-                Effect::Checkpoint { index, hash } => self.compare_checkpoint(index, hash),
+                Effect::Disagrees { index, with } => self.disagrees(index, with.as_deref()),
                 Effect::Trace(event) => {
                     if let TraceEvent::LeaderElected { term } = event {
                         let time = self.state.time();
                         let mut lead = Lead::new(&self.config, term, self.now.time, time, self.calls);
                         lead.founders = self.founders();
                         self.lead = Some(lead);
+                    }
+                    if let TraceEvent::TransferGivenUp { to } = event {
+                        self.transfer_given_up(to);
                     }
                     if let TraceEvent::LeaderElected { .. } | TraceEvent::Following { .. } = event {
                         self.leader_changed();
@@ -219,7 +256,9 @@ impl Node {
 
     /// What a leader has to propose.
     fn lead_due(&mut self) {
+        let spoken = self.spoken_by_all();
         let Some(lead) = &mut self.lead else { return };
+        lead.spoken = spoken;
         for (errand, command) in lead.due(self.now.time, &self.state) {
             self.propose_errand(errand, command);
         }
@@ -318,7 +357,7 @@ impl Node {
     pub fn fingerprint(&self, now: Now) -> u64 {
         let mut print = Fingerprint::new(now.time);
         self.raft.fingerprint(&mut print);
-        print.add((&self.identity, self.state.hash(), &self.checkpoints, &self.alarm, &self.refusals));
+        print.add((&self.identity, self.state.hash(), &self.alarm, &self.refusals, &self.spoken));
         print.add((self.saving, self.mending, self.saved, self.stopped)).add_time(self.hello_at);
         if let Some(lead) = &self.lead {
             lead.fingerprint(now.time, &mut print);
@@ -359,7 +398,10 @@ impl Node {
             .alarms()
             .map(|alarm| format!("node {} has no more room: {}", alarm.node, alarm.message));
         let identity = self.identity.waits_for().into_iter().chain(denials);
-        self.alarm.iter().cloned().chain(identity).chain(refusals).chain(space).collect()
+        let differing = self.raft.differing().map(|(node, at)| {
+            format!("the state of node {node} at index {at} differs from the majority's: it serves nothing")
+        });
+        self.alarm.iter().cloned().chain(differing).chain(identity).chain(refusals).chain(space).collect()
     }
 
     /// What the node knows of itself.
@@ -385,13 +427,16 @@ impl Node {
             applied_index: self.state.index().0,
             durable_index: self.raft.durable_index().0,
             first_index: self.raft.first_index().0,
-            feature_level: FEATURE_LEVEL,
+            feature_level: self.state.feature_level(),
+            program_level: self.config.level,
+            data_level: self.data_level(),
             executors: count(executors),
             jobs: count(jobs),
             keys: keys as u64,
             alarms: self.alarms(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             state_hash: self.state.hash().0.to_le_bytes().to_vec().into(),
+            work: None,
         }
     }
 }

@@ -17,9 +17,12 @@ impl Node {
         let mine = envelope.to == self.config.node.0
             && envelope.cluster == self.config.cluster.0
             && from != self.config.node;
+        let level = envelope.level;
         let Some(body) = envelope.body.filter(|_| mine) else { return };
+        let newest = self.newest_members();
         if let Body::Hello(hello) = &body {
             self.identity.learn(hello);
+            self.tell_newer_members(newest);
         }
         let handshake = matches!(body, Body::Hello(_) | Body::Denied(_));
         if let Err(answer) = self.identity.admit(from, storage, handshake) {
@@ -37,7 +40,9 @@ impl Node {
             Body::Hello(hello) => {
                 self.identity.heard(from);
                 let held = (self.raft.term(), self.raft.held_index());
+                let newest = self.newest_members();
                 let (answer, verdict) = self.identity.hello_heard(from, storage, &hello, held);
+                self.tell_newer_members(newest);
                 self.obey(verdict);
                 if let Some(answer) = answer {
                     self.send(from, Lane::Control, answer);
@@ -60,6 +65,7 @@ impl Node {
             return;
         }
         self.identity.heard(from);
+        self.spoken.insert(from, level);
         match body {
             Body::Forward(forward) => self.forward_asked(from, forward),
             Body::ForwardReply(reply) => self.forward_answered(from, reply),
@@ -79,7 +85,8 @@ impl Node {
         match message {
             Message::Appended { index } => self.identity.saw(from, term, *index),
             Message::VoteReply { granted: true, .. } => self.identity.saw(from, term, Index(0)),
-            Message::PreVote { .. }
+            Message::TimeoutNow
+            | Message::PreVote { .. }
             | Message::PreVoteReply { .. }
             | Message::Vote { .. }
             | Message::VoteReply { granted: false, .. }
@@ -97,7 +104,8 @@ impl Node {
         let lane = match &message {
             Message::Append { .. } | Message::Appended { .. } | Message::AppendRefused { .. } => Lane::Data,
             Message::SnapshotChunk { .. } => Lane::Bulk,
-            Message::PreVote { .. }
+            Message::TimeoutNow
+            | Message::PreVote { .. }
             | Message::PreVoteReply { .. }
             | Message::Vote { .. }
             | Message::VoteReply { .. }
@@ -115,6 +123,7 @@ impl Node {
             to: to.0,
             storage: self.config.storage.0,
             term: self.raft.term().0,
+            level: self.config.level,
             body: Some(body),
         });
         self.outputs.push_back(Output::Send { to, lane, envelope });

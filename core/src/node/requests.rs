@@ -30,10 +30,11 @@ pub(super) enum Asker {
 
 /// Where a request waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
     Proposal(Index),
     Read(u64),
     Forwarded(u64),
+    Transfer(u64),
 }
 
 /// A request that is answered once this node knows that it leads.
@@ -49,10 +50,14 @@ pub(super) struct Read {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Waiting {
     proposals: BTreeMap<Index, (Term, Asker)>,
+    /// Changes of the members that are carried out, until a majority of the new ones knows.
+    changes: BTreeMap<Index, (Asker, pb::ClientReply)>,
     reads: BTreeMap<u64, Read>,
     /// Confirmed; each waits for the state to hold its index.
     confirmed: BTreeMap<(Index, u64), Read>,
     forwarded: BTreeMap<u64, (NodeId, RequestKey)>,
+    /// Until this node leads.
+    pub(super) transfers: BTreeMap<u64, (NodeId, Asker)>,
     /// In the order of their deadlines: every request has the same time.
     deadlines: VecDeque<(Time, Place)>,
     clients: BTreeMap<RequestKey, Place>,
@@ -66,7 +71,12 @@ impl Waiting {
     }
 
     fn count(&self) -> usize {
-        self.proposals.len() + self.reads.len() + self.confirmed.len() + self.forwarded.len()
+        self.proposals.len()
+            + self.changes.len()
+            + self.reads.len()
+            + self.confirmed.len()
+            + self.forwarded.len()
+            + self.transfers.len()
     }
 
     /// Requests are told apart by who asked, not by the keys that they were given.
@@ -74,7 +84,10 @@ impl Waiting {
         for (index, (term, asker)) in &self.proposals {
             print.add((index, term, matches!(asker, Asker::Client(_))));
         }
-        print.add((self.reads.len(), self.confirmed.len(), self.forwarded.len()));
+        for (index, (asker, _)) in &self.changes {
+            print.add((index, matches!(asker, Asker::Client(_))));
+        }
+        print.add((self.reads.len(), self.confirmed.len(), self.forwarded.len(), self.transfers.len()));
         for (deadline, _) in &self.deadlines {
             print.add_time(*deadline);
         }
@@ -87,7 +100,7 @@ impl Waiting {
         }
     }
 
-    const fn token(&mut self) -> u64 {
+    pub(super) const fn token(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
@@ -101,7 +114,10 @@ impl Waiting {
     /// Takes a request out of its place; nobody answers it any more.
     fn take(&mut self, place: Place) -> Option<Asker> {
         match place {
-            Place::Proposal(index) => self.proposals.remove(&index).map(|(_, asker)| asker),
+            Place::Proposal(index) => {
+                let proposed = self.proposals.remove(&index).map(|(_, asker)| asker);
+                proposed.or_else(|| self.changes.remove(&index).map(|(asker, _)| asker))
+            }
             Place::Read(token) => match self.reads.remove(&token) {
                 Some(read) => Some(read.asker),
                 None => {
@@ -110,6 +126,7 @@ impl Waiting {
                 }
             },
             Place::Forwarded(id) => self.forwarded.remove(&id).map(|(_, key)| Asker::Client(key)),
+            Place::Transfer(id) => self.transfers.remove(&id).map(|(_, asker)| asker),
         }
     }
 
@@ -176,6 +193,7 @@ impl Node {
         }
         match (command, request.body) {
             (Some((request_id, command)), _) => self.propose_for(asker, request_id, command),
+            (None, Some(Body::TransferLeader(ask))) => self.transfer_for(asker, ask),
             (None, Some(body)) => self.read_for(asker, body),
             (None, None) => {
                 Err(refusal(pb::RefusalCode::Invalid, "the request is empty: its body must be set"))
@@ -274,6 +292,9 @@ impl Node {
             |leader| Some(leader) != leads,
             "the leader changed; the request may have been applied",
         );
+        if let Some(leader) = leads {
+            self.transferred(leader);
+        }
     }
 
     fn fail_forwarded(&mut self, lost: impl Fn(NodeId) -> bool, why: &str) {
@@ -308,7 +329,10 @@ impl Node {
     fn propose(&mut self, request: Option<RequestId>, command: Command) -> Result<Index, ProposeError> {
         let time = self.lead.as_ref().map_or_else(|| self.state.time(), |lead| lead.time(self.now.time));
         let changes = command.changes_membership();
-        let data = codec::encode(&Proposal { time, wall_ms: self.now.wall_ms, request, command });
+        let data = codec::encode_at(
+            &Proposal { time, wall_ms: self.now.wall_ms, request, command },
+            self.write_level(),
+        );
         if changes { self.raft.propose_change(data) } else { self.raft.propose(data) }
     }
 
@@ -437,11 +461,31 @@ impl Node {
         let Some((proposed_in, asker)) = self.waiting.proposals.remove(&index) else { return };
         match reply {
             Some(reply) if proposed_in == term || bug::planted(Bug::NodeOtherEntry) => {
-                self.answer(asker, reply);
+                let changed = matches!(reply.body, Some(client_reply::Body::ChangeMembers(_)));
+                if changed && !self.members_are_settled() {
+                    self.waiting.changes.insert(index, (asker, reply));
+                } else {
+                    self.answer(asker, reply);
+                }
             }
             Some(_) | None => {
                 let refusal = self.unavailable("another leader took over before the request was committed");
                 self.answer(asker, refused(refusal));
+            }
+        }
+    }
+
+    /// Whether the newest change of the members is over.
+    fn members_are_settled(&self) -> bool {
+        let leaves = self.state.members().is_some_and(|members| members.membership().leaves_itself());
+        (!leaves || bug::planted(Bug::ChangeUnconfirmed)) && !self.raft.is_confirming()
+    }
+
+    /// A majority of the new members knows that they are: whoever changed them is told.
+    pub(super) fn changes_confirmed(&mut self) {
+        if self.members_are_settled() {
+            for (asker, reply) in core::mem::take(&mut self.waiting.changes).into_values() {
+                self.answer(asker, reply);
             }
         }
     }
@@ -451,7 +495,8 @@ impl Node {
         mark::hit_if(!self.waiting.proposals.is_empty(), Mark::DeposedWithProposals);
         mark::hit_if(!self.waiting.reads.is_empty(), Mark::DeposedWithReads);
         mark::hit_if(!self.waiting.confirmed.is_empty(), Mark::DeposedWithConfirmed);
-        let proposals = self.waiting.proposals.keys().map(|&index| Place::Proposal(index));
+        let proposals = self.waiting.proposals.keys().chain(self.waiting.changes.keys());
+        let proposals = proposals.map(|&index| Place::Proposal(index));
         let reads = self.waiting.reads.keys().map(|&token| Place::Read(token));
         // A confirmed read was current when it was confirmed, and stays so; a keep-alive needs a leader.
         let confirmed = self.waiting.confirmed.keys().map(|&(_, token)| Place::Read(token));
@@ -474,19 +519,19 @@ impl Node {
         }
     }
 
-    fn fail(&mut self, place: Place, why: &str) {
+    pub(super) fn fail(&mut self, place: Place, why: &str) {
         if let Some(asker) = self.waiting.take(place) {
             let refusal = self.unavailable(why);
             self.answer(asker, refused(refusal));
         }
     }
 
-    fn wait(&mut self, place: Place, asker: Asker) {
+    pub(super) fn wait(&mut self, place: Place, asker: Asker) {
         let deadline = self.now.time + self.config.timing.request_timeout;
         self.waiting.add(deadline, place, asker);
     }
 
-    fn answer(&mut self, asker: Asker, reply: pb::ClientReply) {
+    pub(super) fn answer(&mut self, asker: Asker, reply: pb::ClientReply) {
         match asker {
             Asker::Client(key) => {
                 self.waiting.clients.remove(&key);
@@ -499,7 +544,7 @@ impl Node {
         }
     }
 
-    fn unavailable(&self, why: &str) -> pb::Refusal {
+    pub(super) fn unavailable(&self, why: &str) -> pb::Refusal {
         let leader = self.raft.leader().filter(|&leader| leader != self.config.node);
         let hint = match (leader, &self.alarm) {
             (_, Some(alarm)) => format!("{why}: {alarm}"),
@@ -519,6 +564,9 @@ impl Node {
             ProposeError::Full => {
                 mark::hit(Mark::ProposalNotTaken);
                 refusal(pb::RefusalCode::Exhausted, "too much waits to be committed; try again later")
+            }
+            ProposeError::HandingOver(to) => {
+                self.unavailable(&format!("leadership is being handed to node {to}"))
             }
             ProposeError::ChangePending => {
                 let message = "another change of the members is under way; try again when it is done";

@@ -1,6 +1,6 @@
 //! When the state is written aside, and what of the log may go then.
 
-use super::Node;
+use super::{Node, requests::refusal};
 use crate::{
     bug::{self, Bug},
     contract::{LogPosition, Output, Snapshot},
@@ -10,8 +10,24 @@ use crate::{
     trace::TraceEvent,
     types::Index,
 };
+use quorate_proto::v1 as pb;
 
 impl Node {
+    /// The state as of the last applied entry, for whoever wants all of it. Takes constant time.
+    ///
+    /// # Errors
+    /// While the node serves nothing, because its state may be wrong or of nobody.
+    pub fn snapshot(&self) -> Result<Snapshot, pb::Refusal> {
+        if let Some(alarm) = &self.alarm {
+            return Err(refusal(pb::RefusalCode::Unavailable, alarm.clone()));
+        }
+        let index = self.state.index();
+        let term = self.raft.term_at(index).ok_or_else(|| {
+            refusal(pb::RefusalCode::Unavailable, "this node is taking over a state: try again")
+        })?;
+        Ok(Snapshot { at: LogPosition { term, index }, state: self.state.clone() })
+    }
+
     pub(super) fn save_if_due(&mut self) {
         let index = self.state.index();
         if index.0.saturating_sub(self.saved.0) >= self.config.snapshot_entries {
@@ -54,12 +70,19 @@ impl Node {
         self.raft.snapshot_saved(at);
         // Some entries stay, so that a peer that is a little behind needs no snapshot.
         let mut index = Index(at.index.0.saturating_sub(self.config.trailing_entries));
-        if self.mending.take_if(|through| *through <= at.index).is_some() {
+        let mended = self.mending.take_if(|through| *through <= at.index).is_some();
+        if mended && !bug::planted(Bug::SnapshotDamageKept) {
             index = at.index;
         }
         if bug::planted(Bug::SnapshotCompactsPast) {
             index = self.state.index();
         }
+        self.compact(index);
+        self.leave_higher_level();
+    }
+
+    /// The log up to this index goes, if it is there. A snapshot of this index or a higher one is durable.
+    pub(super) fn compact(&mut self, index: Index) {
         if index >= self.raft.first_index()
             && let Some(term) = self.raft.term_at(index)
         {
@@ -71,6 +94,11 @@ impl Node {
     /// A leader's snapshot, decoded.
     pub(super) fn snapshot_loaded(&mut self, at: LogPosition, state: Option<Box<State>>) {
         let whole = state.as_ref().is_some_and(|state| state.index() == at.index);
+        if let Some(state) = &state
+            && self.stops_at(state.feature_level())
+        {
+            return;
+        }
         if self.raft.snapshot_loaded(at, whole)
             && let Some(state) = state
             && !bug::planted(Bug::SnapshotNotSwapped)
@@ -80,7 +108,7 @@ impl Node {
             self.saved = at.index;
             self.raft.applied(at.index);
             self.follow_members(at.index);
-            self.checkpoints.clear();
+            self.raft.forget_checkpoints();
         }
     }
 }

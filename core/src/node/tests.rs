@@ -1,6 +1,11 @@
 //! Small clusters with a perfect network and instant disks: who answers what.
 
+mod agreement;
+mod batch;
+#[cfg(feature = "next-format")]
+mod level;
 mod members;
+mod peers;
 
 use super::*;
 use crate::{
@@ -18,6 +23,10 @@ use std::collections::BTreeMap;
 struct Cluster {
     nodes: BTreeMap<NodeId, Node>,
     cut: Vec<NodeId>,
+    /// Those whose writes are not done, and what was to be written.
+    hung: BTreeMap<NodeId, Vec<Write>>,
+    /// Leases that a leader wanted to end.
+    missed: Vec<crate::types::LeaseId>,
     writes: BTreeMap<NodeId, Vec<Write>>,
     replies: BTreeMap<RequestKey, pb::ClientReply>,
     calls: Vec<(NodeId, CallKey, pb::ExecutorCall)>,
@@ -39,6 +48,7 @@ fn config(node: u64, members: u64) -> Config {
         snapshot_entries: 50,
         trailing_entries: 10,
         flow: Flow::default(),
+        level: crate::level::FEATURE_LEVEL,
     }
 }
 
@@ -49,6 +59,8 @@ impl Cluster {
         let mut cluster = Self {
             nodes: (1..=members).map(|id| (NodeId(id), node(id))).collect(),
             cut: Vec::new(),
+            hung: BTreeMap::new(),
+            missed: Vec::new(),
             writes: BTreeMap::new(),
             replies: BTreeMap::new(),
             calls: Vec::new(),
@@ -77,6 +89,9 @@ impl Cluster {
                                 inputs.push_back((to, Input::Peer(Box::new(envelope))));
                             }
                         }
+                        Output::Write(write) if self.hung.contains_key(&id) => {
+                            self.hung.entry(id).or_default().push(write);
+                        }
                         Output::Write(write) => {
                             inputs.push_back((id, Input::WriteDone { io: write.io }));
                             self.writes.entry(id).or_default().push(write);
@@ -87,6 +102,7 @@ impl Cluster {
                         Output::Reply { key, reply } => _ = self.replies.insert(key, *reply),
                         Output::Call { key, call, .. } => self.calls.push((id, key, *call)),
                         Output::Stop(reason) => panic!("{reason}"),
+                        Output::Trace(TraceEvent::LeaseMissed { lease }) => self.missed.push(lease),
                         Output::StoreSnapshotChunk { .. }
                         | Output::ReadSnapshotChunk { .. }
                         | Output::LoadSnapshot { .. }
@@ -507,39 +523,6 @@ fn nodes_that_would_behave_alike_have_one_fingerprint_whatever_their_clocks_say(
     };
     assert_eq!(print(1_000, 5), print(77_000_000, 5));
     assert_ne!(print(1_000, 5), print(1_000, 6), "a deadline is nearer");
-}
-
-#[test]
-fn a_state_that_differs_from_the_leaders_at_an_agreed_index_serves_nothing() {
-    let mut cluster = Cluster::new(3);
-    cluster.run(Duration::from_secs(1));
-    let (leader, follower) = (cluster.leader(), cluster.follower());
-    let session = cluster.session(leader);
-    for sequence in 1..=300 {
-        cluster.put(leader, session, sequence, "a");
-    }
-    cluster.run(Duration::from_millis(200));
-    let term = cluster.nodes[&leader].raft.term();
-    let heartbeat = |hash: u8| pb::Envelope {
-        cluster: 77,
-        from: leader.0,
-        to: follower.0,
-        storage: leader.0 * 11,
-        term: term.0,
-        body: Some(pb::envelope::Body::Heartbeat(pb::HeartbeatMessage {
-            commit: 0,
-            position: 0,
-            hash_index: crate::limits::CHECKPOINT_ENTRIES,
-            hash: vec![hash; 16].into(),
-        })),
-    };
-    assert!(value(cluster.get(follower, true)).is_some());
-    let node = cluster.nodes.get_mut(&follower).unwrap();
-    node.step(cluster.now, Input::Peer(Box::new(heartbeat(9))));
-    assert!(node.alarms()[0].contains("differs from the leader's"), "{:?}", node.alarms());
-    assert_eq!(node.status().role(), pb::Role::NoVote);
-    assert_eq!(code(cluster.get(follower, true)), pb::RefusalCode::Unavailable);
-    assert!(matches!(cluster.put(leader, session, 301, "b"), Some(Reply::Put(_))), "the others carry on");
 }
 
 #[test]

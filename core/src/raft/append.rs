@@ -1,13 +1,13 @@
 //! A follower's side of the log (Raft, section 5.3).
 
-use super::{Effect, Raft, message::Message};
+use super::{Raft, agreement::Judged, message::Message};
 use crate::{
     bug::{self, Bug},
     contract::{Entry, LogPosition},
     mark::{self, Mark},
     point::Point,
     state::StateHash,
-    types::{Index, NodeId},
+    types::{Index, NodeId, Time},
 };
 
 impl Raft {
@@ -85,12 +85,22 @@ impl Raft {
         from: NodeId,
         commit: Index,
         position: u64,
-        checkpoint: Option<(Index, StateHash)>,
+        (checkpoint, judged): (Option<(Index, StateHash)>, Option<Judged>),
+        lease: Option<Time>,
     ) {
         self.hear_leader(from);
+        if lease.is_some() {
+            self.promise_no_vote();
+        }
         self.follow_commit(commit);
-        if let Some((index, hash)) = checkpoint {
-            self.effects.push_back(Effect::Checkpoint { index, hash });
+        if let Some(judged) = judged {
+            self.judgement_heard(judged);
+        }
+        let state = checkpoint.and_then(|(index, _)| self.checkpoint_at(index));
+        if bug::planted(Bug::AgreementHealthyStops)
+            && let Some((index, hash)) = checkpoint
+        {
+            self.judgement_heard(Judged { index, hash: Some(hash) });
         }
         mark::hit_if(!self.is_term_durable(), Mark::HeartbeatVouchesNothing);
         // A follower that forgot this term could follow an older leader again, and cut what it has acknowledged here.
@@ -103,7 +113,7 @@ impl Raft {
         };
         let silent = verified > Index(0) && self.points.fires(Point::HeartbeatVouchesNothing);
         let verified = if silent { Index(0) } else { verified };
-        self.send(from, Message::HeartbeatReply { position, verified });
+        self.send(from, Message::HeartbeatReply { position, verified, state, lease });
     }
 
     /// Only what is known to be equal to the leader's log follows its commit index.

@@ -1,18 +1,20 @@
 //! How a node's membership follows the log (Ongaro's dissertation, chapter 4).
 //!
-//! A change is an entry like any other, and takes effect at a node when that carries it out. Three rules keep the majorities
+//! A change is an entry like any other, and takes effect at a node when that carries it out. Four rules keep the majorities
 //! of any two nodes that could decide something neighbours:
 //!
 //! * A leader adds a change only when it has carried out every change before it, and an entry of its own term.
 //! * Whoever hears of a change knows that the one before is committed: the append that brings it says so, and a voter that
 //!   answers a candidate says what it knows to be committed. A crash may keep the entry and lose that knowledge, so the
 //!   answer counts.
+//! * A change is over when an entry behind it is held by a majority of the new members: not before is it answered, and not
+//!   before is anybody free to go who was needed until then.
 //! * Nobody stands for election before it has carried out all that it knows to be committed.
 
-use super::{ProposeError, Raft, Role, membership::Membership, progress::Progress};
+use super::{Effect, ProposeError, Raft, Role, membership::Membership, message::Message, progress::Progress};
 use crate::{
     bug::{self, Bug},
-    contract::LogPosition,
+    contract::{Entry, LogPosition},
     limits::PROMOTED_PERCENT,
     mark::{self, Mark},
     trace::{StepDown, TraceEvent},
@@ -75,23 +77,27 @@ impl Raft {
     /// Everything up to the entry at `index` was carried out.
     pub fn applied(&mut self, index: Index) {
         self.applied = self.applied.max(index);
+        self.recount_votes();
+    }
+
+    /// All votes may have come before what an answer told of was carried out.
+    fn recount_votes(&mut self) {
+        let stands = matches!(self.role, Role::Candidate | Role::PreCandidate);
+        let recounts = !bug::planted(Bug::VotesNotRecounted);
+        if stands && recounts && self.applied >= self.hard_state.commit {
+            self.count_votes();
+        }
     }
 
     /// The same; and the membership is this one from there on. `known`: it is of this node's data directory that it speaks,
     /// if it speaks of this node.
     pub fn follow(&mut self, index: Index, membership: Membership, known: bool) {
-        self.applied(index);
+        self.applied = self.applied.max(index);
         (self.membership_at, self.membership, self.known) = (index, membership, known);
         self.trace(TraceEvent::MembershipChanged { index, membership: self.membership.to_string() });
         let votes = self.is_voter();
         if self.leading.is_some() {
             self.follow_members();
-            if !votes && !bug::planted(Bug::RemovedLeads) {
-                mark::hit(Mark::DeposedRemoved);
-                // That it is committed nobody else may know.
-                self.send_heartbeats();
-                self.become_follower(self.hard_state.term, None, StepDown::Removed);
-            }
             // Fewer may be needed.
             self.advance_commit();
             self.confirm_reads();
@@ -101,6 +107,55 @@ impl Raft {
         if self.leading.is_none() && self.election_at == Time::FAR {
             self.reset_election_timer();
         }
+        self.recount_votes();
+    }
+
+    /// A leader adds an empty entry behind the change that it has just carried out. When a majority of the new members holds
+    /// that, they know that the change is committed, whatever happens to anybody else: then [`Effect::MembershipConfirmed`]
+    /// follows, and a leader that was removed steps down. Nothing, if this node does not lead.
+    pub fn confirm_membership(&mut self) {
+        let (term, index) = (self.hard_state.term, self.log.last().index.next());
+        let Some(leading) = &mut self.leading else { return };
+        (leading.changes_until, leading.confirms) = (index, Some(index));
+        self.log.push(Entry { term, index, data: Bytes::new() });
+        if bug::planted(Bug::ChangeUnconfirmed) {
+            self.membership_confirmed(index);
+        }
+    }
+
+    /// Whether a leader does not know yet that a majority of the newest members knows that they are.
+    #[must_use]
+    pub fn is_confirming(&self) -> bool {
+        self.leading.as_ref().is_some_and(|leading| leading.confirms.is_some())
+    }
+
+    /// Everything up to `commit` is held by a majority of the members.
+    pub(crate) fn membership_confirmed(&mut self, commit: Index) {
+        let Some(leading) = &mut self.leading else { return };
+        if leading.confirms.take_if(|index| *index <= commit).is_some() {
+            mark::hit(Mark::MembershipConfirmed);
+            self.effects.push_back(Effect::MembershipConfirmed);
+            self.hand_over();
+            self.resign_if_removed();
+        }
+    }
+
+    /// A leader without a vote steps down, and tells a voter that holds everything to stand at once. To be called by whoever
+    /// does not confirm memberships.
+    pub fn resign_if_removed(&mut self) {
+        if self.leading.is_none() || self.is_voter() || bug::planted(Bug::RemovedLeads) {
+            return;
+        }
+        mark::hit(Mark::DeposedRemoved);
+        // That it is committed nobody else may know.
+        self.send_heartbeats();
+        // Who holds everything need not wait for a timeout.
+        let last = self.log.last().index;
+        let successor = self.successor().filter(|to| self.matched(*to) >= Some(last));
+        if let Some(to) = successor {
+            self.send(to, Message::TimeoutNow);
+        }
+        self.become_follower(self.hard_state.term, None, StepDown::Removed);
     }
 
     /// Whether this node votes, as far as it knows: with this directory, not with one that it had before.

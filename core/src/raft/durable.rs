@@ -133,6 +133,14 @@ impl Raft {
     /// Sends a message once everything that this node holds now is durable.
     pub(crate) fn promise(&mut self, to: NodeId, message: Message) {
         let term = self.hard_state.term;
+        // Of several acknowledgements in one batch the highest says all.
+        if let (Message::Appended { index }, Some((peer, of, Message::Appended { index: before }))) =
+            (&message, self.durability.promised.last_mut())
+            && (*peer, *of) == (to, term)
+        {
+            *before = (*before).max(*index);
+            return;
+        }
         self.durability.promised.push((to, term, message));
     }
 
@@ -152,9 +160,16 @@ impl Raft {
         self.hard_state.commit = self.hard_state.commit.max(at.index);
     }
 
+    /// Whether the log up to this index is released, or is as soon as that is durable.
+    #[must_use]
+    pub fn is_released(&self, index: Index) -> bool {
+        let later = self.durability.compact_later.map_or(Index(0), |position| position.index);
+        index <= self.log.start().index.max(later)
+    }
+
     /// Releases the log up to `position`, which must be committed and covered by a snapshot; as soon as that is durable.
     pub fn compact(&mut self, position: LogPosition) {
-        if position.index <= self.log.start().index || !self.log.holds(position) {
+        if self.is_released(position.index) || !self.log.holds(position) {
             return;
         }
         if position.index > self.durable_index() {
@@ -298,6 +313,7 @@ impl Raft {
         }
         if reached > commit && counts {
             self.set_commit(reached);
+            self.membership_confirmed(reached);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::{
     Effect, Leading, Raft, Role,
+    agreement::Agreement,
     message::Message,
     progress::Progress,
     quorum::{self, Decision},
@@ -23,11 +24,12 @@ impl Raft {
     /// Nobody has led for an election timeout.
     pub(crate) fn election_due(&mut self) {
         if !self.is_voter() {
+            self.election_at = Time::FAR;
             return self.forget_leader();
         }
         self.reset_election_timer();
-        if !self.may_campaign() {
-            return;
+        if !self.may_campaign() || !self.should_campaign() {
+            return self.forget_leader();
         }
         mark::hit_if(self.role == Role::PreCandidate, Mark::PreVoteRepeated);
         mark::hit_if(self.role == Role::Candidate, Mark::ElectionUndecided);
@@ -57,15 +59,20 @@ impl Raft {
         if asks {
             self.election_due();
         } else {
-            self.leader = None;
-            self.leader_heard_at = None;
-            self.become_candidate();
+            self.stand(false);
         }
     }
 
-    /// Who does not vote waits for whoever is elected, and names nobody meanwhile.
+    /// Stands without having asked whether it could win. `handed`: its leader wants it so.
+    pub(crate) fn stand(&mut self, handed: bool) {
+        self.leader = None;
+        self.leader_heard_at = None;
+        self.become_candidate(handed);
+    }
+
+    /// Who does not stand waits for whoever is elected, and names nobody meanwhile: clients that it sent to a leader that is
+    /// gone would come back.
     fn forget_leader(&mut self) {
-        self.election_at = Time::FAR;
         self.leader_heard_at = None;
         if self.leader.take().is_some() {
             mark::hit(Mark::LearnerForgets);
@@ -75,16 +82,19 @@ impl Raft {
 
     /// Who has not carried out all that it knows to be committed may have a membership that is older than the one before
     /// the last: two majorities might not meet.
-    fn may_campaign(&self) -> bool {
+    pub(crate) fn may_campaign(&self) -> bool {
         let votes = self.has_vote && !self.is_stalled();
         mark::hit_if(!votes, Mark::ElectionStalled);
         let applied = self.applied >= self.hard_state.commit || bug::planted(Bug::CampaignUnapplied);
         mark::hit_if(votes && !applied, Mark::ElectionUnapplied);
-        votes && applied && self.is_voter()
+        votes && applied && self.is_voter() && !self.is_promised()
     }
 
     /// Whether there is a leader as far as this node sees: it has heard it lately, or leads itself and was answered lately.
     pub(crate) fn is_led(&self) -> bool {
+        if self.is_promised() {
+            return true;
+        }
         let lately = |at: Time| self.now.since(at) < self.timing.election_min;
         let Some(leading) = &self.leading else { return self.leader_heard_at.is_some_and(lately) };
         let answers = |node: NodeId| match leading.progress.get(&node) {
@@ -181,7 +191,7 @@ impl Raft {
             return;
         }
         match (self.role, decision) {
-            (Role::PreCandidate, Decision::Won) => self.become_candidate(),
+            (Role::PreCandidate, Decision::Won) => self.become_candidate(false),
             (Role::Candidate, Decision::Won) => self.become_leader(),
             (Role::Candidate, Decision::Lost) => {
                 mark::hit(Mark::ElectionLost);
@@ -195,7 +205,7 @@ impl Raft {
         }
     }
 
-    fn become_candidate(&mut self) {
+    fn become_candidate(&mut self, handed: bool) {
         if !bug::planted(Bug::TermNotRaised) {
             self.hard_state.term = self.hard_state.term.next();
         }
@@ -212,17 +222,21 @@ impl Raft {
         self.trace(TraceEvent::ElectionStarted { term: self.hard_state.term });
         if bug::planted(Bug::CandidateBeforeSync) {
             self.votes.insert(self.id, true);
-            return self.rivals().into_iter().for_each(|peer| self.send(peer, Message::Vote { last }));
+            return self
+                .rivals()
+                .into_iter()
+                .for_each(|peer| self.send(peer, Message::Vote { last, handed }));
         }
         for peer in self.rivals() {
             // Not before the term is durable: a restart must not lead a second candidacy in the same term.
-            self.promise(peer, Message::Vote { last });
+            self.promise(peer, Message::Vote { last, handed });
         }
     }
 
     fn become_leader(&mut self) {
         let term = self.hard_state.term;
         mark::hit(Mark::ElectionWon);
+        self.reign_begins();
         self.role = Role::Leader;
         self.leader = Some(self.id);
         let next = self.log.last().index.next();
@@ -239,6 +253,11 @@ impl Raft {
             // Not before an entry of the own term is committed: another leader's change may be in the log, or may be
             // committed without being here (Ongaro, correction of 2015 to section 4.1).
             changes_until: if bug::planted(Bug::ChangeBeforeFirst) { Index(0) } else { next },
+            confirms: None,
+            transfer: None,
+            told_to_lead: false,
+            agreement: Agreement::default(),
+            since: self.now,
         });
         // Until an entry of the own term is committed, a leader does not know what is (section 8).
         if !bug::planted(Bug::NoFirstEntry) {
@@ -285,6 +304,7 @@ impl Raft {
             self.become_follower(self.hard_state.term, Some(from), StepDown::HigherTerm);
         }
         self.leader_heard_at = Some(self.now);
+        self.leader_is_there();
         self.reset_election_timer();
     }
 
@@ -295,7 +315,10 @@ impl Raft {
             mark::hit(Mark::ElectionHastened);
             self.leader_heard_at = None;
             let soon = self.now + self.draw(Duration::from_millis(1), self.timing.heartbeat * 2);
-            self.election_at = self.election_at.min(soon);
+            if bug::planted(Bug::LeaseEndsAtReset) {
+                self.no_vote_until = self.now;
+            }
+            self.election_at = self.election_at.min(soon.max(self.no_vote_until));
         }
         let last = self.log.last().index;
         if let Some(progress) = self.leading.as_mut().and_then(|leading| leading.progress.get_mut(&peer)) {
@@ -307,7 +330,7 @@ impl Raft {
         self.election_at = if self.has_vote {
             let early = self.points.fires(Point::ElectionEarly);
             let most = if early { self.timing.election_min } else { self.timing.election_max };
-            self.now + self.draw(self.timing.election_min, most)
+            self.now + self.draw(self.timing.election_min, most) + self.flapping_wait()
         } else {
             Time::FAR
         };

@@ -1,9 +1,10 @@
 //! What Raft nodes say to each other. [`wire`](super::wire) makes envelopes of it.
 
+use super::agreement::Judged;
 use crate::{
     contract::{Entry, LogPosition},
     state::StateHash,
-    types::{Index, Term},
+    types::{Index, Term, Time},
 };
 use bytes::Bytes;
 
@@ -30,7 +31,11 @@ pub enum Message {
     Vote {
         /// The end of the candidate's log.
         last: LogPosition,
+        /// The leader itself wants it to lead: nobody waits until that one is silent.
+        handed: bool,
     },
+    /// The leader wants the receiver to lead: stand at once (Raft dissertation, section 3.10).
+    TimeoutNow,
     /// Answer to `Vote`. A granted one leaves after the vote is durable.
     VoteReply {
         /// Whether it did.
@@ -65,8 +70,12 @@ pub enum Message {
         commit: Index,
         /// To be confirmed (`read`).
         position: u64,
-        /// The leader's state at an agreed index.
+        /// The leader's state at an agreed index: what was the receiver's?
         checkpoint: Option<(Index, StateHash)>,
+        /// What is right at an index.
+        judged: Option<Judged>,
+        /// The sender's clock. Who sends it back has promised to vote for nobody for the shortest election timeout.
+        lease: Option<Time>,
     },
     /// Answer to `Heartbeat`: at this moment the sender has seen no higher term.
     HeartbeatReply {
@@ -74,6 +83,10 @@ pub enum Message {
         position: u64,
         /// Durable, and equal to the leader's log.
         verified: Index,
+        /// The sender's state at the index that it was asked for.
+        state: Option<(Index, StateHash)>,
+        /// As in the heartbeat: the sender gives its promise.
+        lease: Option<Time>,
     },
     /// One chunk of a snapshot (Raft, section 7).
     SnapshotChunk {
@@ -108,7 +121,8 @@ impl Message {
             | Self::AppendRefused { .. }
             | Self::HeartbeatReply { .. }
             | Self::SnapshotReply { .. } => true,
-            Self::PreVote { .. }
+            Self::TimeoutNow
+            | Self::PreVote { .. }
             | Self::Vote { .. }
             | Self::Append { .. }
             | Self::Heartbeat { .. }

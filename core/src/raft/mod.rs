@@ -6,18 +6,22 @@
 //! A write may take long, and several may be on their way. Whatever promises something that must survive a crash (a
 //! granted vote, an acknowledged append, a node's own vote and its own copy of an entry) waits for its write.
 
+pub mod agreement;
 pub mod append;
 pub mod change;
 pub mod durable;
 pub mod election;
+mod lease;
 pub mod log;
 pub mod membership;
 pub mod message;
+mod preference;
 pub mod progress;
 pub mod quorum;
 pub mod read;
 pub mod replicate;
 pub mod snapshot;
+pub mod transfer;
 pub mod wire;
 
 #[cfg(test)]
@@ -71,6 +75,8 @@ pub enum Effect {
     },
     /// The node leads no more: reads and proposals that wait will not be confirmed here.
     Deposed,
+    /// A majority of the members knows that they are: see [`Raft::confirm_membership`].
+    MembershipConfirmed,
     /// Read a chunk of the newest snapshot for a peer.
     ReadSnapshotChunk {
         /// For whom.
@@ -96,12 +102,12 @@ pub enum Effect {
         /// The snapshot.
         at: LogPosition,
     },
-    /// The leader's state at an agreed index.
-    Checkpoint {
-        /// The index.
+    /// This node's state is not what it should be: take no part.
+    Disagrees {
+        /// The agreed index at which states differ.
         index: Index,
-        /// Its hash.
-        hash: StateHash,
+        /// Those who are right, as far as this node knows; `None`: no majority agrees, and nobody is known to be right.
+        with: Option<Vec<NodeId>>,
     },
     /// Something to tell.
     Trace(TraceEvent),
@@ -116,6 +122,8 @@ pub enum ProposeError {
     Full,
     /// The change of the membership before this one is not carried out yet.
     ChangePending,
+    /// Another node is to lead at once.
+    HandingOver(NodeId),
 }
 
 /// What only a leader keeps.
@@ -131,6 +139,14 @@ pub(crate) struct Leading {
     pub(crate) uncommitted_bytes: usize,
     /// Behind every change of the membership that the log may hold.
     pub(crate) changes_until: Index,
+    /// Once it is committed, a majority of the newest members knows who they are.
+    pub(crate) confirms: Option<Index>,
+    pub(crate) transfer: Option<transfer::Transfer>,
+    /// Somebody was told to stand at once, in this term.
+    pub(crate) told_to_lead: bool,
+    pub(crate) agreement: agreement::Agreement,
+    /// When it was elected.
+    pub(crate) since: Time,
 }
 
 /// One node's consensus state.
@@ -157,16 +173,19 @@ pub struct Raft {
     election_at: Time,
     /// When a leader of this term last spoke. Whoever heard one lately refuses pre-votes.
     leader_heard_at: Option<Time>,
+    /// It has promised to vote for nobody before, unless its leader wants it so.
+    no_vote_until: Time,
     /// Equal to the log of this term's leader up to here. Only in memory: a new term starts anew.
     verified: Index,
     /// Answers to the current pre-vote or vote.
     votes: BTreeMap<NodeId, bool>,
     leading: Option<Leading>,
+    preference: preference::Preference,
     /// The newest snapshot on this node's disk.
     snapshot: Option<LogPosition>,
     receiving: Option<Receiving>,
-    /// The state's hash at the newest agreed index, for heartbeats.
-    checkpoint: Option<(Index, StateHash)>,
+    /// The state's hash at the newest agreed indexes.
+    checkpoints: VecDeque<(Index, StateHash)>,
     effects: VecDeque<Effect>,
     pub(crate) points: Points,
     /// The clock at the step under way.
@@ -194,6 +213,8 @@ pub struct RaftStart {
     pub entries: Vec<Entry>,
     /// The newest durable snapshot.
     pub snapshot: Option<LogPosition>,
+    /// It votes for nobody before: it may have promised so before it went down.
+    pub no_vote_until: Time,
 }
 
 impl Raft {
@@ -225,12 +246,14 @@ impl Raft {
             has_vote: false,
             election_at: Time::FAR,
             leader_heard_at: None,
+            no_vote_until: start.no_vote_until,
             verified: Index(0),
             votes: BTreeMap::new(),
             leading: None,
+            preference: preference::Preference::new(),
             snapshot: start.snapshot,
             receiving: None,
-            checkpoint: None,
+            checkpoints: VecDeque::new(),
             effects: VecDeque::new(),
             now,
         };
@@ -296,13 +319,16 @@ impl Raft {
         if term > self.hard_state.term {
             // Nor is a request for votes taken that comes without having asked first: what a leader was confirmed to be within
             // an election timeout, it is until that is over.
-            if matches!(message, Message::Vote { .. }) && self.is_led() && !bug::planted(Bug::PreVoteWhileLed)
-            {
+            if is_unasked(&message) && self.is_led() && !bug::planted(Bug::PreVoteWhileLed) {
                 return;
             }
             self.become_follower(term, None, StepDown::HigherTerm);
         } else if term < self.hard_state.term && !stale_is_taken(&message) {
             self.answer_stale(from, message);
+            return;
+        }
+        if is_unasked(&message) && self.is_promised() && self.hard_state.vote != Some(from) {
+            mark::hit(Mark::LeaseKept);
             return;
         }
         // Only the leader of this term sends these, so a node that leads it never hears them from an honest one.
@@ -319,7 +345,8 @@ impl Raft {
                 self.hear_commit(commit);
                 self.pre_vote_answered(from, next_term, granted);
             }
-            Message::Vote { last } => self.vote_asked(from, last),
+            Message::Vote { last, .. } => self.vote_asked(from, last),
+            Message::TimeoutNow => self.told_to_lead(from),
             Message::VoteReply { granted, commit } => {
                 self.hear_commit(commit);
                 self.vote_answered(from, granted);
@@ -329,11 +356,17 @@ impl Raft {
             }
             Message::Appended { index } => self.append_answered(from, index),
             Message::AppendRefused { previous, hint } => self.append_refused(from, previous, hint),
-            Message::Heartbeat { commit, position, checkpoint } => {
-                self.heartbeat_heard(from, commit, position, checkpoint);
+            Message::Heartbeat { commit, position, checkpoint, judged, lease } => {
+                self.heartbeat_heard(from, commit, position, (checkpoint, judged), lease);
             }
-            Message::HeartbeatReply { position, verified } => {
+            Message::HeartbeatReply { position, verified, state, lease } => {
+                if let Some(asked) = lease {
+                    self.lease_promised(from, asked);
+                }
                 self.heartbeat_answered(from, position, verified);
+                if let Some(state) = state {
+                    self.agreement_answered(from, state);
+                }
             }
             Message::SnapshotChunk { at, number, data, last } => {
                 self.chunk_heard(from, at, number, data, last);
@@ -364,9 +397,11 @@ impl Raft {
             }
             Message::Heartbeat { .. } | Message::SnapshotChunk { .. } => {
                 mark::hit(Mark::StaleHeartbeat);
-                self.send(from, Message::HeartbeatReply { position: 0, verified: Index(0) });
+                let verified = Index(0);
+                self.send(from, Message::HeartbeatReply { position: 0, verified, state: None, lease: None });
             }
-            Message::PreVoteReply { .. }
+            Message::TimeoutNow
+            | Message::PreVoteReply { .. }
             | Message::VoteReply { .. }
             | Message::Appended { .. }
             | Message::AppendRefused { .. }
@@ -382,6 +417,11 @@ impl Raft {
     pub fn propose(&mut self, data: Bytes) -> Result<Index, ProposeError> {
         let term = self.hard_state.term;
         let Some(leading) = &mut self.leading else { return Err(ProposeError::NotLeader) };
+        if let Some(to) =
+            leading.transfer.map(|transfer| transfer.to()).filter(|_| !bug::planted(Bug::TransferTakes))
+        {
+            return Err(ProposeError::HandingOver(to));
+        }
         let bytes = leading.uncommitted_bytes;
         let full = bytes > 0 && bytes.saturating_add(data.len()) > self.flow.uncommitted_bytes;
         if full || self.points.fires(Point::ProposalRefused) {
@@ -412,13 +452,16 @@ impl Raft {
     /// See [`Fingerprint`].
     pub fn fingerprint(&self, print: &mut Fingerprint) {
         print.add((self.hard_state, &self.log, self.role, self.leader, self.has_vote, self.verified));
-        print.add((&self.votes, self.snapshot, &self.receiving, self.checkpoint));
+        print.add((&self.votes, self.snapshot, &self.receiving, &self.checkpoints));
         print.add((&self.membership, self.membership_at, self.known, self.applied));
         print.add_time(self.election_at).add_time(self.leader_heard_at.unwrap_or(Time::FAR));
+        print.add_time(self.no_vote_until.max(self.now));
         self.durability.fingerprint(print);
+        self.preference.fingerprint(print);
         self.points.fingerprint(print);
         if let Some(leading) = &self.leading {
-            print.add((leading.first_of_term, leading.changes_until, &leading.reads));
+            print.add((leading.first_of_term, leading.changes_until, leading.confirms, &leading.reads));
+            print.add((leading.told_to_lead, &leading.agreement));
             print.add_time(leading.heartbeat_at);
             for (peer, progress) in &leading.progress {
                 print.add(peer);
@@ -534,11 +577,11 @@ impl Raft {
     pub fn progress(&self, peer: NodeId) -> Option<&Progress> {
         self.leading.as_ref()?.progress.get(&peer)
     }
+}
 
-    /// The state's hash at an agreed index, to be compared by followers.
-    pub fn set_checkpoint(&mut self, index: Index, hash: StateHash) {
-        self.checkpoint = Some((index, hash));
-    }
+/// A request for votes that no leader wants.
+const fn is_unasked(message: &Message) -> bool {
+    matches!(message, Message::Vote { handed: false, .. })
 }
 
 /// The planted bugs that take a message of an older term for one of this.

@@ -40,12 +40,18 @@ pub struct Progress {
     pub mode: Mode,
     /// The highest read position that it has confirmed.
     pub position: u64,
+    /// The leader's clock when it sent the newest heartbeat by which this follower has promised to vote for nobody.
+    pub promised_at: Option<Time>,
     /// When it last answered anything in this term; of one that has not answered, since when it is waited for.
     pub active_at: Time,
+    /// It has answered without a long break since then.
+    pub answers_since: Time,
     /// It has answered something in this term, or was added in it.
     pub answered: bool,
     /// When an append was last acknowledged, or the first of those on their way was sent.
     pub moved_at: Time,
+    /// So many appends may be on their way; fewer than the limits allow after one came out of order, and more with each answer.
+    window: usize,
     inflight: VecDeque<(Index, usize)>,
     inflight_bytes: usize,
 }
@@ -59,9 +65,12 @@ impl Progress {
             next,
             mode: Mode::Probe { waiting: None },
             position: 0,
+            promised_at: None,
             active_at: now,
+            answers_since: now,
             answered: false,
             moved_at: now,
+            window: usize::MAX,
             inflight: VecDeque::new(),
             inflight_bytes: 0,
         }
@@ -78,7 +87,8 @@ impl Progress {
     /// Whether the limits allow one more append on its way.
     #[must_use]
     pub fn has_room(&self, flow: &Flow) -> bool {
-        self.inflight.len() < flow.inflight_messages && self.inflight_bytes < flow.inflight_bytes
+        self.inflight.len() < flow.inflight_messages.min(self.window)
+            && self.inflight_bytes < flow.inflight_bytes
     }
 
     /// Whether an append could be sent, of a log that ends at `last`.
@@ -122,6 +132,7 @@ impl Progress {
 
     /// Everything up to `index` is durable there, and equal to the leader's log.
     pub fn acknowledged(&mut self, now: Time, index: Index) {
+        self.window = self.window.saturating_add(1);
         while let Some(&(last, bytes)) = self.inflight.front()
             && last <= index
         {
@@ -142,6 +153,15 @@ impl Progress {
         if agreed {
             self.replicate();
         }
+    }
+
+    /// An append came before those ahead of it, or in place of them: were as many sent again, each of them could be refused
+    /// and cause as many.
+    pub fn refused(&mut self, next: Index) {
+        if self.mode == Mode::Replicate {
+            self.window = (self.inflight.len() / 2).max(1);
+        }
+        self.probe(next);
     }
 
     /// The logs agree up to `matched`: appends follow each other from there on.
@@ -168,7 +188,7 @@ impl Progress {
     }
 
     pub(crate) fn fingerprint(&self, print: &mut Fingerprint) {
-        print.add((self.matched, self.next, self.position, &self.inflight, self.answered));
+        print.add((self.matched, self.next, self.position, &self.inflight, self.answered, self.window));
         print.add_time(self.active_at).add_time(self.moved_at);
         match &self.mode {
             Mode::Probe { waiting } => print.add((0, waiting)),

@@ -68,6 +68,12 @@ impl Raft {
         let index =
             if bug::planted(Bug::ReadBeforeFirst) { commit } else { commit.max(leading.first_of_term) };
         mark::hit_if(commit < leading.first_of_term, Mark::ReadEarly);
+        if self.lease_holds() {
+            mark::hit(Mark::LeaseRead);
+            self.effects.push_back(Effect::ReadConfirmed { token, index });
+            return Ok(());
+        }
+        let Some(leading) = &mut self.leading else { return Err(ProposeError::NotLeader) };
         if bug::planted(Bug::ReadUnconfirmed) {
             self.effects.push_back(Effect::ReadConfirmed { token, index });
             return Ok(());

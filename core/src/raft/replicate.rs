@@ -56,9 +56,12 @@ impl Raft {
                 Mode::Probe { .. } | Mode::Snapshot { .. } => {}
             }
         }
+        self.ask_agreement();
         if !self.points.fires(Point::HeartbeatSkipped) {
             self.send_heartbeats();
         }
+        self.transfer_due();
+        self.prefer_another();
         self.resume_snapshots();
         self.replicate();
         self.advance_commit();
@@ -77,14 +80,16 @@ impl Raft {
     }
 
     pub(crate) fn send_heartbeats(&mut self) {
+        let lease = self.lease_asked();
         let Some(leading) = &mut self.leading else { return };
         let position = leading.reads.send_round();
         let commit = self.hard_state.commit;
-        let checkpoint = self.checkpoint;
+        let (checkpoint, judged) = (leading.agreement.asked(self.id), leading.agreement.judged());
         for (&peer, progress) in &leading.progress {
             let commit =
                 if bug::planted(Bug::LastCommitUntold) { Index(0) } else { commit.min(progress.matched) };
-            self.effects.push_back(Effect::Send(peer, Message::Heartbeat { commit, position, checkpoint }));
+            let heartbeat = Message::Heartbeat { commit, position, checkpoint, judged, lease };
+            self.effects.push_back(Effect::Send(peer, heartbeat));
         }
     }
 
@@ -176,6 +181,7 @@ impl Raft {
             self.send(from, Message::Append { previous, entries: Vec::new(), commit });
         }
         self.advance_commit();
+        self.hand_over();
     }
 
     pub(crate) fn append_refused(&mut self, from: NodeId, previous: Index, hint: LogPosition) {
@@ -193,7 +199,7 @@ impl Raft {
         mark::hit_if(stale, Mark::RefusalStale);
         if !stale {
             mark::hit_if(agree.index.next() < previous, Mark::RefusalSkips);
-            progress.probe(agree.index.next().min(previous));
+            progress.refused(agree.index.next().min(previous));
             self.replicate_to(from);
         }
     }
@@ -260,8 +266,12 @@ impl Raft {
 
     /// A follower that answered in this term.
     pub(crate) fn active(&mut self, peer: NodeId) -> Option<&mut Progress> {
+        let (now, patience) = (self.now, self.timing.election_max);
         let progress = self.leading.as_mut()?.progress.get_mut(&peer)?;
-        progress.active_at = self.now;
+        if !progress.answered || now.since(progress.active_at) > patience {
+            progress.answers_since = now;
+        }
+        progress.active_at = now;
         progress.answered = true;
         Some(progress)
     }

@@ -1,7 +1,10 @@
 //! Stories of single nodes: what leaves, and what must wait.
 
 mod change;
+mod lease;
+mod peers;
 mod snapshot;
+mod transfer;
 
 use super::*;
 use crate::{contract::Write, types::WriteId};
@@ -40,6 +43,7 @@ impl Bench {
 
     fn with(voters: u64, term: u64, log: &[(u64, u64)], flow: Flow) -> Self {
         let start = RaftStart {
+            no_vote_until: Time(0),
             id: id(1),
             membership: Membership::of((1..=voters).map(NodeId)),
             timing: Timing::default(),
@@ -127,7 +131,7 @@ fn vote_reply(granted: bool) -> Message {
 #[test]
 fn a_vote_leaves_only_after_it_is_durable() {
     let mut bench = Bench::new(3, 1, &[(1, 1)]);
-    let sent = bench.hear(2, 2, Message::Vote { last: place(1, 1) });
+    let sent = bench.hear(2, 2, Message::Vote { last: place(1, 1), handed: false });
     assert!(!granted(&sent));
     assert_eq!(
         bench.writes[0].hard_state.map(|state| (state.term, state.vote)),
@@ -139,11 +143,11 @@ fn a_vote_leaves_only_after_it_is_durable() {
 #[test]
 fn a_node_votes_once_a_term_and_again_only_for_the_same_candidate() {
     let mut bench = Bench::new(3, 1, &[]);
-    bench.hear(2, 2, Message::Vote { last: place(0, 0) });
+    bench.hear(2, 2, Message::Vote { last: place(0, 0), handed: false });
     assert!(granted(&bench.sync()));
-    assert!(!granted(&bench.hear(3, 2, Message::Vote { last: place(0, 0) })));
+    assert!(!granted(&bench.hear(3, 2, Message::Vote { last: place(0, 0), handed: false })));
     assert!(
-        granted(&bench.hear(2, 2, Message::Vote { last: place(0, 0) })),
+        granted(&bench.hear(2, 2, Message::Vote { last: place(0, 0), handed: false })),
         "a lost answer is repeated (R10)"
     );
 }
@@ -153,7 +157,7 @@ fn a_candidate_with_a_shorter_log_gets_no_vote_but_its_term_is_adopted() {
     let mut bench = Bench::new(3, 2, &[(1, 1), (2, 2)]);
     let before = bench.raft.next_deadline();
     for last in [place(1, 9), place(2, 1)] {
-        bench.hear(2, 5, Message::Vote { last });
+        bench.hear(2, 5, Message::Vote { last, handed: false });
         assert!(!granted(&bench.sync()));
     }
     assert_eq!(bench.raft.term(), Term(5), "R9");
@@ -184,7 +188,8 @@ fn requests_for_votes_leave_after_the_term_is_durable() {
 #[test]
 fn whoever_hears_a_leader_answers_no_pre_vote_and_keeps_its_term() {
     let mut bench = Bench::new(3, 3, &[]);
-    let heartbeat = Message::Heartbeat { commit: Index(0), position: 0, checkpoint: None };
+    let heartbeat =
+        Message::Heartbeat { commit: Index(0), position: 0, checkpoint: None, judged: None, lease: None };
     bench.hear(2, 3, heartbeat);
     let asked = Message::PreVote { next_term: Term(4), last: place(9, 9) };
     assert_eq!(bench.hear(3, 3, asked.clone()), [], "who has a leader has no say");
@@ -197,8 +202,12 @@ fn whoever_hears_a_leader_answers_no_pre_vote_and_keeps_its_term() {
 #[test]
 fn who_is_led_gives_no_vote_that_comes_without_having_asked() {
     let mut bench = Bench::new(3, 3, &[]);
-    bench.hear(2, 3, Message::Heartbeat { commit: Index(0), position: 0, checkpoint: None });
-    let vote = Message::Vote { last: place(9, 9) };
+    bench.hear(
+        2,
+        3,
+        Message::Heartbeat { commit: Index(0), position: 0, checkpoint: None, judged: None, lease: None },
+    );
+    let vote = Message::Vote { last: place(9, 9), handed: false };
     assert_eq!(bench.hear(3, 4, vote.clone()), []);
     assert_eq!((bench.raft.term(), bench.raft.leader()), (Term(3), Some(id(2))));
     bench.now = bench.now + Timing::default().election_min;
@@ -211,7 +220,7 @@ fn a_leader_gives_no_vote_while_a_majority_answers_it() {
     let mut bench = Bench::new(3, 1, &[]);
     bench.elect();
     bench.sync();
-    let vote = Message::Vote { last: place(9, 9) };
+    let vote = Message::Vote { last: place(9, 9), handed: false };
     let pre_vote = Message::PreVote { next_term: Term(3), last: place(9, 9) };
     bench.hear(2, 2, Message::Appended { index: Index(1) });
     assert_eq!(bench.hear(3, 2, pre_vote.clone()), []);
@@ -335,7 +344,8 @@ fn a_read_is_confirmed_only_by_answers_to_what_was_sent_after_it() {
         bench.effects.clear();
         tokens
     };
-    let answer = |position| Message::HeartbeatReply { position, verified: Index(1) };
+    let answer =
+        |position| Message::HeartbeatReply { position, verified: Index(1), state: None, lease: None };
     bench.hear(2, 2, answer(0));
     assert_eq!(confirmed(&mut bench), [] as [u64; 0]);
     bench.hear(2, 2, answer(1));
@@ -369,7 +379,11 @@ fn a_leader_whose_disk_stalls_steps_down_and_does_not_campaign() {
     bench.elect();
     for _ in 0..12 {
         bench.deadline();
-        bench.hear(2, 2, Message::HeartbeatReply { position: 0, verified: Index(0) });
+        bench.hear(
+            2,
+            2,
+            Message::HeartbeatReply { position: 0, verified: Index(0), state: None, lease: None },
+        );
     }
     assert_eq!(bench.raft.role(), Role::Follower);
     for _ in 0..5 {
@@ -383,7 +397,7 @@ fn a_leader_whose_disk_stalls_steps_down_and_does_not_campaign() {
 fn a_node_without_a_vote_neither_votes_nor_campaigns() {
     let mut bench = Bench::new(3, 1, &[]);
     bench.raft.withdraw_vote_right();
-    bench.hear(2, 2, Message::Vote { last: place(9, 9) });
+    bench.hear(2, 2, Message::Vote { last: place(9, 9), handed: false });
     assert!(!granted(&bench.sync()));
     assert_eq!(bench.raft.next_deadline(), Time::FAR);
 }
@@ -406,10 +420,14 @@ fn a_probe_is_sent_again_to_who_answers_a_later_heartbeat() {
     let append = |sent: &[(NodeId, Message)]| {
         sent.iter().any(|(to, message)| *to == id(3) && matches!(message, Message::Append { .. }))
     };
-    let reply = Message::HeartbeatReply { position: 0, verified: Index(0) };
+    let reply = Message::HeartbeatReply { position: 0, verified: Index(0), state: None, lease: None };
     let deadline = |bench: &mut Bench| {
         let sent = append(&bench.deadline());
-        bench.hear(2, 2, Message::HeartbeatReply { position: 0, verified: Index(5) });
+        bench.hear(
+            2,
+            2,
+            Message::HeartbeatReply { position: 0, verified: Index(5), state: None, lease: None },
+        );
         sent
     };
     assert!(!deadline(&mut bench));
@@ -429,7 +447,7 @@ fn appends_that_were_lost_are_found_out_by_an_empty_one_behind_them() {
     bench.hear(2, 2, Message::Appended { index: Index(1) });
     bench.propose("x");
     bench.sent.clear();
-    let reply = Message::HeartbeatReply { position: 0, verified: Index(1) };
+    let reply = Message::HeartbeatReply { position: 0, verified: Index(1), state: None, lease: None };
     assert_eq!(bench.hear(2, 2, reply.clone()), [], "it may just be on its way");
     bench.deadline();
     bench.hear(2, 2, reply.clone());
@@ -475,8 +493,14 @@ fn a_heartbeat_is_answered_without_what_rests_on_a_term_in_memory() {
     let mut bench = Bench::new(3, 1, &[(1, 1)]);
     let append = Message::Append { previous: place(1, 1), entries: Vec::new(), commit: Index(0) };
     bench.hear(2, 2, append);
-    let heartbeat = Message::Heartbeat { commit: Index(0), position: 3, checkpoint: None };
-    let answer = |verified| [(id(2), Message::HeartbeatReply { position: 3, verified: Index(verified) })];
+    let heartbeat =
+        Message::Heartbeat { commit: Index(0), position: 3, checkpoint: None, judged: None, lease: None };
+    let answer = |verified| {
+        [(
+            id(2),
+            Message::HeartbeatReply { position: 3, verified: Index(verified), state: None, lease: None },
+        )]
+    };
     assert_eq!(bench.hear(2, 2, heartbeat.clone()), answer(0));
     bench.sync();
     assert_eq!(bench.hear(2, 2, heartbeat), answer(1));
@@ -488,7 +512,11 @@ fn a_follower_that_restarted_learns_again_that_its_log_is_equal() {
     bench.elect();
     bench.sync();
     bench.hear(2, 2, Message::Appended { index: Index(1) });
-    let sent = bench.hear(2, 2, Message::HeartbeatReply { position: 0, verified: Index(0) });
+    let sent = bench.hear(
+        2,
+        2,
+        Message::HeartbeatReply { position: 0, verified: Index(0), state: None, lease: None },
+    );
     let commit = Index(1);
     assert_eq!(sent, [(id(2), Message::Append { previous: place(2, 1), entries: Vec::new(), commit })]);
 }
@@ -558,6 +586,8 @@ fn a_log_that_is_not_durable_yet_is_cut_when_it_is() {
         Index(1),
         "a crash could lose what a snapshot is not known to cover"
     );
+    assert!(bench.raft.is_released(Index(2)) && !bench.raft.is_released(Index(3)));
+    bench.raft.compact(place(2, 1));
     bench.sync();
     assert_eq!(bench.raft.first_index(), Index(3));
     assert_eq!(bench.writes.last().unwrap().start, Some(place(2, 2)));

@@ -1,11 +1,11 @@
 //! Between messages and envelopes. What does not decode is refused, never trusted.
 
-use super::message::Message;
+use super::{agreement::Judged, message::Message};
 use crate::{
     contract::{Entry, LogPosition},
     limits,
     state::StateHash,
-    types::{Index, Term},
+    types::{Index, Term, Time},
 };
 use quorate_proto::v1::{self as pb, envelope::Body};
 
@@ -28,9 +28,10 @@ pub fn encode(message: Message) -> Body {
             commit_index: commit.index.0,
             commit_term: commit.term.0,
         }),
-        Message::Vote { last } => {
-            Body::Vote(pb::VoteRequest { last_index: last.index.0, last_term: last.term.0 })
+        Message::Vote { last, handed } => {
+            Body::Vote(pb::VoteRequest { last_index: last.index.0, last_term: last.term.0, handed })
         }
+        Message::TimeoutNow => Body::TimeoutNow(pb::TimeoutNow {}),
         Message::VoteReply { granted, commit } => Body::VoteReply(pb::VoteReply {
             granted,
             commit_index: commit.index.0,
@@ -51,14 +52,26 @@ pub fn encode(message: Message) -> Body {
             hint_index: hint.index.0,
             hint_term: hint.term.0,
         }),
-        Message::Heartbeat { commit, position, checkpoint } => Body::Heartbeat(pb::HeartbeatMessage {
-            commit: commit.0,
-            position,
-            hash_index: checkpoint.map_or(0, |(index, _)| index.0),
-            hash: checkpoint.map_or_else(Default::default, |(_, hash)| hash.0.to_le_bytes().to_vec().into()),
-        }),
-        Message::HeartbeatReply { position, verified } => {
-            Body::HeartbeatAnswer(pb::HeartbeatAnswer { position, verified_index: verified.0 })
+        Message::Heartbeat { commit, position, checkpoint, judged, lease } => {
+            Body::Heartbeat(pb::HeartbeatMessage {
+                lease: lease.map_or(0, |at| at.0),
+                commit: commit.0,
+                position,
+                hash_index: checkpoint.map_or(0, |(index, _)| index.0),
+                hash: encode_hash(checkpoint.map(|(_, hash)| hash)),
+                judged_index: judged.map_or(0, |judged| judged.index.0),
+                judged_hash: encode_hash(judged.and_then(|judged| judged.hash)),
+            })
+        }
+        Message::HeartbeatReply { position, verified, state, lease } => {
+            let lease = lease.map_or(0, |at| at.0);
+            Body::HeartbeatAnswer(pb::HeartbeatAnswer {
+                position,
+                verified_index: verified.0,
+                lease,
+                hash_index: state.map_or(0, |(index, _)| index.0),
+                hash: encode_hash(state.map(|(_, hash)| hash)),
+            })
         }
         Message::SnapshotChunk { at, number, data, last } => Body::SnapshotChunk(pb::SnapshotChunk {
             index: at.index.0,
@@ -71,6 +84,27 @@ pub fn encode(message: Message) -> Body {
             Body::SnapshotReply(pb::SnapshotReply { index: index.0, next_number: next, installed })
         }
     }
+}
+
+fn encode_hash(hash: Option<StateHash>) -> bytes::Bytes {
+    hash.map_or_else(Default::default, |hash| hash.0.to_le_bytes().to_vec().into())
+}
+
+fn decode_hash(hash: &[u8]) -> Option<StateHash> {
+    Some(StateHash(u128::from_le_bytes(hash.try_into().ok()?)))
+}
+
+/// `Some(None)`: none is told. `None`: a hash without its length.
+fn decode_state(index: u64, hash: &[u8]) -> Option<Option<(Index, StateHash)>> {
+    match index {
+        0 => Some(None),
+        index => Some(Some((Index(index), decode_hash(hash)?))),
+    }
+}
+
+/// A clock of who leads; 0 = none.
+const fn clock(nanoseconds: u64) -> Option<Time> {
+    if nanoseconds == 0 { None } else { Some(Time(nanoseconds)) }
 }
 
 fn encode_entry(entry: Entry) -> pb::LogEntry {
@@ -89,7 +123,8 @@ pub fn decode(term: Term, body: Body) -> Option<Message> {
             granted: m.granted,
             commit: place(m.commit_term, m.commit_index),
         },
-        Body::Vote(m) => Message::Vote { last: place(m.last_term, m.last_index) },
+        Body::Vote(m) => Message::Vote { last: place(m.last_term, m.last_index), handed: m.handed },
+        Body::TimeoutNow(pb::TimeoutNow {}) => Message::TimeoutNow,
         Body::VoteReply(m) => {
             Message::VoteReply { granted: m.granted, commit: place(m.commit_term, m.commit_index) }
         }
@@ -99,16 +134,19 @@ pub fn decode(term: Term, body: Body) -> Option<Message> {
             Message::AppendRefused { previous: Index(m.index), hint: place(m.hint_term, m.hint_index) }
         }
         Body::Heartbeat(m) => {
-            let checkpoint = match m.hash_index {
-                0 => None,
-                index => {
-                    Some((Index(index), StateHash(u128::from_le_bytes(m.hash.as_ref().try_into().ok()?))))
-                }
+            let checkpoint = decode_state(m.hash_index, &m.hash)?;
+            let judged = match (m.judged_index, m.judged_hash.as_ref()) {
+                (0, _) => None,
+                (index, []) => Some(Judged { index: Index(index), hash: None }),
+                (index, hash) => Some(Judged { index: Index(index), hash: Some(decode_hash(hash)?) }),
             };
-            Message::Heartbeat { commit: Index(m.commit), position: m.position, checkpoint }
+            let lease = clock(m.lease);
+            Message::Heartbeat { commit: Index(m.commit), position: m.position, checkpoint, judged, lease }
         }
         Body::HeartbeatAnswer(m) => {
-            Message::HeartbeatReply { position: m.position, verified: Index(m.verified_index) }
+            let lease = clock(m.lease);
+            let state = decode_state(m.hash_index, &m.hash)?;
+            Message::HeartbeatReply { position: m.position, verified: Index(m.verified_index), state, lease }
         }
         Body::SnapshotChunk(m) => {
             if m.data.len() > limits::SNAPSHOT_CHUNK_BYTES || m.index == 0 || m.entry_term > term.0 {

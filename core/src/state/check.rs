@@ -76,7 +76,7 @@ impl State {
             RecordKey::Executor(id) => check_executor(tables, *id),
             RecordKey::Job(id) => check_job(tables, id),
             RecordKey::Lease(id) => self.check_lease(*id),
-            RecordKey::Membership | RecordKey::Alarm(_) => Ok(()),
+            RecordKey::Level | RecordKey::Membership | RecordKey::Alarm(_) => Ok(()),
             RecordKey::Task(key) => check_task(tables, key),
         }
     }

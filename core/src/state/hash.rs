@@ -16,6 +16,11 @@ pub(crate) enum Kind {
     Reply = 4,
     /// Index, time, counters, revisions.
     Header = 5,
+    /// No part of the state: a cluster that begins with it.
+    Heir = 6,
+    /// What only the next format has.
+    #[cfg(feature = "next-format")]
+    Next = 7,
 }
 
 // Fixed for ever: replicas of different versions compare their hashes.

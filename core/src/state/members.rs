@@ -8,7 +8,7 @@ use crate::{
     bug::{self, Bug},
     mark::{self, Mark},
     raft::membership::{Change, Membership},
-    types::{NodeId, StorageId},
+    types::{Index, NodeId, StorageId},
 };
 use pb::{MemberPart, client_reply::Body, member_change};
 use quorate_proto::v1 as pb;
@@ -42,6 +42,20 @@ impl Members {
         self.index
     }
 
+    /// How often it was changed since the cluster was founded.
+    #[must_use]
+    pub const fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// One master, and nobody else: a cluster was recovered. `changes`: how often it was changed before.
+    pub(crate) fn alone(record: pb::MemberRecord, index: Index, changes: u64) -> Self {
+        let node = NodeId(record.id);
+        let membership = Membership::of([node]);
+        let records = BTreeMap::from([(node, record)]);
+        Self { membership, records, index: index.0, changes: changes.saturating_add(1) }.with_parts()
+    }
+
     /// One master.
     #[must_use]
     pub fn get(&self, node: NodeId) -> Option<&pb::MemberRecord> {
@@ -65,6 +79,13 @@ impl Members {
     pub fn given_up(&self) -> BTreeMap<NodeId, StorageId> {
         let given_up = self.records.iter().filter(|(_, record)| record.given_up != 0);
         given_up.map(|(node, record)| (*node, StorageId(record.given_up))).collect()
+    }
+
+    /// The members' priorities, where they are not 0.
+    #[must_use]
+    pub fn priorities(&self) -> BTreeMap<NodeId, i32> {
+        let set = self.records.iter().filter(|(_, record)| record.priority != 0);
+        set.map(|(node, record)| (*node, record.priority)).collect()
     }
 
     /// Whether this may become the directory of a member that has none.
@@ -184,10 +205,14 @@ impl Members {
                 Change::AddLearner(node)
             }
             Asked::Update(update) => {
-                let pb::MemberRecord { storage, given_up, .. } = *self.find(update.id)?;
+                let pb::MemberRecord { storage, given_up, priority, .. } = *self.find(update.id)?;
                 self.check_addresses(update)?;
-                self.records
-                    .insert(NodeId(update.id), pb::MemberRecord { storage, given_up, ..record(update) });
+                let moved = pb::MemberRecord { storage, given_up, priority, ..record(update) };
+                self.records.insert(NodeId(update.id), moved);
+                return Ok(None);
+            }
+            Asked::Priority(wanted) => {
+                self.find(wanted.id)?.priority = wanted.priority;
                 return Ok(None);
             }
             Asked::Promote(id) => {
@@ -249,6 +274,7 @@ fn record(add: &pb::AddMember) -> pb::MemberRecord {
         part: MemberPart::Unspecified.into(),
         replaced: false,
         given_up: 0,
+        priority: 0,
     }
 }
 

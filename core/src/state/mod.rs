@@ -4,8 +4,10 @@ mod alarms;
 mod check;
 mod fleet;
 mod hash;
+mod inherit;
 mod jobs;
 mod lease;
+mod level;
 mod members;
 mod query;
 mod records;
@@ -19,14 +21,16 @@ mod tests;
 pub(crate) use refuse::{invalid, precondition};
 pub(crate) use store::keyvalue::FRAME_PREFIX;
 
+pub use inherit::{InheritError, Inheritance, Unfit};
 pub use members::Members;
 pub use records::RecordKey;
 
 use crate::{
     bug::{self, Bug},
     command::{Command, Proposal},
+    level::FIRST_LEVEL,
     trace::TraceEvent,
-    types::{ClusterTime, ExecutorId, Index, JobId, LeaseId, NodeId, SessionId, TaskKey},
+    types::{ClusterTime, ExecutorId, Index, JobId, LeaseId, NodeId, Revision, SessionId, TaskKey},
 };
 use bytes::Bytes;
 use hash::{Kind, Sum, digest};
@@ -37,9 +41,6 @@ use records::Records;
 use requests::{Admission, Requests};
 use std::collections::BTreeSet;
 use store::{Space, Store, keyvalue};
-
-/// The newest level of commands and records that this version knows.
-pub const FEATURE_LEVEL: u32 = 1;
 
 /// Where an entry stands.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +71,9 @@ pub(crate) struct Counters {
     pub(crate) executors: u64,
     /// Of leases.
     pub(crate) leases: u64,
+    /// Commands that were carried out at the level of the next format.
+    #[cfg(feature = "next-format")]
+    pub(crate) next: u64,
 }
 
 /// Everything that is replicated. Cloning it takes constant time.
@@ -95,6 +99,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) time: ClusterTime,
     /// A label for people.
     pub(crate) wall_ms: u64,
+    /// The feature level.
+    pub(crate) level: &'a mut u32,
     /// Gives ids.
     pub(crate) counters: &'a mut Counters,
     /// All records; changed by the methods below.
@@ -130,6 +136,11 @@ impl Turn<'_> {
         self.touched.insert(RecordKey::Membership);
     }
 
+    fn put_level(&mut self, level: pb::FeatureLevel) {
+        self.records.put_level(level);
+        self.touched.insert(RecordKey::Level);
+    }
+
     fn put_alarm(&mut self, node: NodeId, alarm: pb::Alarm) {
         self.records.put_alarm(node, alarm);
         self.touched.insert(RecordKey::Alarm(node));
@@ -146,7 +157,7 @@ impl Default for State {
         Self {
             index: Index(0),
             time: ClusterTime(0),
-            feature_level: FEATURE_LEVEL,
+            feature_level: FIRST_LEVEL,
             counters: Counters::default(),
             business: Store::new(Space::Business),
             records: Records::default(),
@@ -191,10 +202,13 @@ impl State {
     }
 
     fn carry_out(&mut self, wall_ms: u64, command: Command) -> Applied {
+        #[cfg(feature = "next-format")]
+        level::count(self.feature_level, &mut self.counters);
         let mut turn = Turn {
             index: self.index,
             time: self.time,
             wall_ms,
+            level: &mut self.feature_level,
             counters: &mut self.counters,
             records: &mut self.records,
             trace: Vec::new(),
@@ -226,10 +240,22 @@ impl State {
         self.time
     }
 
-    /// What every member can do. See [`FEATURE_LEVEL`].
+    /// What every member's program knows, and so what the cluster uses. See [`level`](crate::level).
     #[must_use]
     pub const fn feature_level(&self) -> u32 {
         self.feature_level
+    }
+
+    /// Whether [`Command::SetLevel`] would raise or lower the level.
+    #[must_use]
+    pub const fn takes_level(&self, level: u32) -> bool {
+        level::is_taken(self.feature_level, self.level_record().most, level)
+    }
+
+    /// How far the feature level may go, and how it went.
+    #[must_use]
+    pub const fn level_record(&self) -> pb::FeatureLevel {
+        self.records.tables().level
     }
 
     /// See [`StateHash`]. Takes constant time.
@@ -253,6 +279,11 @@ impl State {
             return StateHash(all.0);
         }
         all.add(digest(Kind::Header, &numbers, &[]));
+        // Programs that do not know the number agree with those that do as long as it is not used.
+        #[cfg(feature = "next-format")]
+        if self.feature_level >= 2 || bug::planted(Bug::LevelKeepsNews) {
+            all.add(digest(Kind::Next, &[self.counters.next], &[]));
+        }
         for sum in sums {
             all.add(sum.0);
         }
@@ -371,6 +402,18 @@ impl State {
         self.records.tables().jobs.deadlines().next().map(|(deadline, _)| *deadline)
     }
 
+    /// The revision of the last change of the users' keys.
+    #[must_use]
+    pub const fn revision(&self) -> Revision {
+        self.business.revision()
+    }
+
+    /// Number of sessions and tasks.
+    #[must_use]
+    pub fn sessions_and_tasks(&self) -> (usize, usize) {
+        (self.requests.iter().count(), self.records.tables().jobs.sizes().1)
+    }
+
     /// Number of executors, jobs and keys.
     #[must_use]
     pub fn sizes(&self) -> (usize, usize, usize) {
@@ -386,6 +429,13 @@ impl State {
     /// The same in smaller chunks: see [`Flow::snapshot_chunk_bytes`](crate::contract::Flow::snapshot_chunk_bytes).
     pub fn encode_in(&self, chunk_bytes: usize) -> impl Iterator<Item = Bytes> {
         snapshot::encode(self, chunk_bytes)
+    }
+
+    /// The feature level that a program must know to read the snapshot that begins with this chunk, if this program does not
+    /// know it; of a version that it does not know, what is known for sure.
+    #[must_use]
+    pub fn newer(first_chunk: &[u8]) -> Option<u32> {
+        snapshot::newer(first_chunk)
     }
 
     /// The state in these chunks.
@@ -464,6 +514,11 @@ fn dispatch(
         }
         Command::LeaveJoint => {
             members::leave_joint(turn);
+            return None;
+        }
+        Command::HoldLevel { most } => level::hold(turn, most),
+        Command::SetLevel { level } => {
+            level::set(turn, level);
             return None;
         }
         Command::RaiseAlarm { alarm } => alarms::raise(turn, alarm),

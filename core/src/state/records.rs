@@ -15,6 +15,7 @@ use quorate_proto::v1 as pb;
 use std::sync::Arc;
 
 const MEMBERSHIP: &str = "membership";
+const LEVEL: &str = "level";
 
 /// Names one record.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +28,8 @@ pub enum RecordKey {
     Job(JobId),
     /// `leases/<id>`
     Lease(LeaseId),
+    /// `level`
+    Level,
     /// `membership`
     Membership,
     /// `tasks/<job>/<number>`
@@ -41,6 +44,7 @@ impl RecordKey {
             Self::Executor(id) => format!("executors/{:020}", id.0),
             Self::Job(id) => format!("jobs/{id}"),
             Self::Lease(id) => format!("leases/{:020}", id.0),
+            Self::Level => LEVEL.to_owned(),
             Self::Membership => MEMBERSHIP.to_owned(),
             Self::Task(key) => format!("tasks/{}/{:010}", key.job, key.number),
         })
@@ -55,8 +59,10 @@ impl RecordKey {
     /// The record that a key names.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let text = core::str::from_utf8(bytes).ok()?;
-        if text == MEMBERSHIP {
-            return Some(Self::Membership);
+        match text {
+            LEVEL => return Some(Self::Level),
+            MEMBERSHIP => return Some(Self::Membership),
+            _ => {}
         }
         let (kind, rest) = text.split_once('/')?;
         let key = match kind {
@@ -87,6 +93,8 @@ pub(crate) struct Tables {
     pub(crate) members: members::Table,
     /// What keeps the cluster from taking more data.
     pub(crate) alarms: alarms::Table,
+    /// How far the feature level may go, and how it went.
+    pub(crate) level: pb::FeatureLevel,
 }
 
 impl Tables {
@@ -170,6 +178,12 @@ impl Records {
         self.tables.members.changed(Some(members));
     }
 
+    /// Sets how far the feature level may go.
+    pub(crate) fn put_level(&mut self, level: pb::FeatureLevel) {
+        self.frame.put(RecordKey::Level.bytes(), level.encode_to_vec().into());
+        self.tables.level = level;
+    }
+
     /// Sets an alarm.
     pub(crate) fn put_alarm(&mut self, node: NodeId, alarm: pb::Alarm) {
         self.frame.put(RecordKey::Alarm(node).bytes(), alarm.encode_to_vec().into());
@@ -184,6 +198,7 @@ impl Records {
             RecordKey::Executor(id) => self.tables.executor_changed(*id, None),
             RecordKey::Job(id) => self.tables.job_changed(id, None),
             RecordKey::Lease(id) => self.tables.lease_changed(*id, None),
+            RecordKey::Level => self.tables.level = pb::FeatureLevel::default(),
             RecordKey::Membership => self.tables.members.changed(None),
             RecordKey::Task(key) => self.tables.task_changed(key, None),
         }
@@ -198,6 +213,11 @@ impl Records {
         } else {
             Err(CodecError(format!("record {text} cannot be there")))
         }
+    }
+
+    /// The revision of the last change is this one from now on; it never goes back.
+    pub(crate) fn raise(&mut self, revision: Revision) {
+        self.frame.raise(revision);
     }
 
     /// The tables, made again of all records. Takes time.
@@ -217,6 +237,9 @@ impl Records {
             RecordKey::Executor(id) => message(key, bytes)? == self.tables.fleet.get(*id).cloned(),
             RecordKey::Job(id) => message(key, bytes)? == self.tables.jobs.job(id).cloned(),
             RecordKey::Lease(id) => message(key, bytes)? == self.tables.leases.get(*id).copied(),
+            RecordKey::Level => {
+                message::<pb::FeatureLevel>(key, bytes)?.unwrap_or_default() == self.tables.level
+            }
             RecordKey::Membership => {
                 message(key, bytes)? == self.tables.members.get().map(members::Members::record)
             }
@@ -262,6 +285,7 @@ fn fold(tables: &mut Tables, key: &Bytes, value: &Bytes) -> Result<(), CodecErro
                 message::<pb::Lease>(&parsed, value)?.filter(|it| it.id == id.0).ok_or_else(missing)?;
             tables.lease_changed(*id, Some(Arc::new(lease)));
         }
+        RecordKey::Level => tables.level = message(&parsed, value)?.unwrap_or_default(),
         RecordKey::Membership => {
             let record = message::<pb::Membership>(&parsed, value)?.ok_or_else(missing)?;
             let members = members::Members::from_record(&record).map_err(|why| bad(&why))?;

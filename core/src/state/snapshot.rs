@@ -5,7 +5,7 @@
 //! part may begin in one chunk and end in another. All numbers are little-endian.
 
 use super::{
-    Counters, FEATURE_LEVEL, State,
+    Counters, State,
     records::Records,
     requests::Requests,
     store::{Item, Space, Store},
@@ -13,13 +13,13 @@ use super::{
 use crate::{
     bug::{self, Bug},
     codec::{CodecError, pack, unpack},
+    level::{self, FEATURE_LEVEL, VERSION},
     limits::{ENTRY_BYTES, SNAPSHOT_CHUNK_BYTES},
     types::{ClusterTime, Index, LeaseId, Revision, SessionId},
 };
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-const VERSION: u8 = 1;
 const PART_HEADER_BYTES: usize = 5;
 
 /// Kinds of parts. A number is never used again.
@@ -51,7 +51,7 @@ const ITEM_HEAD_BYTES: usize = 28;
 pub(super) fn encode(state: &State, chunk_bytes: usize) -> impl Iterator<Item = Bytes> {
     let chunk_bytes = chunk_bytes.clamp(1, SNAPSHOT_CHUNK_BYTES);
     let mut parts = parts(state);
-    let mut pending = BytesMut::from(&[VERSION][..]);
+    let mut pending = BytesMut::from(&[level::version(state.feature_level)][..]);
     let mut ended = false;
     core::iter::from_fn(move || {
         while pending.len() < chunk_bytes && !ended {
@@ -91,11 +91,38 @@ fn parts(state: &State) -> impl Iterator<Item = (u8, Vec<u8>)> {
         core::iter::once((kind::SESSION, pack(&(id, session.lease, session.trim)))).chain(replies)
     });
     let hash = state.hash().0.to_le_bytes().to_vec();
-    core::iter::once((kind::HEADER, pack(&header)))
+    core::iter::once((kind::HEADER, pack_header(state, &header)))
         .chain(business)
         .chain(frame)
         .chain(sessions)
         .chain(core::iter::once((kind::END, hash)))
+}
+
+#[cfg(feature = "next-format")]
+fn pack_header(state: &State, header: &Header) -> Vec<u8> {
+    match level::version(state.feature_level) {
+        VERSION => pack(header),
+        _ => pack(&(header, state.counters.next)),
+    }
+}
+
+#[cfg(not(feature = "next-format"))]
+fn pack_header(_: &State, header: &Header) -> Vec<u8> {
+    pack(header)
+}
+
+#[cfg(feature = "next-format")]
+fn unpack_header(version: u8, body: &[u8]) -> Result<(Header, Counters), CodecError> {
+    let (header, next): (Header, u64) = if version == VERSION { (unpack(body)?, 0) } else { unpack(body)? };
+    let counters = Counters { executors: header.executors, leases: header.leases, next };
+    Ok((header, counters))
+}
+
+#[cfg(not(feature = "next-format"))]
+fn unpack_header(_: u8, body: &[u8]) -> Result<(Header, Counters), CodecError> {
+    let header: Header = unpack(body)?;
+    let counters = Counters { executors: header.executors, leases: header.leases };
+    Ok((header, counters))
 }
 
 fn item_bytes(key: &Bytes, item: &Item) -> Vec<u8> {
@@ -111,13 +138,14 @@ fn item_bytes(key: &Bytes, item: &Item) -> Vec<u8> {
 pub(super) fn decode(chunks: impl Iterator<Item = Bytes>) -> Result<State, CodecError> {
     let mut reader = Reader { chunks, buffer: BytesMut::new(), offset: 0 };
     let version = reader.take(1)?[0];
-    if version != VERSION {
+    let newest = level::version(FEATURE_LEVEL);
+    if !(VERSION..=newest).contains(&version) {
         return Err(CodecError(format!(
-            "snapshot of version {version}: this program knows version {VERSION}"
+            "snapshot of version {version}: this program knows up to version {newest}"
         )));
     }
     let mut building = match reader.part()? {
-        (kind::HEADER, body) => Building::new(&body)?,
+        (kind::HEADER, body) => Building::new(version, &body)?,
         (kind, _) => {
             return Err(reader.bad(&format!("part of kind {kind}: a snapshot begins with its header")));
         }
@@ -136,6 +164,18 @@ pub(super) fn decode(chunks: impl Iterator<Item = Bytes>) -> Result<State, Codec
     }
 }
 
+/// The feature level that a program must know to read the snapshot that begins with this chunk, if this program does not
+/// know it; of a version that it does not know, what is known for sure.
+pub(super) fn newer(chunk: &[u8]) -> Option<u32> {
+    let (&version, rest) = chunk.split_first()?;
+    if version > level::version(FEATURE_LEVEL) {
+        return Some(u32::from(version).max(FEATURE_LEVEL + 1));
+    }
+    let body = rest.get(PART_HEADER_BYTES..)?;
+    let (header, _) = crate::codec::unpack_front::<Header>(body).ok()?;
+    (header.feature_level > FEATURE_LEVEL).then_some(header.feature_level)
+}
+
 /// A state that is being filled. Parts come in the order of their kinds.
 struct Building {
     state: State,
@@ -144,8 +184,12 @@ struct Building {
 }
 
 impl Building {
-    fn new(body: &[u8]) -> Result<Self, CodecError> {
-        let header: Header = unpack(body)?;
+    fn new(version: u8, body: &[u8]) -> Result<Self, CodecError> {
+        let (header, counters) = unpack_header(version, body)?;
+        if level::version(header.feature_level) != version {
+            let level = header.feature_level;
+            return Err(CodecError(format!("snapshot of version {version}: it says feature level {level}")));
+        }
         if header.feature_level > FEATURE_LEVEL {
             let level = header.feature_level;
             return Err(CodecError(format!(
@@ -156,7 +200,7 @@ impl Building {
             index: header.index,
             time: header.time,
             feature_level: header.feature_level,
-            counters: Counters { executors: header.executors, leases: header.leases },
+            counters,
             business: Store::at(Space::Business, header.business_revision),
             records: Records::at(header.frame_revision),
             requests: Requests::default(),

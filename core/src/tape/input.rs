@@ -29,6 +29,7 @@ mod tag {
     pub(super) const CALL_DONE: u8 = 14;
     pub(super) const FAULT_POINT: u8 = 15;
     pub(super) const DISK_DAMAGED: u8 = 16;
+    pub(super) const SNAPSHOT_TOO_NEW: u8 = 17;
 }
 
 /// Time, wall clock, number.
@@ -74,6 +75,7 @@ pub(super) fn push(into: &mut Vec<u8>, now: Now, input: &Input, chunks: u64) {
         Input::SnapshotLoaded { at, state } => {
             push_head(into, tag::SNAPSHOT_LOADED, &(pair(*at), state.as_ref().map(|_| chunks)));
         }
+        Input::SnapshotTooNew { level } => push_head(into, tag::SNAPSHOT_TOO_NEW, level),
         #[cfg(feature = "fault-points")]
         Input::FaultPoint { point, one_in } => {
             push_head(into, tag::FAULT_POINT, &(point.key().to_owned(), one_in));
@@ -139,6 +141,7 @@ fn parse_other(tag: u8, rest: Bytes) -> Result<Input, CodecError> {
         }
         tag::REQUEST_GONE => Input::RequestGone { key: whole(&rest)? },
         tag::WRITE_DONE => Input::WriteDone { io: whole::<WriteId>(&rest)? },
+        tag::SNAPSHOT_TOO_NEW => Input::SnapshotTooNew { level: whole(&rest)? },
         tag::WRITE_FAILED => Input::WriteFailed { message: whole(&rest)? },
         tag::CALL_DONE => {
             let ((key, answered), tail): ((CallKey, bool), _) = front(&rest)?;

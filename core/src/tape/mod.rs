@@ -19,6 +19,7 @@
 //! | 4 begun | how many entries and chunks there were; the chain |
 //! | 5 step | the chain, the time, the input |
 //! | 6 open | a step that was not finished, only at the end: the node panicked in it, or was dropped |
+//! | 7 fed | as a step, of an input that others follow at once ([`Node::feed`](crate::Node::feed)) |
 //!
 //! A tape on which fault points are switched replays only on a program that has them (`cargo sim tape`).
 //!
@@ -58,7 +59,9 @@ pub fn sealed<'a>(records: impl IntoIterator<Item = (u8, &'a [u8])>) -> Vec<u8> 
 }
 
 /// The format's version.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
+/// The oldest version that is read: it has fewer kinds of records.
+pub const OLDEST_VERSION: u32 = 3;
 
 /// Why bytes are not a tape that can be replayed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,7 +70,7 @@ pub enum TapeError {
     #[error("this is no tape: it does not begin with `quorate-tape`")]
     NoTape,
     /// Another version's.
-    #[error("the tape has version {found}: this program reads version {VERSION}")]
+    #[error("the tape has version {found}: this program reads versions {OLDEST_VERSION} to {VERSION}")]
     Version {
         /// What it says.
         found: u32,

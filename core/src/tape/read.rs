@@ -28,6 +28,8 @@ pub struct Step {
     pub now: Now,
     /// What the node was given.
     pub input: Input,
+    /// Others follow at once: the node was fed with it.
+    pub fed: bool,
     /// The chain after it. `None`: the recorded node did not finish it.
     pub chain: Option<u64>,
     /// What goes into the chain.
@@ -121,7 +123,7 @@ impl Tape {
             }
             match record.kind {
                 kind::CHUNK => chunks.push(record.body),
-                kind::STEP | kind::OPEN => {
+                kind::STEP | kind::FED | kind::OPEN => {
                     let step = self.step(&record, &mut chunks);
                     return step.map(Some).inspect_err(|_| self.records = before);
                 }
@@ -134,12 +136,13 @@ impl Tape {
         let Some((chain, _)) = record.body.split_first_chunk::<CHAIN_BYTES>() else {
             return Err(damaged(record, "a step without its chain"));
         };
-        let chain = (record.kind == kind::STEP).then_some(u64::from_le_bytes(*chain));
+        let chain = (record.kind != kind::OPEN).then_some(u64::from_le_bytes(*chain));
+        let fed = record.kind == kind::FED;
         let bytes = record.body.slice(CHAIN_BYTES..);
         let (now, input) = input::parse(&bytes, chunks).map_err(|error| damaged(record, &error.0))?;
         self.steps += 1;
         self.ended = chain.is_none();
-        Ok(Step { number: self.steps, offset: record.offset, now, input, chain, bytes })
+        Ok(Step { number: self.steps, offset: record.offset, now, input, fed, chain, bytes })
     }
 }
 

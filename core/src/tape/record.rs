@@ -1,6 +1,6 @@
 //! Records: a header with two checksums, and a body.
 
-use super::{TapeError, VERSION};
+use super::{OLDEST_VERSION, TapeError, VERSION};
 use crate::limits::TAPE_RECORD_BYTES;
 use bytes::Bytes;
 use core::hash::Hasher;
@@ -21,6 +21,7 @@ pub(super) mod kind {
     pub(in crate::tape) const BEGUN: u8 = 4;
     pub(in crate::tape) const STEP: u8 = 5;
     pub(in crate::tape) const OPEN: u8 = 6;
+    pub(in crate::tape) const FED: u8 = 7;
 }
 
 /// The magic and the version.
@@ -41,7 +42,7 @@ pub(super) fn check_preamble(bytes: &[u8]) -> Result<(), TapeError> {
         return Err(TapeError::Short { offset: bytes.len() as u64 });
     };
     match u32::from_le_bytes(version) {
-        VERSION => Ok(()),
+        OLDEST_VERSION..=VERSION => Ok(()),
         found => Err(TapeError::Version { found }),
     }
 }

@@ -60,7 +60,11 @@ impl Replay {
     /// The outputs differ.
     pub fn take(&mut self, step: &Step) -> Result<(), Box<Difference>> {
         self.chain.begin(&step.bytes);
-        self.node.step(step.now, step.input.clone());
+        if step.fed {
+            self.node.feed(step.now, step.input.clone());
+        } else {
+            self.node.step(step.now, step.input.clone());
+        }
         let outputs = self.drain();
         match step.chain {
             Some(expected) if expected != self.value => Err(Box::new(Difference {

@@ -48,10 +48,12 @@ struct Head {
     joins: bool,
     timing: [u64; 5],
     lease: [u64; 4],
+    read_lease_drift_ppm: Option<u32>,
     drift_ppm: u32,
     snapshot_entries: u64,
     trailing_entries: u64,
     flow: [u64; 6],
+    level: u32,
     hard_state: (Term, Option<NodeId>, Index),
     voters: Vec<(NodeId, StorageId)>,
     start: (u64, u64),
@@ -120,10 +122,12 @@ pub(super) fn encode(start: &StartRef<'_>) -> Vec<u8> {
         ]
         .map(nanos),
         lease: [lease.ttl, lease.grace, lease.check, lease.kill].map(nanos),
+        read_lease_drift_ppm: timing.read_lease_drift_ppm,
         drift_ppm: lease.drift_ppm,
         snapshot_entries: config.snapshot_entries,
         trailing_entries: config.trailing_entries,
         flow: flow_numbers(&config.flow),
+        level: config.level,
         hard_state: (hard.term, hard.vote, hard.commit),
         voters: recovered.voters.iter().map(|(node, storage)| (*node, *storage)).collect(),
         start: pair(recovered.start),
@@ -138,6 +142,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Start, CodecError> {
     let head: Head = unpack(bytes)?;
     let [heartbeat, election_min, election_max, disk_stall, request_timeout] =
         head.timing.map(Duration::from_nanos);
+    let read_lease_drift_ppm = head.read_lease_drift_ppm;
     let [ttl, grace, check, kill] = head.lease.map(Duration::from_nanos);
     let member = |(id, peer, client)| (id, MemberAddress { peer, client });
     let (term, vote, commit) = head.hard_state;
@@ -147,11 +152,19 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Start, CodecError> {
         storage: head.storage,
         members: head.members.into_iter().map(member).collect(),
         joins: head.joins,
-        timing: Timing { heartbeat, election_min, election_max, disk_stall, request_timeout },
+        timing: Timing {
+            heartbeat,
+            election_min,
+            election_max,
+            disk_stall,
+            request_timeout,
+            read_lease_drift_ppm,
+        },
         executor_lease: LeaseTimes { ttl, grace, check, kill, drift_ppm: head.drift_ppm },
         snapshot_entries: head.snapshot_entries,
         trailing_entries: head.trailing_entries,
         flow: flow_of(head.flow),
+        level: head.level,
     };
     config.validate().map_err(|error| CodecError(format!("the configuration: {error}")))?;
     let recovered = Recovered {

@@ -42,6 +42,7 @@ fn config() -> Config {
         snapshot_entries: 8,
         trailing_entries: 2,
         flow: flow(),
+        level: crate::level::FIRST_LEVEL,
     }
 }
 
@@ -140,6 +141,7 @@ fn all_kinds(snapshot: &Snapshot) -> Vec<Input> {
         #[cfg(feature = "fault-points")]
         Input::FaultPoint { point: crate::point::Point::ApplyOne, one_in: 3 },
         Input::SnapshotLoaded { at, state: None },
+        Input::SnapshotTooNew { level: 1 },
         Input::SnapshotLoaded { at, state },
         Input::CallDone { key: CallKey(3), reply: None },
         Input::CallDone { key: CallKey(3), reply: Some(Box::default()) },
@@ -235,6 +237,28 @@ fn a_killed_writer_leaves_a_tape_that_is_whole_up_to_there() {
     // A machine that loses its power may leave zeros.
     let zeros = [&bytes[..], &[0; 100]].concat();
     assert_eq!(replay(zeros.into()), Ok(steps));
+}
+
+#[test]
+fn what_a_node_was_fed_with_is_replayed_as_that() {
+    let written = Written::default();
+    let mut recorded = Recorded::start(sink(&written), Recovered::default());
+    recorded.run(3);
+    for key in 0..3 {
+        let session = pb::OpenSessionRequest { ttl_ms: 60_000 };
+        let request = pb::ClientRequest { body: Some(pb::client_request::Body::OpenSession(session)) };
+        let input = Input::Request { key: RequestKey(key), request: Box::new(request) };
+        recorded.tape.fed(recorded.now, &input);
+        recorded.node.feed(recorded.now, input);
+        recorded.drain();
+    }
+    recorded.step(Input::Deadline);
+    drop(recorded);
+    let bytes = bytes(&written);
+    replay(bytes.clone()).unwrap();
+    let mut tape = Tape::open(bytes).unwrap();
+    let steps: Vec<_> = std::iter::from_fn(|| tape.next_step().unwrap()).map(|step| step.fed).collect();
+    assert_eq!(steps.iter().filter(|fed| **fed).count(), 3);
 }
 
 #[test]

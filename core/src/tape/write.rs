@@ -34,8 +34,8 @@ enum Phase {
     Starting { entries: u64, snapshot: Option<((u64, u64), u64)> },
     /// Between two steps.
     Idle,
-    /// Within one.
-    Stepping,
+    /// Within one; `fed`: others follow at once.
+    Stepping { fed: bool },
     /// Something was over the limit: nothing more is recorded.
     Over,
 }
@@ -70,6 +70,15 @@ impl<S: FnMut(&[u8])> TapeWriter<S> {
 
     /// A step begins.
     pub fn input(&mut self, now: Now, input: &Input) {
+        self.begin_step(now, input, false);
+    }
+
+    /// The node is fed with an input that others follow at once.
+    pub fn fed(&mut self, now: Now, input: &Input) {
+        self.begin_step(now, input, true);
+    }
+
+    fn begin_step(&mut self, now: Now, input: &Input, fed: bool) {
         if self.phase != Phase::Idle {
             return;
         }
@@ -82,7 +91,7 @@ impl<S: FnMut(&[u8])> TapeWriter<S> {
         input::push(&mut self.body, now, input, chunks);
         self.chain.begin(&self.body[CHAIN_BYTES..]);
         if self.phase != Phase::Over {
-            self.phase = Phase::Stepping;
+            self.phase = Phase::Stepping { fed };
         }
     }
 
@@ -99,11 +108,11 @@ impl<S: FnMut(&[u8])> TapeWriter<S> {
                 self.phase = Phase::Idle;
                 self.put(kind::BEGUN, &pack(&(entries, snapshot, chain)));
             }
-            Phase::Stepping => {
+            Phase::Stepping { fed } => {
                 self.phase = Phase::Idle;
                 let mut body = core::mem::take(&mut self.body);
                 body[..CHAIN_BYTES].copy_from_slice(&chain.to_le_bytes());
-                self.put(kind::STEP, &body);
+                self.put(if fed { kind::FED } else { kind::STEP }, &body);
                 self.body = body;
             }
             Phase::Idle | Phase::Over => {}
@@ -141,7 +150,7 @@ impl<S: FnMut(&[u8])> TapeWriter<S> {
 
 impl<S: FnMut(&[u8])> Drop for TapeWriter<S> {
     fn drop(&mut self) {
-        if self.phase == Phase::Stepping {
+        if matches!(self.phase, Phase::Stepping { .. }) {
             self.phase = Phase::Idle;
             let body = core::mem::take(&mut self.body);
             self.put(kind::OPEN, &body);

@@ -43,6 +43,7 @@ impl Ours {
             ..Timing::default()
         };
         let start = RaftStart {
+            no_vote_until: Time(0),
             id: NodeId(id),
             membership: Membership::of((1..=nodes).map(NodeId)),
             timing,

@@ -105,9 +105,8 @@ impl Env {
             "stabilize" => self.stabilize(command)?,
             "tick" | "tick-election" | "tick-heartbeat" => self.tick(command)?,
             "transfer-leadership" => {
-                return Err(
-                    "`transfer-leadership` cannot be run: this core has no transfer of leadership".to_owned()
-                );
+                let (from, to) = (self.index_of(option(command, "from")?)?, option(command, "to")?);
+                self.nodes[from].transfer(NodeId(to));
             }
             other => {
                 return Err(format!("unknown command `{other}`: core/tests/scenarios/README.md lists all"));

@@ -65,6 +65,7 @@ impl Node {
         let exists = snapshot.at.index > Index(0);
         let hard = HardState { commit: snapshot.at.index, ..HardState::default() };
         let start = RaftStart {
+            no_vote_until: Time(0),
             id,
             membership: snapshot.membership.clone(),
             timing: options.timing(),
@@ -186,7 +187,10 @@ impl Node {
                 }
                 Effect::LoadSnapshot { at } => self.load_snapshot(at),
                 Effect::Trace(event) => self.lines.push(text::trace(self.id, &event)),
-                Effect::ReadConfirmed { .. } | Effect::Deposed | Effect::Checkpoint { .. } => {}
+                Effect::ReadConfirmed { .. }
+                | Effect::Deposed
+                | Effect::MembershipConfirmed
+                | Effect::Disagrees { .. } => {}
             }
         }
     }
@@ -249,6 +253,18 @@ impl Node {
             let asks = self.options.pre_vote;
             self.step(|raft| raft.campaign(asks));
         }
+    }
+
+    /// Hands over, if it leads.
+    pub(crate) fn transfer(&mut self, to: NodeId) {
+        let (id, term) = (self.id, self.raft.term());
+        let mut begun = Ok(to);
+        self.step(|raft| begun = raft.transfer(Some(to)));
+        let line = match begun {
+            Ok(to) => (Level::Info, format!("{id} [term {term}] starts to transfer leadership to {to}")),
+            Err(why) => (Level::Warn, format!("{id} does not transfer leadership to {to}: {why}")),
+        };
+        self.lines.push(line);
     }
 
     /// Time goes on.

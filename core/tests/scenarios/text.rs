@@ -202,6 +202,7 @@ pub(crate) const fn message_type(message: &Message) -> &'static str {
         Message::PreVote { .. } => "MsgPreVote",
         Message::PreVoteReply { .. } => "MsgPreVoteResp",
         Message::Vote { .. } => "MsgVote",
+        Message::TimeoutNow => "MsgTimeoutNow",
         Message::VoteReply { .. } => "MsgVoteResp",
         Message::Append { .. } => "MsgApp",
         Message::Appended { .. } | Message::AppendRefused { .. } | Message::SnapshotReply { .. } => {
@@ -222,7 +223,8 @@ fn message(envelope: &Envelope) -> String {
             term = if *granted { *next_term } else { term };
             rest = refused(*granted);
         }
-        Message::Vote { last } => log = place(*last),
+        Message::Vote { last, .. } => log = place(*last),
+        Message::TimeoutNow => {}
         Message::VoteReply { granted, .. } => rest = refused(*granted),
         Message::Append { previous, entries, commit } => {
             log = place(*previous);

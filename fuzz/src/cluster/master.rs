@@ -53,6 +53,7 @@ fn config(node: NodeId) -> Config {
         snapshot_entries: 8,
         trailing_entries: 2,
         flow: Flow::default(),
+        level: quorate_core::level::FEATURE_LEVEL,
     };
     config.validate().expect("it is valid");
     config

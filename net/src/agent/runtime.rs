@@ -7,6 +7,7 @@ use super::{
     process::{Launch, supervise},
     service::{Names, Service},
 };
+use crate::server::{incoming, server};
 use quorate_core::{
     agent::{Agent, AgentConfig, AgentInput, AgentOutput, AgentTrace, ProcessEvent},
     limits,
@@ -29,7 +30,6 @@ use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot, watch},
 };
-use tonic::transport::{Server, server::TcpIncoming};
 
 /// Room for every order that one attempt can get: an agent says each kind once.
 const ORDERS: usize = 4;
@@ -143,9 +143,9 @@ pub async fn run_agent<M: MasterLink>(
     let (events, inbox) = mpsc::channel(limits::AGENT_INPUTS);
     let (logs, names) = (LogStore::default(), Names::default());
     let service = Service { events: events.clone(), logs: logs.clone(), names: names.clone() };
-    let server = Server::builder()
+    let server = server()
         .add_service(ExecutorServiceServer::new(service).max_decoding_message_size(limits::REQUEST_BYTES))
-        .serve_with_incoming(TcpIncoming::from(listener));
+        .serve_with_incoming(incoming(listener));
     let seed = random(&config.data)?;
     let check = config.agent.lease.check;
     let agent = Agent::new(config.agent.clone(), seed, clock::now());

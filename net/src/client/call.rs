@@ -4,10 +4,9 @@ use super::{
     Client, ClientError, Inner,
     retry::{Failure, Retry, Verdict},
     session::Session,
-    wire,
 };
 use crate::{
-    errors::refusal,
+    errors::{refusal, status_of},
     limits::CLIENT_CONNECT,
     rt::{self, Duration, Instant, lock, timeout},
 };
@@ -48,20 +47,23 @@ impl Client {
             return timeout(limit, self.inner.heartbeats.send(&self.inner, heartbeat)).await.flatten();
         }
         let endpoint = self.inner.pick();
-        let channel = self.inner.channels.get(&endpoint).ok()?;
-        let Some(answer) = timeout(limit, wire::send(channel, request)).await else {
-            self.inner.channels.forget(&endpoint);
+        let Some(answer) = timeout(limit, self.inner.send(&endpoint, request)).await else {
+            self.inner.forget_endpoint(&endpoint);
             self.inner.move_on(&endpoint, 0).await;
             return None;
         };
         match answer {
-            Ok(reply) => Some(reply),
-            Err(status) => {
-                let refused = crate::errors::refusal_of(&status);
-                if refused.as_ref().is_none_or(|refused| refused.code() == pb::RefusalCode::Unavailable) {
-                    self.inner.move_on(&endpoint, refused.as_ref().map_or(0, |refused| refused.leader)).await;
+            Ok(reply) => {
+                if let Some(Reply::Refusal(refused)) = &reply.body
+                    && refused.code() == pb::RefusalCode::Unavailable
+                {
+                    self.inner.move_on(&endpoint, refused.leader).await;
                 }
-                refused.map(|refused| pb::ClientReply { index: 0, body: Some(Reply::Refusal(refused)) })
+                Some(reply)
+            }
+            Err(_) => {
+                self.inner.move_on(&endpoint, 0).await;
+                None
             }
         }
     }
@@ -126,7 +128,28 @@ impl Inner {
             let message = format!("the request has {size} bytes: REQUEST_BYTES allows {REQUEST_BYTES}");
             return Err(Failed::Error(ClientError::Refused { code: pb::RefusalCode::Exhausted, message }));
         }
-        self.with_retries(deadline, |channel| wire::send(channel, request())).await
+        let request = &request;
+        let attempt = |endpoint: String| async move {
+            let reply = self.send(&endpoint, request()).await?;
+            match &reply.body {
+                Some(Reply::Refusal(refused)) => Err(status_of(refused)),
+                _ => Ok(reply),
+            }
+        };
+        self.with_retries_at(deadline, attempt).await
+    }
+
+    /// One request to one master.
+    async fn send(&self, endpoint: &str, request: pb::ClientRequest) -> Result<pb::ClientReply, Status> {
+        let bad = |why| status_of(&refusal(pb::RefusalCode::Invalid, why));
+        let talk = self.talks.get(endpoint, &self.channels, &self.me).map_err(bad)?;
+        talk.send(request).await
+    }
+
+    /// The next request opens a new connection to it.
+    fn forget_endpoint(&self, endpoint: &str) {
+        self.channels.forget(endpoint);
+        self.talks.forget(endpoint);
     }
 
     /// As [`run`](Self::run), for anything that is done over a connection.
@@ -134,6 +157,19 @@ impl Inner {
         &self,
         deadline: Instant,
         attempt: impl Fn(Channel) -> F + Send + Sync,
+    ) -> Result<T, Failed> {
+        let attempt = &attempt;
+        let connected = |endpoint: String| async move {
+            let bad = |why| status_of(&refusal(pb::RefusalCode::Invalid, why));
+            attempt(self.channels.get(&endpoint).map_err(bad)?).await
+        };
+        self.with_retries_at(deadline, connected).await
+    }
+
+    async fn with_retries_at<T, F: Future<Output = Result<T, Status>> + Send>(
+        &self,
+        deadline: Instant,
+        attempt: impl Fn(String) -> F + Send + Sync,
     ) -> Result<T, Failed> {
         let endpoints = lock(&self.endpoints).len();
         let mut retry = Retry::new(endpoints, self.draw_seed());
@@ -144,9 +180,13 @@ impl Inner {
             }
             let endpoint = self.pick();
             let failure =
-                match self.attempt(&endpoint, left.min(self.options.request_timeout), &attempt).await {
-                    Ok(done) => return Ok(done),
-                    Err(failure) => failure,
+                match timeout(left.min(self.options.request_timeout), attempt(endpoint.clone())).await {
+                    Some(Ok(done)) => return Ok(done),
+                    Some(Err(status)) => Failure::Status(status),
+                    None => {
+                        self.forget_endpoint(&endpoint);
+                        Failure::NoAnswer
+                    }
                 };
             let after = match retry.judge(&endpoint, &failure) {
                 Verdict::Fail(error) => return Err(Failed::Error(error)),
@@ -163,23 +203,6 @@ impl Inner {
             };
             let left = deadline.saturating_duration_since(Instant::now());
             rt::sleep(after.min(left)).await;
-        }
-    }
-
-    async fn attempt<T, F: Future<Output = Result<T, Status>> + Send>(
-        &self,
-        endpoint: &str,
-        limit: Duration,
-        attempt: &(impl Fn(Channel) -> F + Send + Sync),
-    ) -> Result<T, Failure> {
-        let bad = |why| Failure::Status(crate::errors::status_of(&refusal(pb::RefusalCode::Invalid, why)));
-        let channel = self.channels.get(endpoint).map_err(bad)?;
-        match timeout(limit, attempt(channel)).await {
-            Some(done) => done.map_err(Failure::Status),
-            None => {
-                self.channels.forget(endpoint);
-                Err(Failure::NoAnswer)
-            }
         }
     }
 

@@ -61,6 +61,13 @@ impl Endpoints {
         known
     }
 
+    /// A node named the leader's address: it is asked from now on, if it is among those that were given.
+    pub(crate) fn leads(&mut self, address: &str) {
+        if self.list.iter().any(|listed| listed == address) {
+            self.preferred = Some(address.to_owned());
+        }
+    }
+
     /// A node named the members' client addresses.
     pub(crate) fn learn(&mut self, members: impl Iterator<Item = (u64, String)>) {
         self.members = members.filter(|(_, address)| parse(address).is_ok()).collect();

@@ -122,13 +122,19 @@ async fn carry(
                 Ok(None) => return Some(Status::unavailable("the master ended the stream")),
                 Err(status) => return Some(status),
             },
-            beat = beats.recv() => {
-                *held = Some(beat?);
-                if waiting.values().any(oneshot::Sender::is_closed) {
-                    return Some(Status::unavailable("a heartbeat was not answered in time"));
-                }
+            () = given_up(waiting) => {
+                return Some(Status::unavailable("a heartbeat was not answered in time"));
             }
+            beat = beats.recv() => *held = Some(beat?),
         }
+    }
+}
+
+/// Until the caller of the oldest waits no more.
+async fn given_up(waiting: &mut Waiting) {
+    match waiting.values_mut().next() {
+        Some(oldest) => oldest.closed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -7,6 +7,7 @@ use crate::{
 };
 use bytes::Bytes;
 use prost::Message as _;
+use quorate_core::state::RecordKey;
 use quorate_proto::v1::{
     self as pb, client_reply::Body as Reply, client_request::Body as Ask, cluster_client::ClusterClient,
     compare_and_set_request,
@@ -247,6 +248,26 @@ impl Client {
         answer!(self.inner.change(make).await?, DisarmAlarm).map(|it| it.alarms)
     }
 
+    /// Keeps the feature level at or below this one, or lets it rise. Gives what it was when that was decided.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn hold_level(&self, most: Option<u32>) -> Result<pb::HoldLevelReply, ClientError> {
+        let most = most.unwrap_or(0);
+        let make = |request_id| Ask::HoldLevel(pb::HoldLevelRequest { request_id: Some(request_id), most });
+        answer!(self.inner.change(make).await?, HoldLevel)
+    }
+
+    /// How far the feature level may go.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn level(&self) -> Result<pb::FeatureLevel, ClientError> {
+        let key = RecordKey::Level.public_key();
+        let found = self.get(key).await?.item;
+        Ok(found.map(|item| pb::FeatureLevel::decode(item.value).unwrap_or_default()).unwrap_or_default())
+    }
+
     /// The masters, and who of them leads.
     ///
     /// # Errors
@@ -254,6 +275,17 @@ impl Client {
     pub async fn members(&self) -> Result<pb::ListMembersReply, ClientError> {
         let ask = Ask::ListMembers(pb::ListMembersRequest { stale: false });
         answer!(self.inner.read(ask).await?, ListMembers)
+    }
+
+    /// Lets another voter lead: this one, or whoever holds most of the log. Answers who leads.
+    ///
+    /// # Errors
+    /// See [`ClientError`]. That it is retried does no harm.
+    pub async fn transfer_leader(&self, to: Option<u64>) -> Result<u64, ClientError> {
+        // An answer that is lost must not move it once more.
+        let from = if to.is_some() { 0 } else { self.leader().await?.leader };
+        let ask = Ask::TransferLeader(pb::TransferLeaderRequest { to: to.unwrap_or(0), from });
+        answer!(self.inner.read(ask).await?, TransferLeader).map(|it| it.leader)
     }
 
     /// The leader, as far as the master that is asked knows.

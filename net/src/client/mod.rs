@@ -11,7 +11,7 @@ mod methods;
 mod retry;
 mod session;
 mod streams;
-mod wire;
+mod talk;
 
 pub use error::ClientError;
 pub use methods::Expected;
@@ -26,9 +26,10 @@ use endpoints::Endpoints;
 use heartbeats::Heartbeats;
 use session::Session;
 use std::sync::{
-    Arc, Mutex,
+    Arc, Mutex, Weak,
     atomic::{AtomicU64, Ordering},
 };
+use talk::Talks;
 
 /// How a client behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +63,8 @@ pub struct Client {
 
 #[derive(Debug)]
 struct Inner {
+    /// For tasks that must not keep their client alive.
+    me: Weak<Self>,
     options: ClientOptions,
     seed: u64,
     /// Requests made: each has jitter of its own.
@@ -72,6 +75,7 @@ struct Inner {
     /// Keeps the newest session.
     keeper: Mutex<Option<JoinHandle<()>>>,
     heartbeats: Heartbeats,
+    talks: Talks,
 }
 
 impl Drop for Inner {
@@ -89,17 +93,20 @@ impl Client {
     /// `BadEndpoint` for an empty list, or an endpoint that is no `host:port`.
     pub fn new(endpoints: &[String], options: ClientOptions) -> Result<Self, ClientError> {
         let seed = options.seed.unwrap_or_else(rt::random);
-        let inner = Inner {
+        let endpoints = Mutex::new(Endpoints::new(endpoints, seed)?);
+        let inner = Arc::new_cyclic(|me| Inner {
+            me: Weak::clone(me),
             options,
             seed,
             requests: AtomicU64::new(0),
-            endpoints: Mutex::new(Endpoints::new(endpoints, seed)?),
+            endpoints,
             channels: Channels::new(CLIENT_CONNECT),
             session: AsyncMutex::default(),
             keeper: Mutex::default(),
             heartbeats: Heartbeats::default(),
-        };
-        Ok(Self { inner: Arc::new(inner) })
+            talks: Talks::default(),
+        });
+        Ok(Self { inner })
     }
 
     /// The endpoints as they were given.

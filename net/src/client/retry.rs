@@ -11,6 +11,10 @@ use tonic::{Code, Status};
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 /// The longest wait between two tries.
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
+/// The longest wait after a node refused because it knows no leader: there is one soon, and to ask costs little.
+const BACKOFF_LEADER_MAX: Duration = Duration::from_millis(60);
+/// So many tries may wait no longer than that; an election that takes longer is in trouble.
+const LEADER_TRIES: u32 = 24;
 /// Tries of a request that is refused because a limit is reached.
 const EXHAUSTED_TRIES: u32 = 4;
 
@@ -80,7 +84,10 @@ impl Retry {
         match code {
             RefusalCode::Unavailable => {
                 self.uncertain = true;
-                let after = self.backoff(false);
+                // Who hands over says to whom, and that one is there already.
+                let first = self.failures == 0 && refused.leader != 0;
+                let backoff = self.backoff(false);
+                let after = if first { Duration::ZERO } else { backoff };
                 match refused.leader {
                     0 => Verdict::Rotate { after },
                     leader => Verdict::Leader { leader, after },
@@ -145,7 +152,11 @@ impl Retry {
         if away && round < self.endpoints {
             return Duration::ZERO;
         }
-        let full = BACKOFF_MIN.saturating_mul(1 << self.failures.min(6)).min(BACKOFF_MAX);
+        let most = match self.answered {
+            Some(RefusalCode::Unavailable) if self.failures <= LEADER_TRIES => BACKOFF_LEADER_MAX,
+            _ => BACKOFF_MAX,
+        };
+        let full = BACKOFF_MIN.saturating_mul(1 << self.failures.min(6)).min(most);
         let full = u64::try_from(full.as_micros()).unwrap_or(u64::MAX);
         Duration::from_micros(self.draws.range(full / 2, full))
     }
@@ -193,6 +204,23 @@ mod tests {
         named.leader = 2;
         let verdict = Retry::new(3, 1).judge("a:1", &Failure::Status(status_of(&named)));
         assert!(matches!(verdict, Verdict::Leader { leader: 2, .. }), "{verdict:?}");
+    }
+
+    #[test]
+    fn the_first_leader_that_is_named_is_asked_at_once_and_the_next_ones_soon() {
+        let mut named = refusal(RefusalCode::Unavailable, "not the leader");
+        named.leader = 2;
+        let mut retry = Retry::new(3, 1);
+        let mut waits = Vec::new();
+        for _ in 0..LEADER_TRIES {
+            match retry.judge("a:1", &Failure::Status(status_of(&named))) {
+                Verdict::Leader { after, .. } => waits.push(after),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(waits[0], Duration::ZERO);
+        let soon = |wait: &Duration| *wait >= BACKOFF_MIN / 2 && *wait <= BACKOFF_LEADER_MAX;
+        assert!(waits[1..].iter().all(soon), "{waits:?}");
     }
 
     #[test]

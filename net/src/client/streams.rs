@@ -1,4 +1,4 @@
-//! Answers that come in parts: a job as it changes, and the output of an attempt.
+//! Answers that come in parts: a job as it changes, the output of an attempt, a copy of the state.
 
 use super::{
     Client, ClientError, Inner,
@@ -10,7 +10,7 @@ use crate::{
     services::is_terminal,
 };
 use futures::{Stream, StreamExt, stream};
-use quorate_proto::v1::{self as pb, jobs_client::JobsClient};
+use quorate_proto::v1::{self as pb, cluster_client::ClusterClient, jobs_client::JobsClient};
 use std::{pin::Pin, sync::Arc};
 use tonic::{Status, Streaming};
 
@@ -46,18 +46,35 @@ impl Client {
             async move { JobsClient::new(channel).max_decoding_message_size(REPLY_BYTES).logs(request).await }
         };
         let chunks = self.inner.with_retries(self.inner.deadline(), open).await?.into_inner();
-        let endpoint = self.inner.pick();
-        let chunks = chunks.map(move |chunk| {
-            chunk.map_err(|status| {
-                let mut retry = Retry::new(1, 0);
-                match retry.judge(&endpoint, &Failure::Status(status)) {
-                    Verdict::Fail(error) => error,
-                    _ => retry.give_up(),
-                }
-            })
-        });
-        Ok(chunks.boxed())
+        Ok(parts(chunks, self.inner.pick()).boxed())
     }
+
+    /// The state of the cluster with everything that is committed by now, as the bytes of a snapshot file. Only a file with
+    /// its trailer is whole: a stream that ends before it was cut off.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn save_snapshot(&self) -> Result<ClientStream<pb::SnapshotPart>, ClientError> {
+        let open = |channel| async move {
+            let mut client = ClusterClient::new(channel).max_decoding_message_size(REPLY_BYTES);
+            client.save_snapshot(pb::SaveSnapshotRequest {}).await
+        };
+        let stream = self.inner.with_retries(self.inner.deadline(), open).await?.into_inner();
+        Ok(parts(stream, self.inner.pick()).boxed())
+    }
+}
+
+/// The parts of an answer of this master, as they come.
+fn parts<T>(stream: Streaming<T>, endpoint: String) -> impl Stream<Item = Result<T, ClientError>> {
+    stream.map(move |part| {
+        part.map_err(|status| {
+            let mut retry = Retry::new(1, 0);
+            match retry.judge(&endpoint, &Failure::Status(status)) {
+                Verdict::Fail(error) => error,
+                _ => retry.give_up(),
+            }
+        })
+    })
 }
 
 struct Watch {

@@ -1,22 +1,22 @@
 //! How everything else talks to a node.
 
-use super::lanes::{Lanes, stopped};
+use super::{
+    lanes::{Lanes, ReplyTo, stopped},
+    work::Work,
+};
 use crate::{
-    errors::refusal,
     peers::Directory,
     rt::{broadcast, oneshot},
 };
-use prost::Message;
 use quorate_core::{
-    contract::MemberAddress,
-    limits::REQUEST_BYTES,
-    types::{ClusterId, Index, JobId, NodeId, RequestKey},
+    contract::{MemberAddress, Snapshot},
+    types::{ClusterId, Index, JobId, NodeId, RequestKey, StorageId},
 };
 use quorate_proto::v1::{self as pb, client_reply};
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -37,6 +37,8 @@ pub struct Identity {
     pub cluster: ClusterId,
     /// Its own id.
     pub node: NodeId,
+    /// Its data directory.
+    pub storage: StorageId,
 }
 
 /// The way to a running node. Cloning it costs nothing.
@@ -49,7 +51,12 @@ struct Shared {
     keys: AtomicU64,
     changes: broadcast::Sender<Change>,
     identity: Identity,
+    /// The cluster whose state this one took over, if it did.
+    former: OnceLock<ClusterId>,
     directory: Directory,
+    /// The leader's id, as the node knows it; 0 = none.
+    leader: Arc<AtomicU64>,
+    work: Arc<Work>,
 }
 
 /// Tells the node that nobody waits, unless the answer came.
@@ -73,8 +80,11 @@ impl NodeHandle {
         changes: broadcast::Sender<Change>,
         identity: Identity,
         directory: Directory,
+        leader: Arc<AtomicU64>,
+        work: Arc<Work>,
     ) -> Self {
-        Self(Arc::new(Shared { lanes, keys: AtomicU64::new(1), changes, identity, directory }))
+        let (keys, former) = (AtomicU64::new(1), OnceLock::new());
+        Self(Arc::new(Shared { lanes, keys, changes, identity, former, directory, leader, work }))
     }
 
     /// Asks the node. Dropping the future gives the answer up; the request may still be applied.
@@ -83,14 +93,9 @@ impl NodeHandle {
     /// Whatever the node refuses; `Exhausted` for a request over `REQUEST_BYTES` or a full queue, `Unavailable` once the
     /// node has stopped.
     pub async fn request(&self, request: pb::ClientRequest) -> Result<pb::ClientReply, pb::Refusal> {
-        let size = request.encoded_len();
-        if size > REQUEST_BYTES {
-            let message = format!("the request has {size} bytes: REQUEST_BYTES allows {REQUEST_BYTES}");
-            return Err(refusal(pb::RefusalCode::Exhausted, message));
-        }
-        let key = RequestKey(self.0.keys.fetch_add(1, Ordering::Relaxed));
+        let key = self.next_key();
         let (reply, answer) = oneshot::channel();
-        self.0.lanes.request(key, request, reply)?;
+        self.0.lanes.request(key, request, ReplyTo::Call(reply))?;
         let mut waiting = Waiting { lanes: &self.0.lanes, key, answered: false };
         let answer = answer.await;
         waiting.answered = true;
@@ -99,6 +104,36 @@ impl NodeHandle {
             Some(client_reply::Body::Refusal(refused)) => Err(refused),
             _ => Ok(reply),
         }
+    }
+
+    /// A name for a request that no other has had.
+    pub(crate) fn next_key(&self) -> RequestKey {
+        RequestKey(self.0.keys.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Adds what the node itself does not know to what it says of itself.
+    pub(crate) fn complete(&self, status: &mut pb::StatusReply) {
+        if status.version.is_empty() {
+            env!("CARGO_PKG_VERSION").clone_into(&mut status.version);
+        }
+        status.work = Some(self.0.work.told());
+    }
+
+    /// Where clients reach the leader, if another node leads.
+    pub(crate) fn leader_elsewhere(&self) -> Option<String> {
+        let leader = NodeId(self.0.leader.load(Ordering::Relaxed));
+        let known = self.0.directory.known();
+        known.members.get(&leader).filter(|_| leader != self.0.identity.node).map(|it| it.client.clone())
+    }
+
+    /// The node's state as of its last applied entry. It may be behind what is committed.
+    ///
+    /// # Errors
+    /// `Unavailable` while the node serves nothing, or once it has stopped.
+    pub async fn snapshot(&self) -> Result<Snapshot, pb::Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.0.lanes.snapshot(reply).await;
+        answer.await.unwrap_or_else(|_| Err(stopped()))
     }
 
     /// From now on a fault point of the node fires one in so many times; 0 = never. False: the node has stopped.
@@ -117,6 +152,18 @@ impl NodeHandle {
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.0.identity
+    }
+
+    /// The node's cluster went on with the state of this one, whose members are told so. Said once.
+    #[cfg(not(madsim))]
+    pub(crate) fn comes_from(&self, cluster: ClusterId) {
+        // A second word would say the same.
+        let _said = self.0.former.set(cluster);
+    }
+
+    /// The cluster whose state the node's cluster took over.
+    pub(crate) fn former(&self) -> Option<ClusterId> {
+        self.0.former.get().copied()
     }
 
     /// Where the members are, as far as the node knows.

@@ -6,7 +6,7 @@ use crate::{
     rt::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, select},
 };
 use prost::Message;
-use quorate_core::{Input, types::RequestKey};
+use quorate_core::{Input, contract::Snapshot, limits::REQUEST_BYTES, types::RequestKey};
 use quorate_proto::v1::{self as pb, client_reply, client_request, envelope};
 use std::sync::Arc;
 
@@ -27,9 +27,47 @@ pub(crate) enum Work {
     /// For the node, as it is.
     Input(Input),
     /// A client's request, with the way back.
-    Request { key: RequestKey, request: Box<pb::ClientRequest>, reply: oneshot::Sender<pb::ClientReply> },
+    Request { key: RequestKey, request: Box<pb::ClientRequest>, reply: ReplyTo },
     /// Nobody waits for this request any more.
     Gone(RequestKey),
+    /// Somebody wants a copy of the state.
+    Snapshot(oneshot::Sender<Result<Snapshot, pb::Refusal>>),
+}
+
+/// The way back to a client.
+#[derive(Debug)]
+pub(crate) enum ReplyTo {
+    /// It waits for this answer alone.
+    Call(oneshot::Sender<pb::ClientReply>),
+    /// It takes the answers of many requests from a queue.
+    Stream { number: u64, answers: mpsc::UnboundedSender<Answer> },
+}
+
+/// What is on its way to a client's stream.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// The answer to one request.
+    Reply { key: RequestKey, number: u64, reply: Box<pb::ClientReply> },
+    /// The client asked whether anybody is there.
+    Here,
+}
+
+impl ReplyTo {
+    /// Whether nobody waits any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        match self {
+            Self::Call(reply) => reply.is_closed(),
+            Self::Stream { answers, .. } => answers.is_closed(),
+        }
+    }
+
+    /// Answers, if somebody still waits.
+    pub(crate) fn send(self, key: RequestKey, reply: Box<pb::ClientReply>) {
+        match self {
+            Self::Call(waiting) => drop(waiting.send(*reply)),
+            Self::Stream { number, answers } => drop(answers.send(Answer::Reply { key, number, reply })),
+        }
+    }
 }
 
 /// Work, and the room that it takes until it is done.
@@ -82,14 +120,23 @@ impl Lanes {
         let _ = self.control.try_send(Queued { work: Work::Gone(key), _room: None });
     }
 
+    /// Asks for the state. Nothing comes back once the driver has ended.
+    pub(crate) async fn snapshot(&self, reply: oneshot::Sender<Result<Snapshot, pb::Refusal>>) {
+        let _ = self.control.send(Queued { work: Work::Snapshot(reply), _room: None }).await;
+    }
+
     /// Takes a client's request in, or refuses it at once.
     pub(crate) fn request(
         &self,
         key: RequestKey,
         request: pb::ClientRequest,
-        reply: oneshot::Sender<pb::ClientReply>,
+        reply: ReplyTo,
     ) -> Result<(), pb::Refusal> {
         let size = request.encoded_len();
+        if size > REQUEST_BYTES {
+            let message = format!("the request has {size} bytes: REQUEST_BYTES allows {REQUEST_BYTES}");
+            return Err(refusal(pb::RefusalCode::Exhausted, message));
+        }
         let room = self.take_room(size).ok_or_else(|| exhausted("QUEUE_BYTES", QUEUE_BYTES))?;
         let (queue, name, limit) = match request_lane(&request) {
             InputLane::KeepAlive => (&self.keep_alive, "KEEP_ALIVE_QUEUE", KEEP_ALIVE_QUEUE),
@@ -234,10 +281,10 @@ mod tests {
         futures_block(async {
             let (lanes, mut reader) = lanes();
             let (reply, _answer) = oneshot::channel();
-            lanes.request(RequestKey(1), put(10), reply).unwrap();
+            lanes.request(RequestKey(1), put(10), ReplyTo::Call(reply)).unwrap();
             assert!(lanes.peer(envelope(envelope::Body::Append(pb::AppendRequest::default()))).await);
             let (reply, _answer) = oneshot::channel();
-            lanes.request(RequestKey(2), heartbeat(), reply).unwrap();
+            lanes.request(RequestKey(2), heartbeat(), ReplyTo::Call(reply)).unwrap();
             assert!(lanes.peer(envelope(envelope::Body::Vote(pb::VoteRequest::default()))).await);
             assert!(lanes.control(Input::WriteDone { io: WriteId(1) }).await);
             assert_eq!(reader.urgent(), 3);
@@ -254,9 +301,9 @@ mod tests {
         futures_block(async {
             let (lanes, mut reader) = lanes_of(8, 1, 1, 1_000);
             let (reply, _first) = oneshot::channel();
-            lanes.request(RequestKey(1), put(10), reply).unwrap();
+            lanes.request(RequestKey(1), put(10), ReplyTo::Call(reply)).unwrap();
             let (reply, _second) = oneshot::channel();
-            let refused = lanes.request(RequestKey(2), put(10), reply).unwrap_err();
+            let refused = lanes.request(RequestKey(2), put(10), ReplyTo::Call(reply)).unwrap_err();
             assert_eq!(refused.code(), pb::RefusalCode::Exhausted);
             assert!(refused.message.contains("REQUEST_QUEUE"), "{}", refused.message);
             assert!(lanes.peer(envelope(envelope::Body::Append(pb::AppendRequest::default()))).await);
@@ -270,13 +317,13 @@ mod tests {
     fn the_bytes_that_wait_are_bounded_and_come_back() {
         let (lanes, mut reader) = lanes_of(8, 8, 8, 1_000);
         let (reply, _first) = oneshot::channel();
-        lanes.request(RequestKey(1), put(900), reply).unwrap();
+        lanes.request(RequestKey(1), put(900), ReplyTo::Call(reply)).unwrap();
         let (reply, _second) = oneshot::channel();
-        let refused = lanes.request(RequestKey(2), put(900), reply).unwrap_err();
+        let refused = lanes.request(RequestKey(2), put(900), ReplyTo::Call(reply)).unwrap_err();
         assert!(refused.message.contains("QUEUE_BYTES"), "{}", refused.message);
         drop(reader.try_next());
         let (reply, _third) = oneshot::channel();
-        lanes.request(RequestKey(3), put(900), reply).unwrap();
+        lanes.request(RequestKey(3), put(900), ReplyTo::Call(reply)).unwrap();
     }
 
     #[test]
@@ -284,7 +331,7 @@ mod tests {
         let (lanes, reader) = lanes();
         drop(reader);
         let (reply, _answer) = oneshot::channel();
-        let refused = lanes.request(RequestKey(1), put(1), reply).unwrap_err();
+        let refused = lanes.request(RequestKey(1), put(1), ReplyTo::Call(reply)).unwrap_err();
         assert_eq!(refused.code(), pb::RefusalCode::Unavailable);
     }
 

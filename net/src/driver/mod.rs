@@ -4,18 +4,20 @@ mod calls;
 mod handle;
 mod lanes;
 mod log_lines;
+mod work;
 mod writer;
 
 pub use handle::{Change, Identity, NodeHandle};
-pub use writer::{LogWriter, SnapshotFiles};
+pub use writer::{LoadError, LogWriter, SnapshotFiles};
 
 pub(crate) use calls::{Channels, endpoint, executor};
-pub(crate) use lanes::{LaneReader, Lanes, lanes};
+pub(crate) use lanes::{Answer, LaneReader, Lanes, ReplyTo, lanes};
+pub(crate) use work::Work as WorkDone;
 pub(crate) use writer::{SnapshotWork, keep_snapshots, write_all};
 
 use crate::{
     peers::Links,
-    rt::{self, Duration, Instant, Semaphore, broadcast, mpsc, oneshot, select},
+    rt::{self, Duration, Instant, Semaphore, Sleep, broadcast, mpsc, select},
     tape::Recorder,
 };
 use lanes::Work;
@@ -28,7 +30,11 @@ use quorate_core::{
 use quorate_proto::v1 as pb;
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::Arc,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 /// The clocks of a driver.
@@ -65,6 +71,9 @@ pub(crate) struct Outlets {
     pub(crate) channels: Arc<Channels>,
     /// Back to the driver itself: for the ends of calls.
     pub(crate) lanes: Lanes,
+    /// The leader's id, for whoever asks; 0 = none is known.
+    pub(crate) leader: Arc<AtomicU64>,
+    pub(crate) work: Arc<WorkDone>,
 }
 
 /// Owns the node.
@@ -77,7 +86,13 @@ pub(crate) struct Driver {
     last_turn: Time,
     reader: LaneReader,
     outlets: Outlets,
-    pending: BTreeMap<RequestKey, oneshot::Sender<pb::ClientReply>>,
+    pending: BTreeMap<RequestKey, ReplyTo>,
+    /// The node was fed, and has to carry on what that set going.
+    fed: bool,
+    /// The last turn ended before the work did.
+    behind: bool,
+    /// Inputs of the turn under way.
+    inputs: u64,
     /// What the driver has to tell the node by itself.
     own: VecDeque<Input>,
     calls: Arc<Semaphore>,
@@ -105,6 +120,9 @@ impl Driver {
             reader,
             outlets,
             pending: BTreeMap::new(),
+            fed: false,
+            behind: false,
+            inputs: 0,
             own: VecDeque::new(),
             calls: Arc::new(Semaphore::new(CALLS_INFLIGHT)),
             stop: None,
@@ -120,35 +138,41 @@ impl Driver {
     /// Until the node stops for good.
     pub(crate) async fn run(mut self) -> StopReason {
         self.drain();
+        let mut timer = Box::pin(rt::sleep_until(Instant::now()));
         loop {
             self.turn();
             if let Some(reason) = self.stop.take() {
                 tracing::error!(node = %self.id, %reason, "stops");
                 return reason;
             }
-            // A turn that leaves work behind does not wait, but lets other tasks run.
-            rt::yield_now().await;
-            if self.own.is_empty() {
-                self.wait().await;
+            if self.behind || !self.own.is_empty() {
+                // A turn that leaves work behind does not wait, but lets other tasks run.
+                rt::yield_now().await;
+            } else {
+                self.wait(&mut timer).await;
             }
         }
     }
 
-    /// Waits for work or a deadline, and does the work.
-    async fn wait(&mut self) {
+    /// Waits for work or a deadline, and does the work. A timer that is set for an earlier time stays: a deadline mostly moves
+    /// on with each turn, and to set a timer anew costs more than to look once too often.
+    async fn wait(&mut self, timer: &mut Pin<Box<Sleep>>) {
         let deadline = self.node.next_deadline().and_then(|(time, _)| self.clock.instant(time));
         let until = deadline.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+        if timer.is_elapsed() || until < timer.deadline() {
+            timer.as_mut().reset(until);
+        }
         let work = select! {
             biased;
             work = self.reader.next() => work,
-            () = rt::sleep_until(until) => None,
+            () = timer.as_mut() => None,
         };
         if let Some(work) = work {
             self.take(work);
         }
     }
 
-    /// At most a turn's number of inputs, then the deadline if it has come.
+    /// At most a turn's number of inputs, of which the node makes one batch. The deadline ends it, whether it has come or not.
     fn turn(&mut self) {
         let start = self.clock.now().time;
         let mut most = TURN_INPUTS;
@@ -156,52 +180,68 @@ impl Driver {
             most = most.max(self.reader.urgent());
         }
         self.last_turn = start;
+        self.behind = true;
         for _ in 0..most {
             if self.stop.is_some() {
                 return;
             }
             if let Some(input) = self.own.pop_front() {
-                self.step(input);
+                self.feed(input);
             } else if let Some(work) = self.reader.try_next() {
                 self.take(work);
             } else {
+                self.behind = false;
                 break;
             }
         }
-        let now = self.clock.now().time;
-        if self.stop.is_none() && self.node.next_deadline().is_some_and(|(time, _)| time <= now) {
-            self.step(Input::Deadline);
+        let due = |(time, _)| time <= self.clock.now().time;
+        if self.fed || self.node.next_deadline().is_some_and(due) {
+            self.outlets.work.turn(core::mem::take(&mut self.inputs));
+            self.step(Input::Deadline, false);
         }
     }
 
     fn take(&mut self, work: Work) {
         match work {
-            Work::Input(input) => self.step(input),
+            Work::Input(input) => self.feed(input),
             Work::Request { key, request, reply } => {
                 // Its client may have left while it waited in its lane.
                 if !reply.is_closed() {
                     self.pending.insert(key, reply);
-                    self.step(Input::Request { key, request });
+                    self.feed(Input::Request { key, request });
                 }
             }
             Work::Gone(key) => {
                 if self.pending.remove(&key).is_some() {
-                    self.step(Input::RequestGone { key });
+                    self.feed(Input::RequestGone { key });
                 }
             }
+            // Constant time: a copy of the state shares all that does not change.
+            Work::Snapshot(reply) => drop(reply.send(self.node.snapshot())),
         }
     }
 
-    /// One mutation: the node takes the next input only when its outputs are out.
-    fn step(&mut self, input: Input) {
-        if self.stop.is_none() {
-            let now = self.clock.now();
-            if let Some(tape) = &mut self.tape {
-                tape.input(now, &input);
-            }
-            self.node.step(now, input);
-            self.drain();
+    fn feed(&mut self, input: Input) {
+        self.inputs += 1;
+        self.step(input, true);
+    }
+
+    /// One mutation: the node takes the next input only when its outputs are out. `fed`: others follow.
+    fn step(&mut self, input: Input, fed: bool) {
+        if self.stop.is_some() {
+            return;
         }
+        let now = self.clock.now();
+        if let Some(tape) = &mut self.tape {
+            tape.input(now, &input, fed);
+        }
+        if fed {
+            self.node.feed(now, input);
+        } else {
+            self.node.step(now, input);
+        }
+        self.fed = fed;
+        self.drain();
     }
 
     fn drain(&mut self) {
@@ -214,6 +254,8 @@ impl Driver {
         if let Some(tape) = &mut self.tape {
             tape.end();
         }
+        let leader = self.node.raft().leader().map_or(0, |leader| leader.0);
+        self.outlets.leader.store(leader, Ordering::Relaxed);
     }
 
     fn carry_out(&mut self, output: Output) {
@@ -233,7 +275,8 @@ impl Driver {
             Output::LoadSnapshot { at } => self.snapshot(SnapshotWork::Load { at }),
             Output::Reply { key, reply } => {
                 if let Some(waiting) = self.pending.remove(&key) {
-                    let _ = waiting.send(*reply);
+                    self.outlets.work.answered();
+                    waiting.send(key, reply);
                 }
             }
             Output::Call { key, address, call } => self.call(key, address, *call),

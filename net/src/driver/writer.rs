@@ -1,9 +1,9 @@
 //! Carries writes to the disk, away from the loop: all that wait go with one sync.
 
-use super::lanes::Lanes;
+use super::{lanes::Lanes, work::Work};
 use crate::{
     limits::WRITE_BATCH,
-    rt::{Duration, mpsc, timeout},
+    rt::{Duration, Instant, mpsc, timeout},
 };
 use bytes::Bytes;
 use quorate_core::{
@@ -13,6 +13,7 @@ use quorate_core::{
     state::State,
     types::NodeId,
 };
+use std::sync::Arc;
 
 /// The log on disk.
 pub trait LogWriter: Send + 'static {
@@ -47,7 +48,7 @@ pub trait SnapshotFiles: Send + 'static {
         number: u64,
         data: Bytes,
         last: bool,
-    ) -> impl Future<Output = Result<bool, String>> + Send;
+    ) -> impl Future<Output = Result<bool, LoadError>> + Send;
 
     /// A chunk of the snapshot at this place, and whether it is the last. `None`: that snapshot is not there.
     ///
@@ -63,7 +64,16 @@ pub trait SnapshotFiles: Send + 'static {
     ///
     /// # Errors
     /// What the disk said, or what does not decode.
-    fn load(&mut self, at: LogPosition) -> impl Future<Output = Result<Option<State>, String>> + Send;
+    fn load(&mut self, at: LogPosition) -> impl Future<Output = Result<Option<State>, LoadError>> + Send;
+}
+
+/// Why a snapshot cannot be loaded, or taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoadError {
+    /// It is of a feature level that this program does not know: this one, or a higher one.
+    TooNew(u32),
+    /// What the disk said, or what does not decode.
+    Unreadable(String),
 }
 
 /// Until the driver or the disk ends. The queue has no bound of its own: a node writes no more than its limits allow
@@ -72,6 +82,7 @@ pub(crate) async fn write_all(
     mut log: impl LogWriter,
     mut queue: mpsc::UnboundedReceiver<Write>,
     lanes: Lanes,
+    work: Arc<Work>,
 ) {
     let mut batch = Vec::new();
     while queue.recv_many(&mut batch, WRITE_BATCH).await > 0 {
@@ -79,11 +90,15 @@ pub(crate) async fn write_all(
         if bug::planted(Bug::NetDoneEarly) {
             lanes.control(Input::WriteDone { io }).await;
         }
+        let begun = Instant::now();
         if let Err(message) = log.write(&batch).await {
             tracing::error!(%message, "a write to the log failed");
             lanes.control(Input::WriteFailed { message }).await;
             return;
         }
+        let entries = batch.iter().flat_map(|write| &write.entries);
+        let (count, bytes) = entries.fold((0, 0), |(count, bytes), it| (count + 1, bytes + it.data.len()));
+        work.synced(begun.elapsed(), count, bytes);
         batch.clear();
         if !lanes.control(Input::WriteDone { io }).await {
             return;
@@ -142,7 +157,8 @@ pub(crate) async fn keep_snapshots(
                     Ok(true) => Ok(Input::SnapshotChunkStored { at, number, last }),
                     // Its sender notices that nothing comes back.
                     Ok(false) => continue,
-                    Err(message) => Err(message),
+                    Err(LoadError::TooNew(level)) => Ok(Input::SnapshotTooNew { level }),
+                    Err(LoadError::Unreadable(message)) => Err(message),
                 }
             }
             SnapshotWork::Read { peer, at, number } => {
@@ -152,13 +168,14 @@ pub(crate) async fn keep_snapshots(
                 });
                 Ok(Input::SnapshotChunkRead { peer, at, number, chunk })
             }
-            SnapshotWork::Load { at } => {
-                let state = files.load(at).await.unwrap_or_else(|message| {
+            SnapshotWork::Load { at } => Ok(match files.load(at).await {
+                Ok(state) => Input::SnapshotLoaded { at, state: state.map(Box::new) },
+                Err(LoadError::TooNew(level)) => Input::SnapshotTooNew { level },
+                Err(LoadError::Unreadable(message)) => {
                     tracing::error!(%message, ?at, "a snapshot cannot be loaded");
-                    None
-                });
-                Ok(Input::SnapshotLoaded { at, state: state.map(Box::new) })
-            }
+                    Input::SnapshotLoaded { at, state: None }
+                }
+            }),
         };
         let failed = done.is_err();
         let input = done.unwrap_or_else(|message| {
@@ -206,7 +223,7 @@ mod tests {
         }
         drop(queue);
         let batches = Arc::new(Mutex::new(Vec::new()));
-        write_all(Recorded(Arc::clone(&batches), bad), waiting, lanes)
+        write_all(Recorded(Arc::clone(&batches), bad), waiting, lanes, Arc::default())
             .now_or_never()
             .expect("nothing to wait for");
         let inputs = std::iter::from_fn(|| reader.try_next())
@@ -234,7 +251,13 @@ mod tests {
             Ok(self.0 > 2)
         }
 
-        async fn store_chunk(&mut self, _: LogPosition, _: u64, _: Bytes, _: bool) -> Result<bool, String> {
+        async fn store_chunk(
+            &mut self,
+            _: LogPosition,
+            _: u64,
+            _: Bytes,
+            _: bool,
+        ) -> Result<bool, LoadError> {
             Ok(false)
         }
 
@@ -242,7 +265,7 @@ mod tests {
             Ok(None)
         }
 
-        async fn load(&mut self, _: LogPosition) -> Result<Option<State>, String> {
+        async fn load(&mut self, _: LogPosition) -> Result<Option<State>, LoadError> {
             Ok(None)
         }
     }

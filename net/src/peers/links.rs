@@ -2,11 +2,12 @@
 
 use super::{Link, Outbox};
 use crate::{
-    driver::Lanes,
+    driver::{Lanes, WorkDone},
     limits::VISITORS,
     rt::{self, JoinHandle, lock},
 };
 use quorate_core::{
+    bug::{self, Bug},
     contract::{Lane, MemberAddress},
     types::NodeId,
 };
@@ -20,7 +21,8 @@ use std::{
 #[derive(Clone, Debug)]
 pub(crate) struct Directory {
     known: Arc<Mutex<Arc<Known>>>,
-    /// Who speaks without being known is answered on the stream that it opened.
+    /// Who speaks is answered on the stream that it opened, as long as none is open to it: it may be unknown, or somewhere else
+    /// than this node was told.
     visitors: Arc<Mutex<BTreeMap<NodeId, Arc<Outbox>>>>,
 }
 
@@ -44,11 +46,14 @@ impl Directory {
         Arc::clone(&lock(&self.known))
     }
 
-    /// Somebody who is not known has a stream to this node: what it is to be told comes here until the visit is dropped.
-    /// `None`: too many are there.
+    /// Somebody has a stream to this node: what it is to be told, and cannot be told otherwise, comes here until the visit is
+    /// dropped. `None`: it is not known, and too many such are there.
     pub(crate) fn visit(&self, node: NodeId) -> Option<Visit> {
+        let known = self.known();
         let mut visitors = lock(&self.visitors);
-        if visitors.len() >= VISITORS && !visitors.contains_key(&node) {
+        let is_new = !known.members.contains_key(&node) && !visitors.contains_key(&node);
+        let strangers = || visitors.keys().filter(|node| !known.members.contains_key(node)).count();
+        if is_new && strangers() >= VISITORS {
             return None;
         }
         let outbox = Arc::new(Outbox::default());
@@ -61,7 +66,7 @@ impl Directory {
     }
 }
 
-/// A stream of somebody who is not known.
+/// A stream that somebody opened.
 #[derive(Debug)]
 pub(crate) struct Visit {
     node: NodeId,
@@ -95,6 +100,7 @@ pub(crate) struct Links {
     lanes: Lanes,
     open: BTreeMap<NodeId, Open>,
     directory: Directory,
+    work: Arc<WorkDone>,
 }
 
 #[derive(Debug)]
@@ -112,15 +118,21 @@ impl Drop for Open {
 
 impl Links {
     /// None yet.
-    pub(crate) const fn new(me: NodeId, lanes: Lanes, directory: Directory) -> Self {
-        Self { me, lanes, open: BTreeMap::new(), directory }
+    pub(crate) const fn new(me: NodeId, lanes: Lanes, directory: Directory, work: Arc<WorkDone>) -> Self {
+        Self { me, lanes, open: BTreeMap::new(), directory, work }
     }
 
-    /// Hands a message to its stream; to nobody, if there is no such member, and none that visits.
+    /// Hands a message to the stream to its receiver. Where there is none, to the one that this opened, or else to the next
+    /// that is opened to it; to nobody, if there is no such member, and none that visits.
     pub(crate) fn push(&self, to: NodeId, lane: Lane, envelope: pb::Envelope) {
-        if let Some(open) = self.open.get(&to) {
-            open.outbox.push(lane, envelope);
-        } else if let Some(outbox) = self.directory.visitor(to) {
+        let own = self.open.get(&to).map(|open| &open.outbox);
+        if let Some(outbox) = own.filter(|outbox| outbox.flows()) {
+            outbox.push(lane, envelope);
+        } else if let Some(outbox) =
+            self.directory.visitor(to).filter(|_| !bug::planted(Bug::NetOwnStreamOnly))
+        {
+            outbox.push(lane, envelope);
+        } else if let Some(outbox) = own {
             outbox.push(lane, envelope);
         }
     }
@@ -134,7 +146,13 @@ impl Links {
             self.open.entry(peer).or_insert_with(|| {
                 let (address, outbox) = (address.peer.clone(), Arc::new(Outbox::default()));
                 let (lanes, waiting) = (self.lanes.clone(), Arc::clone(&outbox));
-                let link = Link { peer, address: address.clone(), outbox: waiting, lanes };
+                let link = Link {
+                    peer,
+                    address: address.clone(),
+                    outbox: waiting,
+                    lanes,
+                    work: Arc::clone(&self.work),
+                };
                 Open { address, outbox, task: rt::spawn(link.run()) }
             });
         }

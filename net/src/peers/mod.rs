@@ -7,7 +7,7 @@ pub(crate) use links::{Directory, Known, Links, Visit};
 pub(crate) use outbox::Outbox;
 
 use crate::{
-    driver::{Lanes, endpoint},
+    driver::{Lanes, WorkDone, endpoint},
     errors::describe,
     limits::{BATCH_BYTES, PEER_BACKOFF_MAX, PEER_BACKOFF_MIN, PEER_CONNECT, PEER_SILENCE, PEER_STABLE},
     rt::{self, Instant, select, timeout},
@@ -25,6 +25,7 @@ pub(crate) struct Link {
     pub(crate) address: String,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) lanes: Lanes,
+    pub(crate) work: Arc<WorkDone>,
 }
 
 impl Link {
@@ -40,7 +41,9 @@ impl Link {
                     if !self.lanes.control(Input::PeerConnected(self.peer)).await {
                         return;
                     }
+                    self.outbox.set_flows(true);
                     let why = self.listen(answers).await;
+                    self.outbox.set_flows(false);
                     if !self.lanes.control(Input::PeerLost(self.peer)).await {
                         return;
                     }
@@ -74,10 +77,11 @@ impl Link {
         let endpoint = endpoint(&self.address, PEER_CONNECT).map_err(Status::invalid_argument)?;
         let opening = async {
             let channel = endpoint.connect().await.map_err(|error| Status::from_error(Box::new(error)))?;
-            let outbox = Arc::clone(&self.outbox);
-            let batches = stream::unfold(outbox, |outbox| async move {
+            let way = (Arc::clone(&self.outbox), Arc::clone(&self.work));
+            let batches = stream::unfold(way, |(outbox, work)| async move {
                 let batch = outbox.next_batch().await;
-                Some((batch, outbox))
+                work.peer_batch(batch.envelopes.len());
+                Some((batch, (outbox, work)))
             });
             let mut client = PeerClient::new(channel).max_decoding_message_size(BATCH_BYTES);
             client.exchange(Request::new(batches)).await.map(tonic::Response::into_inner)

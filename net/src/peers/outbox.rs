@@ -7,7 +7,13 @@ use crate::{
 use prost::Message;
 use quorate_core::{contract::Lane, limits::PEER_MESSAGE_BYTES};
 use quorate_proto::v1 as pb;
-use std::{collections::VecDeque, sync::Mutex};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 /// What one envelope takes in a batch besides its own bytes: its tag and its length.
 const FRAME: usize = 8;
@@ -18,6 +24,8 @@ pub(crate) struct Outbox {
     lanes: Mutex<[Queue; 3]>,
     filled: Notify,
     kicked: Notify,
+    /// What is pushed goes out at once: there is a stream.
+    flows: AtomicBool,
     messages: usize,
     bytes: usize,
 }
@@ -36,7 +44,8 @@ impl Default for Outbox {
 
 impl Outbox {
     fn with_limits(messages: usize, bytes: usize) -> Self {
-        Self { lanes: Mutex::default(), filled: Notify::new(), kicked: Notify::new(), messages, bytes }
+        let (filled, kicked, flows) = (Notify::new(), Notify::new(), AtomicBool::new(false));
+        Self { lanes: Mutex::default(), filled, kicked, flows, messages, bytes }
     }
 
     /// Takes a message in; the oldest of its lane go when there is no room.
@@ -98,6 +107,16 @@ impl Outbox {
         for queue in lock(&self.lanes).iter_mut() {
             *queue = Queue::default();
         }
+    }
+
+    /// There is a stream now, or none.
+    pub(crate) fn set_flows(&self, flows: bool) {
+        self.flows.store(flows, Ordering::Relaxed);
+    }
+
+    /// Whether there is a stream.
+    pub(crate) fn flows(&self) -> bool {
+        self.flows.load(Ordering::Relaxed)
     }
 
     /// The peer is there: a connection is worth trying at once.

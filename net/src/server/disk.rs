@@ -1,11 +1,12 @@
 //! The log and the snapshots on a [`Disk`](crate::storage::Disk), as the driver's threads use them.
 
 use crate::{
-    driver::{LogWriter, SnapshotFiles},
+    driver::{LoadError, LogWriter, SnapshotFiles},
     storage::{SnapshotStore, Storage, StorageError},
 };
 use bytes::Bytes;
 use quorate_core::{
+    bug::{self, Bug},
     contract::{LogPosition, Snapshot, Write},
     state::State,
 };
@@ -31,7 +32,7 @@ impl SnapshotFiles for SnapshotStore {
             Ok(()) => Ok(true),
             Err(error) if error.is_full() => {
                 tracing::warn!(%error, at = ?snapshot.at, "there is no room for a snapshot");
-                Ok(false)
+                Ok(bug::planted(Bug::NetFullSaved))
             }
             Err(error) => Err(text(&error)),
         })
@@ -43,11 +44,14 @@ impl SnapshotFiles for SnapshotStore {
         number: u64,
         data: Bytes,
         last: bool,
-    ) -> impl Future<Output = Result<bool, String>> + Send {
-        let stored: Ready<Result<bool, String>> =
+    ) -> impl Future<Output = Result<bool, LoadError>> + Send {
+        let stored: Ready<Result<bool, LoadError>> =
             ready(match Self::store_chunk(self, at, number, &data, last) {
                 Ok(()) => Ok(true),
-                Err(error @ StorageError::Disk(_)) if !error.is_full() => Err(text(&error)),
+                Err(StorageError::TooNew { level, .. }) => Err(LoadError::TooNew(level)),
+                Err(error @ StorageError::Disk(_)) if !error.is_full() => {
+                    Err(LoadError::Unreadable(text(&error)))
+                }
                 Err(error) => {
                     tracing::warn!(%error, ?at, number, "a chunk of a snapshot is dropped");
                     Ok(false)
@@ -64,7 +68,10 @@ impl SnapshotFiles for SnapshotStore {
         ready(Self::read_chunk(self, at, number).map_err(|error| text(&error)))
     }
 
-    fn load(&mut self, at: LogPosition) -> impl Future<Output = Result<Option<State>, String>> + Send {
-        ready(Self::load(self, at).map_err(|error| text(&error)))
+    fn load(&mut self, at: LogPosition) -> impl Future<Output = Result<Option<State>, LoadError>> + Send {
+        ready(Self::load(self, at).map_err(|error| match error {
+            StorageError::TooNew { level, .. } => LoadError::TooNew(level),
+            other => LoadError::Unreadable(text(&other)),
+        }))
     }
 }

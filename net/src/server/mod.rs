@@ -2,25 +2,29 @@
 
 mod disk;
 #[cfg(not(madsim))]
-mod run;
+mod incoming;
 #[cfg(not(madsim))]
+mod run;
 mod scrub;
 #[cfg(not(madsim))]
 mod space;
 
 #[cfg(not(madsim))]
+pub(crate) use incoming::incoming;
+#[cfg(not(madsim))]
 pub use run::{ServerConfig, run_server, start_server};
+pub use scrub::round as scrub_round;
 #[cfg(not(madsim))]
 pub use scrub::{SCRUB_PAUSE, SCRUB_RATE, ScrubOptions};
 
 use crate::{
     driver::{
-        Channels, Clock, Driver, Identity, LogWriter, NodeHandle, Outlets, SnapshotFiles, keep_snapshots,
-        lanes, write_all,
+        Channels, Clock, Driver, Identity, LogWriter, NodeHandle, Outlets, SnapshotFiles, WorkDone,
+        keep_snapshots, lanes, write_all,
     },
     limits::{
         BATCH_BYTES, CALL_TIMEOUT, CONNECTION_ALIVE, DECODE_BYTES, SAVE_RETRY, SERVER_DRAIN,
-        STREAMS_PER_CONNECTION, TAPE_FLUSH, WATCH_BEHIND,
+        STREAM_DECODE_BYTES, STREAMS_PER_CONNECTION, TAPE_FLUSH, WATCH_BEHIND,
     },
     peers::{Directory, Links},
     rt::{self, Finished, JoinHandle, Listener, Tasks, broadcast, mpsc, timeout},
@@ -35,9 +39,15 @@ use quorate_core::{
 };
 use quorate_proto::v1::{
     cluster_server::ClusterServer, fleet_server::FleetServer, jobs_server::JobsServer,
-    key_value_store_server::KeyValueStoreServer, peer_server::PeerServer, sessions_server::SessionsServer,
+    key_value_store_server::KeyValueStoreServer, peer_server::PeerServer, requests_server::RequestsServer,
+    sessions_server::SessionsServer,
 };
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{
+    io,
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU64},
+};
 use tonic::transport::{self, Server};
 
 /// Why a server did not start, or ended.
@@ -134,16 +144,24 @@ pub fn start_node<L: LogWriter, S: SnapshotFiles>(
     let NodeParts { config, recovered, seed, log, helper, snapshots, peer_listener, client_listener, tape } =
         parts;
     config.validate()?;
-    let identity = Identity { cluster: config.cluster, node: config.node };
+    let identity = Identity { cluster: config.cluster, node: config.node, storage: config.storage };
     let heartbeat = config.timing.heartbeat;
     let (lanes, reader) = lanes();
     let (changes, _) = broadcast::channel(WATCH_BEHIND);
     let channels = Arc::new(Channels::new(CALL_TIMEOUT));
     let directory = Directory::new(config.members.clone());
-    let handle = NodeHandle::new(lanes.clone(), changes.clone(), identity.clone(), directory.clone());
+    let (leader, work) = (Arc::new(AtomicU64::new(0)), Arc::new(WorkDone::default()));
+    let handle = NodeHandle::new(
+        lanes.clone(),
+        changes.clone(),
+        identity.clone(),
+        directory.clone(),
+        Arc::clone(&leader),
+        Arc::clone(&work),
+    );
 
     let (writes, writes_queue) = mpsc::unbounded_channel();
-    let writer = rt::dedicated("quorate-log", write_all(log, writes_queue, lanes.clone()));
+    let writer = rt::dedicated("quorate-log", write_all(log, writes_queue, lanes.clone(), Arc::clone(&work)));
     let (snapshot_work, snapshot_queue) = mpsc::unbounded_channel();
     let chunk_bytes = config.flow.snapshot_chunk_bytes;
     let keeper = keep_snapshots(snapshots, snapshot_queue, lanes.clone(), chunk_bytes, SAVE_RETRY);
@@ -153,7 +171,7 @@ pub fn start_node<L: LogWriter, S: SnapshotFiles>(
         threads.push(rt::dedicated("quorate-segments", helper.run()).map_err(ServerError::Thread)?);
     }
 
-    let peers = Links::new(identity.node, lanes.clone(), directory);
+    let peers = Links::new(identity.node, lanes.clone(), directory, Arc::clone(&work));
     let mut servers = Tasks::default();
     servers.spawn(serve_peers(peer_listener, PeerService::new(handle.clone()), handle.clone()));
     servers.spawn(serve_clients(
@@ -163,7 +181,7 @@ pub fn start_node<L: LogWriter, S: SnapshotFiles>(
     ));
 
     let clock = Clock::start();
-    let outlets = Outlets { writes, snapshots: snapshot_work, peers, changes, channels, lanes };
+    let outlets = Outlets { writes, snapshots: snapshot_work, peers, changes, channels, lanes, leader, work };
     let now = clock.now();
     let start = StartRef { config: &config, recovered: &recovered, seed, now };
     let tape = tape.map(|tape| tape.begin(&start)).transpose().map_err(ServerError::Thread)?;
@@ -239,7 +257,8 @@ impl Drop for RunningNode {
     }
 }
 
-fn server() -> Server {
+/// A server that gives up connections which do not answer, and bounds what one of them may ask at a time.
+pub(crate) fn server() -> Server {
     Server::builder()
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(CONNECTION_ALIVE))
@@ -254,6 +273,7 @@ async fn serve_peers(listener: Listener, service: PeerService, node: NodeHandle)
 
 async fn serve_clients(listener: Listener, api: Api, node: NodeHandle) {
     let router = server()
+        .add_service(RequestsServer::new(api.clone()).max_decoding_message_size(STREAM_DECODE_BYTES))
         .add_service(KeyValueStoreServer::new(api.clone()).max_decoding_message_size(DECODE_BYTES))
         .add_service(SessionsServer::new(api.clone()).max_decoding_message_size(DECODE_BYTES))
         .add_service(FleetServer::new(api.clone()).max_decoding_message_size(DECODE_BYTES))
@@ -274,8 +294,7 @@ async fn serve(
     listener: Listener,
     node: NodeHandle,
 ) -> Result<(), transport::Error> {
-    let incoming = transport::server::TcpIncoming::from(listener.0).with_nodelay(Some(true));
-    router.serve_with_incoming_shutdown(incoming, async move { node.stopped().await }).await
+    router.serve_with_incoming_shutdown(incoming(listener.0), async move { node.stopped().await }).await
 }
 
 #[cfg(madsim)]

@@ -6,11 +6,17 @@ use super::{
     space, start_node,
 };
 use crate::{
+    driver::NodeHandle,
+    limits::HAND_OVER,
     rt::{self, Listener, select},
-    storage::{Disk, FileDisk, Identity, OpenError, SpaceLimits, Storage, StorageOptions},
+    storage::{
+        Disk, FileDisk, Identity, OpenError, SpaceLimits, Storage, StorageOptions,
+        lineage::{self, Lineage},
+    },
     tape::{FileTape, TapeOptions, TapeSource},
 };
 use quorate_core::{Config, contract::Recovered, types::StorageId};
+use quorate_proto::v1::{self as pb, client_reply::Body as Reply, client_request::Body as Ask};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -19,7 +25,8 @@ use std::{
 /// What a master is told when it starts.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// Who it is. The storage id is the data directory's own, whatever is given here.
+    /// Who it is. The storage id is the data directory's own, whatever is given here; so is the cluster's id, if the directory
+    /// comes from a cluster of this id.
     pub core: Config,
     /// Where its log and its snapshots are; made if it is not there.
     pub data_dir: PathBuf,
@@ -50,10 +57,32 @@ pub async fn run_server(
         biased;
         () = shutdown => {
             tracing::info!("ends as asked");
+            hand_over(&node.handle()).await;
             node.shutdown().await;
             Ok(())
         }
         stopped = node.stopped() => Err(stopped.map_or(ServerError::Panicked, ServerError::Stopped)),
+    }
+}
+
+/// Lets another master lead before this one ends, so that nobody waits for an election.
+async fn hand_over(node: &NodeHandle) {
+    let ask = |body| node.request(pb::ClientRequest { body: Some(body) });
+    let leads = match ask(Ask::GetLeader(pb::GetLeaderRequest {})).await.map(|reply| reply.body) {
+        Ok(Some(Reply::GetLeader(it))) => it.leader == node.identity().node.0,
+        _ => false,
+    };
+    if !leads {
+        return;
+    }
+    let request = pb::TransferLeaderRequest { to: 0, from: node.identity().node.0 };
+    let asked = rt::timeout(HAND_OVER, ask(Ask::TransferLeader(request))).await;
+    match asked.map(|it| it.map(|reply| reply.body)) {
+        Some(Ok(Some(Reply::TransferLeader(it)))) => {
+            tracing::info!(leader = it.leader, "another master leads");
+        }
+        Some(Err(refusal)) => tracing::warn!(why = refusal.message, "nobody leads in its place"),
+        Some(Ok(_)) | None => tracing::warn!("nobody leads in its place yet"),
     }
 }
 
@@ -71,8 +100,8 @@ pub async fn start_server(config: ServerConfig) -> Result<RunningNode, ServerErr
     let client_listener = listen("listen.client", &client_listen, insecure).await?;
     let identity = Identity::new(core.cluster, core.node, StorageId(rt::random().max(1)));
     let opened = rt::blocking(move || open(&data_dir, identity)).await;
-    let (disk, mut log, recovered) = opened.ok_or(ServerError::Panicked)??;
-    core.storage = log.identity().storage;
+    let (disk, lineage, mut log, recovered) = opened.ok_or(ServerError::Panicked)??;
+    (core.cluster, core.storage) = (log.identity().cluster, log.identity().storage);
     tracing::info!(
         node = %core.node, cluster = %core.cluster, storage = %core.storage, peer = %peer_listen, client = %client_listen,
         entries = recovered.entries.len(), term = %recovered.hard_state.term, "starts"
@@ -92,6 +121,9 @@ pub async fn start_server(config: ServerConfig) -> Result<RunningNode, ServerErr
         client_listener,
         tape,
     })?;
+    if let Some(lineage) = lineage {
+        node.handle().comes_from(lineage.from);
+    }
     node.spawn(space::watch(disk, space, node.handle()));
     node.run_beside("quorate-scrub", scrub::scrub(cold, scrub, node.handle()))?;
     Ok(node)
@@ -103,12 +135,14 @@ fn make_tape(options: TapeOptions) -> Result<Option<Box<dyn TapeSource>>, Server
     Ok(made.map(|tape| Box::new(tape) as Box<dyn TapeSource>))
 }
 
-type Opened = (Arc<dyn Disk>, Storage, Recovered);
+type Opened = (Arc<dyn Disk>, Option<Lineage>, Storage, Recovered);
 
 fn open(data_dir: &Path, identity: Identity) -> Result<Opened, OpenError> {
     let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(data_dir)?);
+    let identity = lineage::adopt(&*disk, identity)?;
     let (log, recovered) = Storage::open(Arc::clone(&disk), identity, StorageOptions::default())?;
-    Ok((disk, log, recovered))
+    let lineage = Lineage::load(&*disk)?;
+    Ok((disk, lineage, log, recovered))
 }
 
 async fn listen(field: &'static str, address: &str, insecure: bool) -> Result<Listener, ServerError> {

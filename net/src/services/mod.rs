@@ -1,11 +1,13 @@
 //! The services on the client port: each call becomes a request to the node, or a few.
 
+mod backup;
 mod cluster;
 mod fleet;
 mod jobs;
 mod kv;
 mod logs;
 mod peer;
+mod requests;
 mod sessions;
 mod watch;
 
@@ -15,11 +17,13 @@ pub(crate) use watch::is_terminal;
 use crate::{
     driver::{Channels, NodeHandle},
     errors::{refusal_of, status_of},
+    limits::BACKUPS,
+    rt::Semaphore,
 };
 use futures::Stream;
 use quorate_proto::v1::{self as pb, client_reply, client_request};
 use std::{pin::Pin, sync::Arc};
-use tonic::{Response, Status, metadata::MetadataMap};
+use tonic::{Response, Status};
 
 /// What a call that answers with a stream returns.
 pub(crate) type BoxStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send + 'static>>;
@@ -33,11 +37,13 @@ pub(crate) struct Api {
     node: NodeHandle,
     /// To executors, for their logs.
     channels: Arc<Channels>,
+    /// For copies of the state.
+    backups: Arc<Semaphore>,
 }
 
 impl Api {
     pub(crate) fn new(node: NodeHandle, channels: Arc<Channels>) -> Self {
-        Self { node, channels }
+        Self { node, channels, backups: Arc::new(Semaphore::new(BACKUPS)) }
     }
 
     /// Asks the node, and takes the kind of answer out that belongs to the request.
@@ -64,15 +70,6 @@ impl Api {
         response.metadata_mut().insert(INDEX, index.into());
         Ok(response)
     }
-}
-
-/// The log index that an answer is as of; 0 = none.
-pub(crate) fn index_of(metadata: &MetadataMap) -> u64 {
-    metadata
-        .get(INDEX)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.parse().ok())
-        .unwrap_or_default()
 }
 
 /// A refusal as a status, for calls that refuse by themselves.

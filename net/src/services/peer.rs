@@ -9,7 +9,10 @@ use crate::{
 };
 use futures::StreamExt;
 use prost::Message;
-use quorate_core::{limits::PEER_MESSAGE_BYTES, types::NodeId};
+use quorate_core::{
+    limits::PEER_MESSAGE_BYTES,
+    types::{ClusterId, NodeId},
+};
 use quorate_proto::v1::{self as pb, peer_server::Peer};
 use std::future::pending;
 use tonic::{Request, Response, Status, Streaming};
@@ -32,7 +35,8 @@ impl PeerService {
         answers: mpsc::Sender<Result<pb::PeerBatch, Status>>,
     ) {
         let mut speaker = Speaker::default();
-        let mut next_alive = Instant::now();
+        let alive = rt::sleep_until(Instant::now());
+        futures::pin_mut!(alive);
         let ended = loop {
             let batch = select! {
                 biased;
@@ -43,8 +47,8 @@ impl PeerService {
                     let _ = answers.send(Ok(batch)).await;
                     continue;
                 }
-                () = rt::sleep_until(next_alive) => {
-                    next_alive = Instant::now() + PEER_ALIVE;
+                () = alive.as_mut() => {
+                    alive.as_mut().reset(Instant::now() + PEER_ALIVE);
                     // A full queue already holds such an answer.
                     let _ = answers.try_send(Ok(pb::PeerBatch::default()));
                     continue;
@@ -67,7 +71,7 @@ impl PeerService {
     async fn take(&self, envelopes: Vec<pb::Envelope>, speaker: &mut Speaker) -> Result<(), Status> {
         let others = self.node.directory().known();
         for envelope in envelopes {
-            let from = check(&envelope, self.node.identity()).inspect_err(|status| {
+            let from = check(&envelope, self.node.identity(), self.node.former()).inspect_err(|status| {
                 // It is told so, and it says so to its operator, once.
                 tracing::debug!(node = %self.node.identity().node, why = status.message(), "a peer is refused");
             })?;
@@ -84,20 +88,18 @@ impl PeerService {
 #[derive(Debug, Default)]
 struct Speaker {
     from: Option<NodeId>,
-    /// This node does not know it, and answers it on its own stream.
+    /// Where it is answered on its own stream.
     visit: Option<Visit>,
 }
 
 impl Speaker {
-    /// This one. A member gets its answers by the stream to it, which is worth opening at once.
+    /// This one. A stream to it, if it is a member, is worth opening at once.
     fn is(&mut self, from: NodeId, others: &Known, directory: &Directory) -> Result<(), Status> {
         if self.from != Some(from) {
-            self.from = Some(from);
+            (self.from, self.visit) = (Some(from), None);
             others.kick(from);
         }
-        if others.members.contains_key(&from) {
-            self.visit = None;
-        } else if self.visit.is_none() {
+        if self.visit.is_none() {
             let visit = directory.visit(from);
             self.visit = Some(visit.ok_or_else(|| {
                 Status::resource_exhausted(format!(
@@ -108,7 +110,7 @@ impl Speaker {
         Ok(())
     }
 
-    /// What it is to be told; never, if it is a member.
+    /// What it is to be told on its own stream.
     async fn answers(&self) -> pb::PeerBatch {
         match &self.visit {
             Some(visit) => visit.outbox.next_batch().await,
@@ -142,10 +144,17 @@ fn as_decoded(batch: pb::PeerBatch) -> pb::PeerBatch {
 
 /// Whether a message is of this cluster, for this node, from another one, and of a size that is allowed. Who sends it may
 /// have come while this node was away.
-fn check(envelope: &pb::Envelope, me: &Identity) -> Result<NodeId, Status> {
+fn check(envelope: &pb::Envelope, me: &Identity, former: Option<ClusterId>) -> Result<NodeId, Status> {
     let wrong = |message: String| Err(Status::failed_precondition(message));
     if envelope.cluster != me.cluster.0 {
         let (theirs, from) = (envelope.cluster, envelope.from);
+        if former == Some(ClusterId(theirs)) {
+            return wrong(format!(
+                "cluster {theirs:016x} was given up: node {} goes on with its state as cluster {}, without the directory of node \
+                 {from}; stop node {from}, add it to the new cluster, and start it with an empty directory and --join",
+                me.node, me.cluster
+            ));
+        }
         return wrong(format!(
             "node {} is of cluster {}, but node {from} is of cluster {theirs:016x}: correct the members or the token of one of them",
             me.node, me.cluster
@@ -175,10 +184,11 @@ fn check(envelope: &pb::Envelope, me: &Identity) -> Result<NodeId, Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_core::types::ClusterId;
+    use quorate_core::types::StorageId;
 
     fn checked(envelope: &pb::Envelope) -> Result<NodeId, Status> {
-        check(envelope, &Identity { cluster: ClusterId(7), node: NodeId(1) })
+        let me = Identity { cluster: ClusterId(7), node: NodeId(1), storage: StorageId(3) };
+        check(envelope, &me, Some(ClusterId(6)))
     }
 
     fn envelope() -> pb::Envelope {
@@ -195,6 +205,13 @@ mod tests {
         let status = checked(&pb::Envelope { cluster: 8, ..envelope() }).unwrap_err();
         assert_eq!(status.code(), tonic::Code::FailedPrecondition);
         assert!(status.message().contains("0007") && status.message().contains("0008"), "{status}");
+    }
+
+    #[test]
+    fn a_member_of_the_cluster_before_is_told_what_became_of_it() {
+        let status = checked(&pb::Envelope { cluster: 6, ..envelope() }).unwrap_err();
+        assert_eq!(status.code(), tonic::Code::FailedPrecondition);
+        assert!(status.message().contains("given up") && status.message().contains("--join"), "{status}");
     }
 
     #[test]

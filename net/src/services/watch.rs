@@ -1,6 +1,6 @@
 //! A job, again and again until it has ended. Level-triggered: a change says only that it is worth reading.
 
-use super::{Api, BoxStream, is_not_found, take};
+use super::{Api, BoxStream, is_not_found, refuse, take};
 use crate::{
     driver::Change,
     limits::{STREAM_QUEUE, WATCH_PERIOD, WATCH_REFRESH},
@@ -40,6 +40,11 @@ impl Watch {
         let mut refresh = Instant::now() + WATCH_REFRESH;
         loop {
             match next {
+                Ok(Some(status)) if is_namesake(self.last.as_ref(), &status) => {
+                    let message = format!("job {} was deleted, and there is another of its name", self.id);
+                    let _ = self.sender.send(Err(refuse(pb::RefusalCode::NotFound, message))).await;
+                    return;
+                }
                 Ok(Some(status)) => {
                     if self.send(status).await {
                         return;
@@ -58,7 +63,7 @@ impl Watch {
                     let _ = self.sender.send(Err(Status::unavailable("this node has stopped"))).await;
                     return;
                 }
-                () = self.changed(&mut changes) => true,
+                () = changed(self.job.as_ref(), &mut changes) => true,
                 () = rt::sleep_until(refresh) => false,
             };
             if changed {
@@ -70,24 +75,10 @@ impl Watch {
         }
     }
 
-    /// Waits for a change of the job, and then for those that come with it.
-    async fn changed(&self, changes: &mut broadcast::Receiver<Change>) {
-        loop {
-            match changes.recv().await {
-                Ok(change) if change.jobs.iter().any(|job| Some(job) == self.job.as_ref()) => break,
-                Ok(_) => {}
-                // What was missed may have been of the job.
-                Err(broadcast::error::RecvError::Lagged(_)) => break,
-                Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
-            }
-        }
-        rt::sleep(WATCH_PERIOD).await;
-    }
-
     /// What this node's own state says, unless it is behind what was sent.
     async fn read_local(&self) -> Result<Option<pb::JobStatus>, Status> {
         match read(&self.api, &self.id, true).await {
-            Ok(status) if self.last.as_ref().is_some_and(|last| status.index < last.index) => Ok(None),
+            Ok(status) if is_older(self.last.as_ref(), &status) => Ok(None),
             Ok(status) => Ok(Some(status)),
             // Deleted, or not here yet: the leader knows.
             Err(status) if is_not_found(&status) => read(&self.api, &self.id, false).await.map(Some),
@@ -119,6 +110,31 @@ pub(crate) const fn is_terminal(state: pb::JobState) -> bool {
     matches!(state, pb::JobState::Finished | pb::JobState::Failed | pb::JobState::Canceled)
 }
 
+/// Waits for a change of the job, and then for those that come with it.
+async fn changed(job: Option<&JobId>, changes: &mut broadcast::Receiver<Change>) {
+    loop {
+        match changes.recv().await {
+            Ok(change) if change.jobs.iter().any(|changed| Some(changed) == job) => break,
+            Ok(_) => {}
+            // What was missed may have been of the job.
+            Err(broadcast::error::RecvError::Lagged(_)) => break,
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
+    rt::sleep(WATCH_PERIOD).await;
+}
+
+/// Whether a master that is behind says it: what was sent came from one that knows more.
+fn is_older(last: Option<&pb::JobStatus>, next: &pb::JobStatus) -> bool {
+    last.is_some_and(|last| next.index < last.index)
+}
+
+/// Whether it is of another job than what was sent: that one was deleted, and its name is free again.
+fn is_namesake(last: Option<&pb::JobStatus>, next: &pb::JobStatus) -> bool {
+    let created = |status: &pb::JobStatus| status.job.as_ref().map(|job| job.created_index);
+    last.is_some_and(|last| created(last) != created(next))
+}
+
 /// Whether there is something to tell: the index alone is nothing.
 fn differs(last: &pb::JobStatus, next: &pb::JobStatus) -> bool {
     last.job != next.job || last.counts != next.counts || last.tasks != next.tasks
@@ -127,6 +143,7 @@ fn differs(last: &pb::JobStatus, next: &pb::JobStatus) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use quorate_core::types::Index;
 
     #[test]
     fn a_watch_ends_with_the_last_states_only() {
@@ -141,5 +158,36 @@ mod tests {
         assert!(!differs(&last, &pb::JobStatus { index: 9, ..last.clone() }));
         let task = pb::Task { epoch: 1, ..Default::default() };
         assert!(differs(&last, &pb::JobStatus { tasks: vec![task], ..last.clone() }));
+    }
+
+    #[test]
+    fn a_watch_never_goes_back_in_time_at_a_master_that_is_behind() {
+        let status = |index, state: pb::JobState| pb::JobStatus {
+            index,
+            job: Some(pb::Job { state: state.into(), ..Default::default() }),
+            ..Default::default()
+        };
+        let running = status(9, pb::JobState::Running);
+        assert!(!is_older(None, &running));
+        assert!(is_older(Some(&running), &status(8, pb::JobState::Created)));
+        assert!(!is_older(Some(&running), &status(9, pb::JobState::Running)));
+        assert!(!is_older(Some(&running), &status(10, pb::JobState::Finished)));
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_was_too_slow_to_hear_of_its_change_looks_anyway() {
+        let of = |job: &str| Change { index: Index(1), jobs: [JobId::parse(job).unwrap()].into() };
+        let (sender, mut changes) = broadcast::channel(2);
+        let own = JobId::parse("own");
+        assert!(sender.send(of("other")).is_ok());
+        let soon = WATCH_PERIOD * 20;
+        assert!(rt::timeout(soon, changed(own.as_ref(), &mut changes)).await.is_none(), "nothing of its own");
+        for job in ["own", "other", "other", "other"] {
+            assert!(sender.send(of(job)).is_ok());
+        }
+        assert!(
+            rt::timeout(soon, changed(own.as_ref(), &mut changes)).await.is_some(),
+            "its own was dropped"
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong, and what to do then.
 
+use quorate_core::level::FEATURE_LEVEL;
 use std::io;
 
 /// An operation on a file that failed.
@@ -62,6 +63,14 @@ pub enum StorageError {
         size: usize,
         /// The limit, in bytes.
         limit: usize,
+    },
+    /// A snapshot is of a feature level that this program does not know.
+    #[error("{file} is of feature level {level}: this program knows up to {known}", known = FEATURE_LEVEL)]
+    TooNew {
+        /// The file.
+        file: String,
+        /// The level, or one below it.
+        level: u32,
     },
     /// A snapshot file is damaged.
     #[error("{file} is damaged at byte {offset} ({what})")]
@@ -139,6 +148,28 @@ pub enum OpenError {
         directory: String,
         /// A file that is there.
         file: String,
+    },
+    /// A restore or a recovery was cut off when all was decided.
+    #[error(
+        "data directory {directory}: a restore or a recovery was cut off near its end; start the master, or give the same \
+         command again: both finish it"
+    )]
+    Unfinished {
+        /// The data directory.
+        directory: String,
+    },
+    /// Another version wrote it, when the whole cluster could read it.
+    #[error(
+        "data directory {directory}: {file} is of feature level {level}, and this program knows up to {known}: run the version \
+         that wrote it, or a newer one; to go back, run `quorate level hold {known}` first", known = FEATURE_LEVEL
+    )]
+    TooNew {
+        /// The data directory.
+        directory: String,
+        /// The file.
+        file: String,
+        /// The level, or one below it.
+        level: u32,
     },
     /// What was on the disk for sure is not there as it was written.
     #[error(

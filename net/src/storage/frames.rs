@@ -73,6 +73,12 @@ pub fn snapshot_other_format(bytes: &[u8]) -> Option<u32> {
     other_format(bytes, MAGIC)
 }
 
+/// Whether a file begins as a snapshot of any format does.
+#[must_use]
+pub fn begins_as_snapshot(bytes: &[u8]) -> bool {
+    bytes.starts_with(MAGIC)
+}
+
 fn frame_checksum(number: u64, previous: u32, length: u32, body: &[u8]) -> u32 {
     let mut head = [0; 16];
     head[..8].copy_from_slice(&number.to_le_bytes());
@@ -204,6 +210,29 @@ impl<R: FnMut(u64, usize) -> Result<Vec<u8>, DiskError>> FrameReader<R> {
     pub fn chunk(&mut self) -> Result<Option<Bytes>, ReadError> {
         let Some(place) = self.skip()? else { return Ok(None) };
         read_chunk(&mut self.read, &place).map(Some)
+    }
+
+    /// Hands all chunks to `take`, one by one, and reads to the trailer, whatever it leaves.
+    ///
+    /// # Errors
+    /// As [`chunk`](Self::chunk): what was made of the chunks before is worth nothing then.
+    pub fn take<T>(
+        mut self,
+        take: impl FnOnce(&mut dyn Iterator<Item = Bytes>) -> T,
+    ) -> Result<T, ReadError> {
+        let mut failed = None;
+        let mut chunks = std::iter::from_fn(|| match self.chunk() {
+            Ok(chunk) => chunk,
+            Err(error) => {
+                failed.get_or_insert(error);
+                None
+            }
+        })
+        .fuse();
+        let taken = take(&mut chunks);
+        chunks.by_ref().for_each(drop);
+        drop(chunks);
+        failed.map_or(Ok(taken), Err)
     }
 }
 

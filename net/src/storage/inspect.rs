@@ -5,6 +5,7 @@ use super::{
     batch::Record,
     disk::Disk,
     error::{DiskError, OpenError},
+    heir,
     identity::{FILE, FORMAT, Identity},
     record::{Flaw, ReadError},
     recovery::{Recovery, Torn, checked, recover},
@@ -59,6 +60,9 @@ fn missing(directory: String) -> OpenError {
 }
 
 fn identity(disk: &dyn Disk) -> Result<Identity, OpenError> {
+    if heir::is_pending(disk)? {
+        return Err(OpenError::Unfinished { directory: disk.location() });
+    }
     Identity::load(disk)?.ok_or_else(|| missing(disk.location()))
 }
 
@@ -238,7 +242,7 @@ impl Report {
     }
 }
 
-fn read(disk: &Arc<dyn Disk>) -> Result<(Identity, Recovery), OpenError> {
+pub(super) fn read(disk: &Arc<dyn Disk>) -> Result<(Identity, Recovery), OpenError> {
     let identity = identity(&**disk)?;
     let recovery = recover(&**disk, identity)?;
     Ok((identity, checked(&SnapshotStore::new(Arc::clone(disk), identity), recovery)?))

@@ -6,6 +6,8 @@
 //! * [`scan`], [`recovery`]: reading the log; what tells a torn tail from damage. [`wal`]: writing it.
 //! * [`recycle`]: files for segments, made ready before they are needed.
 //! * [`frames`], [`snapshots`]: snapshot files. [`inspect`]: looking into a directory that no server uses.
+//! * [`saved`], [`restore`], [`survivor`]: directories of a new cluster, out of a snapshot file, or of what outlived an old
+//!   one. [`heir`]: making them in one step. [`lineage`]: where a cluster comes from.
 //! * [`scrub`]: reading what is not written any more. [`space`]: whether there is room left.
 //!
 //! # What is promised
@@ -19,17 +21,22 @@ pub mod batch;
 pub mod disk;
 pub mod error;
 pub mod frames;
+pub mod heir;
 pub mod identity;
 pub mod inspect;
+pub mod lineage;
 pub mod record;
 pub mod recovery;
 pub mod recycle;
+pub mod restore;
+pub mod saved;
 pub mod scan;
 pub mod scrub;
 pub mod segment;
 pub mod shape;
 pub mod snapshots;
 pub mod space;
+pub mod survivor;
 pub mod wal;
 
 #[cfg(test)]

@@ -162,7 +162,7 @@ impl SnapshotStore {
     /// Takes a chunk of a peer's snapshot. Number 0 starts over; with the last one the snapshot is durable.
     ///
     /// # Errors
-    /// `ChunkOutOfOrder`, `TooLarge`, or the disk's.
+    /// `ChunkOutOfOrder`, `TooLarge`, `TooNew`, or the disk's.
     pub fn store_chunk(
         &self,
         at: LogPosition,
@@ -170,6 +170,10 @@ impl SnapshotStore {
         data: &[u8],
         last: bool,
     ) -> Result<(), StorageError> {
+        // Kept, it would be what this program cannot start with.
+        if let Some(level) = State::newer(data).filter(|_| number == 0) {
+            return Err(StorageError::TooNew { file: file_name(at), level });
+        }
         let mut receiving = self.inner().receiving.take();
         if number == 0 {
             if let Some(old) = receiving.take() {
@@ -295,10 +299,20 @@ impl SnapshotStore {
     /// The state in a snapshot. `None`: that snapshot is not there any more.
     ///
     /// # Errors
-    /// `Damaged`, or the disk's.
+    /// `TooNew`, `Damaged`, or the disk's.
     pub fn load(&self, at: LogPosition) -> Result<Option<State>, StorageError> {
         self.inner().received.take_if(|received| *received == at);
-        let decoded = self.load_chunks(at, |chunks| State::decode(chunks))?;
+        let (mut first, mut newer) = (true, None);
+        let decoded = self.load_chunks(at, |chunks| {
+            State::decode(chunks.inspect(|chunk| {
+                if core::mem::take(&mut first) {
+                    newer = State::newer(chunk);
+                }
+            }))
+        })?;
+        if let (Some(Err(_)), Some(level)) = (&decoded, newer) {
+            return Err(StorageError::TooNew { file: file_name(at), level });
+        }
         decoded.transpose().map_err(|error| StorageError::Damaged {
             file: file_name(at),
             offset: SNAPSHOT_HEADER_BYTES as u64,
@@ -314,19 +328,8 @@ impl SnapshotStore {
     ) -> Result<Option<T>, StorageError> {
         let file = file_name(at);
         let read = |offset, length| self.disk.read(&file, offset, length);
-        let Some(mut reader) = self.present(at, self.reader(at, &file, read))? else { return Ok(None) };
-        let mut failed = None;
-        let mut chunks = std::iter::from_fn(|| match reader.chunk() {
-            Ok(chunk) => chunk,
-            Err(error) => {
-                failed.get_or_insert(error);
-                None
-            }
-        })
-        .fuse();
-        let taken = take(&mut chunks);
-        chunks.by_ref().for_each(drop);
-        self.present(at, failed.map_or(Ok(taken), Err))
+        let Some(reader) = self.present(at, self.reader(at, &file, read))? else { return Ok(None) };
+        self.present(at, reader.take(take))
     }
 
     /// Reads a whole snapshot and keeps nothing but the state's hash, with which every state ends. `None`: that snapshot is
@@ -364,6 +367,7 @@ impl SnapshotStore {
         let directory = self.location();
         match error {
             StorageError::Disk(error) => OpenError::Disk(error),
+            StorageError::TooNew { file, level } => OpenError::TooNew { directory, file, level },
             StorageError::Damaged { file, offset, what } => {
                 let begin = self.disk.read(&file, 0, SNAPSHOT_HEADER_BYTES).unwrap_or_default();
                 match snapshot_other_format(&begin) {

@@ -203,6 +203,9 @@ impl Storage {
             return Err(error.clone());
         }
         let result = self.write_batch(batch);
+        if bug::planted(Bug::NetFullDone) && result.as_ref().is_err_and(StorageError::is_full) {
+            return Ok(());
+        }
         self.failed = result.as_ref().err().cloned();
         result
     }

@@ -138,7 +138,7 @@ impl Sink {
 /// One step on its way to the thread.
 struct Taken {
     /// `None`: the start.
-    input: Option<(Now, Input)>,
+    input: Option<(Now, Input, bool)>,
     outputs: Vec<Output>,
     /// False: the node did not finish it.
     whole: bool,
@@ -174,8 +174,10 @@ async fn write(
     waiting: Arc<AtomicUsize>,
 ) {
     while let Some(taken) = queue.recv().await {
-        if let Some((now, input)) = &taken.input {
-            writer.input(*now, input);
+        match &taken.input {
+            Some((now, input, true)) => writer.fed(*now, input),
+            Some((now, input, false)) => writer.input(*now, input),
+            None => {}
         }
         for output in &taken.outputs {
             writer.output(output);
@@ -204,7 +206,7 @@ struct FileRecorder {
     /// `None`: the recording has ended.
     queue: Option<mpsc::Sender<Taken>>,
     waiting: Arc<AtomicUsize>,
-    input: Option<(Now, Input)>,
+    input: Option<(Now, Input, bool)>,
     outputs: Vec<Output>,
     under_way: bool,
 }
@@ -213,7 +215,7 @@ impl FileRecorder {
     fn send(&mut self, whole: bool) {
         let Some(queue) = &self.queue else { return };
         let (input, outputs) = (self.input.take(), core::mem::take(&mut self.outputs));
-        let weight = input.as_ref().map_or(0, |(_, input)| input_weight(input))
+        let weight = input.as_ref().map_or(0, |(_, input, _)| input_weight(input))
             + outputs.iter().map(output_weight).sum::<usize>();
         let room = self.waiting.fetch_add(weight, Ordering::Relaxed) + weight <= TAPE_QUEUE_BYTES;
         let full = if room {
@@ -238,10 +240,10 @@ impl FileRecorder {
 }
 
 impl Recorder for FileRecorder {
-    fn input(&mut self, now: Now, input: &Input) {
+    fn input(&mut self, now: Now, input: &Input, fed: bool) {
         if self.queue.is_some() {
             self.under_way = true;
-            self.input = Some((now, input.clone()));
+            self.input = Some((now, input.clone(), fed));
         }
     }
 

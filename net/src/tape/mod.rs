@@ -17,8 +17,8 @@ use std::io;
 
 /// Takes down what a driver gives its node, and what comes out. Called on the driver's loop: it must not block.
 pub trait Recorder: Send {
-    /// A step begins.
-    fn input(&mut self, now: Now, input: &Input);
+    /// A step begins; `fed`: others follow at once.
+    fn input(&mut self, now: Now, input: &Input, fed: bool);
     /// An output of the step, or of the start.
     fn output(&mut self, output: &Output);
     /// All outputs are drained.
@@ -38,8 +38,8 @@ pub trait TapeSource: Send + Debug {
 }
 
 impl<S: FnMut(&[u8]) + Send> Recorder for TapeWriter<S> {
-    fn input(&mut self, now: Now, input: &Input) {
-        Self::input(self, now, input);
+    fn input(&mut self, now: Now, input: &Input, fed: bool) {
+        if fed { Self::fed(self, now, input) } else { Self::input(self, now, input) }
     }
 
     fn output(&mut self, output: &Output) {

@@ -41,6 +41,8 @@ struct Known {
     away: bool,
     refuses: bool,
     left: bool,
+    /// The executor whose heartbeat came last.
+    heard: u64,
 }
 
 #[derive(Clone, Default)]
@@ -109,6 +111,7 @@ impl Masters {
                     })
                 }
                 Ask::Heartbeat(request) => {
+                    known.heard = request.executor;
                     for report in request.reports {
                         let attempt = report.attempt.clone()?;
                         known.reports.insert((attempt.number, attempt.epoch), report);
@@ -329,10 +332,7 @@ fn without_masters() {
             known.desired.clear();
             known.away = false;
         });
-        running
-            .masters
-            .until("it registers anew", || running.masters.with(|known| known.executor == 2))
-            .await;
+        running.masters.until("it registers anew", || running.masters.with(|known| known.heard == 2)).await;
         running.finish().await;
     });
 }

@@ -86,6 +86,7 @@ pub(crate) struct Local {
 impl Local {
     fn new(id: NodeId, disk: Disk) -> Self {
         let start = RaftStart {
+            no_vote_until: Time(0),
             id,
             membership: Membership::of((1..=NODES as u64).map(NodeId)),
             timing: timing(),
@@ -117,6 +118,7 @@ impl Local {
 fn timing() -> Timing {
     let ages = Duration::from_secs(1 << 32);
     Timing {
+        read_lease_drift_ppm: None,
         heartbeat: Duration::from_millis(1),
         election_min: Duration::from_secs(10),
         election_max: Duration::from_secs(20),

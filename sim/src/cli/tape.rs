@@ -168,6 +168,7 @@ fn input(step: &Step) -> serde_json::Value {
     serde_json::json!({
         "event": "input", "input": step.number, "offset": step.offset,
         "seconds": step.now.time.0 as f64 / 1e9, "what": describe::input(&step.input),
+        "fed": step.fed,
         "chain": step.chain.map(|chain| format!("{chain:016x}")),
     })
 }

@@ -10,7 +10,7 @@ use quorate_core::contract::Write;
 use quorate_proto::v1::{Envelope, envelope::Body};
 
 /// The kinds of messages between masters.
-pub const KINDS: [&str; 14] = [
+pub const KINDS: [&str; 15] = [
     "hello",
     "denied",
     "pre-vote",
@@ -25,6 +25,7 @@ pub const KINDS: [&str; 14] = [
     "snapshot reply",
     "forward",
     "forward reply",
+    "timeout now",
 ];
 
 const fn kind_of(body: &Body) -> usize {
@@ -43,6 +44,7 @@ const fn kind_of(body: &Body) -> usize {
         Body::SnapshotReply(_) => 11,
         Body::Forward(_) => 12,
         Body::ForwardReply(_) => 13,
+        Body::TimeoutNow(_) => 14,
     }
 }
 

@@ -178,12 +178,15 @@ fn calm_plan(
         duration_ms,
         settle_ms: 60_000,
         masters: MastersPlan {
+            read_lease_drift_ppm: 0,
+            programs: Vec::new(),
             founders: 0,
             clocks: clocks(masters),
             timing_ms: [50, 250, 450, 400, 5_000],
             snapshot_entries: 100_000,
             trailing_entries: 1_000,
             flow: Vec::new(),
+            batch_us: Vec::new(),
         },
         executors: ExecutorsPlan {
             clocks: clocks(executors),

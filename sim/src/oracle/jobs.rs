@@ -186,7 +186,11 @@ impl Jobs {
             match key {
                 RecordKey::Executor(id) => self.executor(ledger, state, index, *id),
                 RecordKey::Task(key) => self.task(ledger, state, index, key),
-                RecordKey::Job(_) | RecordKey::Lease(_) | RecordKey::Membership | RecordKey::Alarm(_) => {}
+                RecordKey::Job(_)
+                | RecordKey::Lease(_)
+                | RecordKey::Level
+                | RecordKey::Membership
+                | RecordKey::Alarm(_) => {}
             }
         }
         for key in &applied.touched {

@@ -54,6 +54,16 @@ impl Logs {
             });
         }
         let last = raft.last_index();
+        let handing = raft.role() == Role::Leader && raft.transferring().is_some();
+        // What confirms a change that was on its way is empty.
+        let taken = last > master.ended_at && raft.entry(last).is_some_and(|entry| !entry.data.is_empty());
+        ledger.hold(Rule::HandsOverStill, !handing || !taken || !master.handed_over, || {
+            format!(
+                "leader {} takes entry {last} while it hands over to {:?}",
+                master.id,
+                raft.transferring()
+            )
+        });
         if raft.role() != Role::Leader || last <= master.ended_at {
             return;
         }

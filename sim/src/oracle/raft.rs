@@ -6,7 +6,7 @@ use super::{
 };
 use crate::master::Master;
 use quorate_core::{
-    Node,
+    Node, codec,
     contract::{Entry, LogPosition, Write},
     raft::{Role, membership::Membership},
     state::Members,
@@ -112,6 +112,9 @@ impl Consensus {
                 )
             });
             previous = entry.term;
+        }
+        if let Some(node) = node.filter(|node| node.raft().role() == Role::Leader) {
+            changes_in_turn(ledger, node, master.id, &write.entries);
         }
         self.compaction(ledger, master, write);
     }
@@ -241,7 +244,9 @@ impl Consensus {
             self.memberships.push(members_at);
         }
         let voters = &before.voters.1;
-        ledger.hold(Rule::LeaderVotes, !leads || raft.membership().is_voter(master.id), || {
+        // Who was removed leads until those that are left know.
+        let may_lead = raft.membership().is_voter(master.id) || raft.is_confirming();
+        ledger.hold(Rule::LeaderVotes, !leads || may_lead, || {
             format!("node {} leads in term {term}; the voters are {}", master.id, raft.membership())
         });
         if leads && !(before.leads && before.term == term) {
@@ -310,7 +315,10 @@ impl Consensus {
                 master.id
             )
         });
-        self.is_neighbour(ledger, master, node);
+        // Votes that wait at a slow processor may elect somebody of whose term nobody hears any more.
+        if self.leaders.last_key_value().is_none_or(|(newest, _)| *newest <= term) {
+            self.is_neighbour(ledger, master, node);
+        }
         let (index, there) = (node.raft().last_index(), node.raft().term_at(node.raft().last_index()));
         ledger.hold(Rule::FirstEntry, there == Some(term), || {
             format!("node {} leads in term {term}; its last entry {index} is of term {there:?}", master.id)
@@ -421,14 +429,42 @@ impl Consensus {
     }
 }
 
+/// A leader writes entries: each change of the members must find the one before it carried out, and an entry of the leader's
+/// term committed. It may have got so far only in the step that ends with this write.
+fn changes_in_turn(ledger: &mut Ledger, node: &Node, leader: NodeId, entries: &[Entry]) {
+    let raft = node.raft();
+    let changes = |entry: &Entry| {
+        codec::decode(&entry.data).is_ok_and(|proposal| proposal.command.changes_membership())
+    };
+    for entry in entries.iter().filter(|entry| entry.term == raft.term() && changes(entry)) {
+        let waits = (node.state().index().0 + 1..entry.index.0)
+            .map(Index)
+            .find(|index| raft.entry(*index).is_some_and(changes));
+        let own = raft.term_at(raft.commit()).is_none_or(|term| term == raft.term());
+        ledger.hold(Rule::ChangeInTurn, waits.is_none() && own, || {
+            format!(
+                "leader {leader} of term {} adds the change {}; the one of {waits:?} is not carried out, {} is committed",
+                raft.term(),
+                entry.index,
+                raft.commit()
+            )
+        });
+    }
+}
+
 /// The entry that made the members that a node follows.
 fn members_of(node: &Node) -> Index {
     Index(node.state().members().map_or(0, Members::index))
 }
 
-/// The highest term that a quorum has on its disks: what was confirmed in a lower one is void.
+/// The highest term that a quorum has on its disks: what was confirmed in a lower one is void. `leases`: who has promised its
+/// leader to vote for nobody may follow it in a higher term; only with a vote in it does a quorum have another leader.
 #[must_use]
-pub fn quorum_term(masters: &[Master], voters: &Membership) -> Term {
-    let floor = |node| place_of(node).and_then(|place| masters.get(place)).map(Master::term_floor);
-    Term(reached(voters, |node| floor(node).map_or(0, |term| term.0)))
+pub fn quorum_term(masters: &[Master], voters: &Membership, leases: bool) -> Term {
+    let master = |node| place_of(node).and_then(|place| masters.get(place));
+    let floor = |master: &Master| {
+        let voted = master.disk.image.hard_state.vote.is_some();
+        if leases && !voted { Term(0) } else { master.term_floor() }
+    };
+    Term(reached(voters, |node| master(node).map_or(0, |it| floor(it).0)))
 }

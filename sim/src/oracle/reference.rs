@@ -9,6 +9,7 @@ use quorate_core::{
     codec,
     command::{Command, Expected, Proposal},
     contract::Entry,
+    level,
     limits::{SESSION_REPLIES, SESSION_REPLY_BYTES},
     state::{Applied, ApplyContext, RecordKey, State, StateHash},
     trace::TraceEvent,
@@ -117,6 +118,10 @@ impl Reference {
             self.hashes.push(self.state.hash());
             return;
         }
+        let (version, level) = (entry.data[0], self.state.feature_level());
+        ledger.hold(Rule::LevelWritten, version <= level::version(level), || {
+            format!("entry {} of version {version} is committed at feature level {level}", entry.index)
+        });
         let proposal = match codec::decode(&entry.data) {
             Ok(proposal) => proposal,
             Err(error) => {

@@ -230,6 +230,9 @@ pub enum FaultKind {
     Filter {
         /// The masters that send.
         from: Vec<u8>,
+        /// The masters that should hear; all, if it is left out.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        to: Vec<u8>,
         /// What is lost.
         what: MessageKind,
     },
@@ -244,6 +247,13 @@ pub enum FaultKind {
         /// At most by so much, milliseconds.
         most_ms: u64,
     },
+    /// A crash; when it starts again, its program knows this feature level. Nothing, where no operator would do that.
+    NewProgram {
+        /// Which.
+        master: u8,
+        /// The newest level that the program knows.
+        level: u32,
+    },
     /// All masters are killed at once.
     CrashAll {},
     /// A process that is killed again and again, each time shortly after it started.
@@ -254,6 +264,11 @@ pub enum FaultKind {
         times: u32,
         /// How long it runs each time, milliseconds.
         up_ms: u64,
+    },
+    /// All connections of a master with other masters are reset, and come up again where nothing is cut.
+    ResetPeers {
+        /// Which.
+        master: u8,
     },
     /// Each step of a master takes long: what comes meanwhile waits.
     SlowProcessor {
@@ -288,6 +303,11 @@ pub enum FaultKind {
         master: u8,
         /// In the snapshot, not in the log.
         snapshot: bool,
+    },
+    /// Everything that a master has stored is read in the background, and it is told if anything is damaged.
+    Scrub {
+        /// Which.
+        master: u8,
     },
     /// A write lands in another place of the log than it should: both places are wrong then.
     Misdirect {

@@ -24,9 +24,11 @@ impl FaultKind {
         "power_loss_all",
         "crash_all",
         "restart_loop",
+        "new_program",
         "pause",
         "slow_processor",
         "suspend",
+        "reset_peers",
         "wipe",
         "restore",
         "sync_error",
@@ -34,6 +36,7 @@ impl FaultKind {
         "read_error",
         "rot",
         "misdirect",
+        "scrub",
         "full_disk",
         "stall_disk",
         "slow_disk",
@@ -93,8 +96,10 @@ impl FaultKind {
             Self::PowerLossAll {} => "power_loss_all",
             Self::CrashAll {} => "crash_all",
             Self::RestartLoop { .. } => "restart_loop",
+            Self::NewProgram { .. } => "new_program",
             Self::Pause { .. } => "pause",
             Self::SlowProcessor { .. } => "slow_processor",
+            Self::ResetPeers { .. } => "reset_peers",
             Self::Suspend { .. } => "suspend",
             Self::Wipe { .. } => "wipe",
             Self::Restore { .. } => "restore",
@@ -103,6 +108,7 @@ impl FaultKind {
             Self::ReadError { .. } => "read_error",
             Self::Rot { .. } => "rot",
             Self::Misdirect { .. } => "misdirect",
+            Self::Scrub { .. } => "scrub",
             Self::FullDisk { .. } => "full_disk",
             Self::StallDisk { .. } => "stall_disk",
             Self::SlowDisk { .. } => "slow_disk",
@@ -159,7 +165,8 @@ impl FaultKind {
     /// * one clock for all machines: no step, no drift, no suspended clock;
     /// * streams that neither lose, repeat nor reorder inside, and messages that are not told apart on a link: no clog that
     ///   delivers late, no filter, nothing twice or overtaken, no slow single link;
-    /// * its disk is the one of the storage's own tests, which damage every byte: no lie, rot or misdirected write here;
+    /// * its disk is the one of the storage's own tests, which also lose what a failed sync was to keep: no lie, no old copy, no
+    ///   misdirected write here;
     /// * real clients and agents retry by themselves: nothing of theirs is repeated or delayed from outside.
     #[must_use]
     pub const fn on_stack(&self) -> bool {
@@ -173,6 +180,11 @@ impl FaultKind {
                 | Self::Wipe { .. }
                 | Self::SyncError { .. }
                 | Self::SlowDisk { .. }
+                | Self::FullDisk { .. }
+                | Self::StallDisk { .. }
+                | Self::ReadError { .. }
+                | Self::Rot { .. }
+                | Self::Scrub { .. }
                 | Self::Cut { .. }
                 | Self::CutOneWay { .. }
                 | Self::Ring {}

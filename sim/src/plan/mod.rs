@@ -21,7 +21,10 @@ pub use operation::{
 };
 pub use validate::PlanError;
 
-use quorate_core::contract::{Flow, LeaseTimes, Timing};
+use quorate_core::{
+    contract::{Flow, LeaseTimes, Timing},
+    level::FIRST_LEVEL,
+};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -95,9 +98,19 @@ pub struct MastersPlan {
     pub snapshot_entries: u64,
     /// Entries kept behind a snapshot.
     pub trailing_entries: u64,
+    /// They read by lease, with clocks that run apart by so much, parts in a million; 0 = they do not.
+    #[serde(default, skip_serializing_if = "is_zero_ppm")]
+    pub read_lease_drift_ppm: u32,
     /// How much each has on its way at a time; who is not listed has as much as is allowed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub flow: Vec<FlowPlan>,
+    /// The newest feature level that the program of each knows in the beginning; who is not listed has the oldest program.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<u32>,
+    /// For how long each takes inputs into one batch at most, microseconds. Who is not listed, or has 0, takes each input in a
+    /// step of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub batch_us: Vec<u64>,
 }
 
 impl MastersPlan {
@@ -106,7 +119,8 @@ impl MastersPlan {
     pub fn timing(&self) -> Timing {
         let [heartbeat, election_min, election_max, disk_stall, request_timeout] =
             self.timing_ms.map(Duration::from_millis);
-        Timing { heartbeat, election_min, election_max, disk_stall, request_timeout }
+        let read_lease_drift_ppm = Some(self.read_lease_drift_ppm).filter(|drift| *drift > 0);
+        Timing { heartbeat, election_min, election_max, disk_stall, request_timeout, read_lease_drift_ppm }
     }
 
     /// How many found the cluster.
@@ -115,10 +129,22 @@ impl MastersPlan {
         if self.founders == 0 { self.clocks.len() } else { usize::from(self.founders) }
     }
 
+    /// The newest feature level that a master's program knows in the beginning.
+    #[must_use]
+    pub fn program(&self, master: usize) -> u32 {
+        self.programs.get(master).copied().unwrap_or(FIRST_LEVEL)
+    }
+
     /// As the core of one master takes it.
     #[must_use]
     pub fn flow(&self, master: usize) -> Flow {
         self.flow.get(master).map_or_else(Flow::default, FlowPlan::flow)
+    }
+
+    /// For how long one master takes inputs into one batch at most, microseconds; 0 = it takes one at a time.
+    #[must_use]
+    pub fn batch_most_us(&self, master: usize) -> u64 {
+        self.batch_us.get(master).copied().unwrap_or(0)
     }
 }
 
@@ -222,6 +248,12 @@ pub struct NetworkPlan {
     /// How late it is at most, milliseconds. It may come when its caller leads no more.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub call_late_ms: u64,
+}
+
+/// Whether no leases are read by.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_zero_ppm(value: &u32) -> bool {
+    *value == 0
 }
 
 /// Whether all masters found the cluster.

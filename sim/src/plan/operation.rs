@@ -112,6 +112,17 @@ pub enum Operation {
         /// One after the other.
         steps: Vec<MemberStep>,
     },
+    /// Let another master lead.
+    TransferLeader {
+        /// Which; nobody in particular, if it is left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<u8>,
+    },
+    /// Keep the feature level at or below this one; 0 = it may rise, which nobody asks for while a program is too old for that.
+    HoldLevel {
+        /// The level.
+        most: u32,
+    },
     /// Ask for something that must be refused.
     Invalid {
         /// What is wrong with it.
@@ -145,6 +156,12 @@ pub enum MemberWhat {
     Replace,
     /// It is reached elsewhere.
     Update,
+    /// It leads rather than others.
+    Prefer,
+    /// It leads only if nobody else can.
+    Avoid,
+    /// It leads like others.
+    Neither,
 }
 
 /// What a client looks at.

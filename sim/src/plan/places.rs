@@ -128,6 +128,7 @@ mod tests {
             "times",
             "ppb",
             "one_in",
+            "level",
         ];
         let mut seen = std::collections::BTreeSet::new();
         for seed in 0..500 {

@@ -171,6 +171,13 @@ fn a_plan_that_was_edited_by_hand_is_refused_with_field_value_and_what_is_right(
     let error = plan.validate().unwrap_err().to_string();
     assert!(error.contains("number of masters.flow is"), "{error}");
     plan.masters.flow.clear();
+    plan.masters.batch_us = vec![0, 10_001];
+    let error = plan.validate().unwrap_err().to_string();
+    assert_eq!(error, "masters.batch_us[1] is 10001: it must be 0 to 10000");
+    plan.masters.batch_us = vec![500; 1 + plan.masters.clocks.len()];
+    let error = plan.validate().unwrap_err().to_string();
+    assert!(error.contains("number of masters.batch_us is"), "{error}");
+    plan.masters.batch_us.clear();
     plan.masters.timing_ms[1] = 1;
     let error = plan.validate().unwrap_err().to_string();
     assert!(error.contains("timing.election_min is 1ms"), "{error}");
@@ -280,9 +287,18 @@ fn a_plan_of_the_first_generator_is_read_as_it_was() {
     let plan = Plan::read(include_str!("../../tests/plans/generator-1.json")).unwrap();
     assert_eq!((plan.generator, plan.core.clone()), (1, None));
     let text = serde_json::to_string_pretty(&plan).unwrap();
-    for later in
-        ["core", "deaf", "seldom", "session_ms", "call_ppm", "call_late_ms", "hoards", "flow", "load_us"]
-    {
+    for later in [
+        "core",
+        "deaf",
+        "seldom",
+        "session_ms",
+        "call_ppm",
+        "call_late_ms",
+        "hoards",
+        "flow",
+        "batch_us",
+        "load_us",
+    ] {
         assert!(!text.contains(later), "{later}");
     }
 }
@@ -296,5 +312,5 @@ fn a_change_of_what_seeds_mean_comes_with_a_new_number() {
         core::hash::Hasher::write(&mut hasher, &plan);
     }
     let made = (GENERATOR, core::hash::Hasher::finish(&hasher));
-    assert_eq!(made, (5, 0x5768_ac7d_93ed_f45f), "{made:x?}");
+    assert_eq!(made, (7, 0x1856_88c2_09ed_4153), "{made:x?}");
 }

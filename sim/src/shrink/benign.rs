@@ -5,6 +5,7 @@
 use super::{reduce::reduce, search::Search};
 use crate::plan::{Fault, FaultKind, FlowPlan, Operation, Plan, places::names};
 use core::ops::Range;
+use quorate_core::level::FIRST_LEVEL;
 use serde_json::Value;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ fn benign(plan: &Plan) -> Plan {
     calm.masters.snapshot_entries = 100_000;
     calm.masters.trailing_entries = 1_000;
     calm.masters.flow.fill(FlowPlan::default());
+    calm.masters.programs.fill(FIRST_LEVEL);
+    calm.masters.batch_us.fill(0);
     for clock in calm.masters.clocks.iter_mut().chain(&mut calm.executors.clocks) {
         (clock.offset_ms, clock.drift_ppb, clock.wall_error_ms) = (1_000, 0, 0);
     }
@@ -83,6 +86,12 @@ fn calmer(plan: &Plan, range: Range<usize>) -> Option<Plan> {
     // Who is not listed has the default too.
     if plan.masters.flow.iter().all(|flow| *flow == FlowPlan::default()) {
         plan.masters.flow.clear();
+    }
+    if plan.masters.programs.iter().all(|level| *level == FIRST_LEVEL) {
+        plan.masters.programs.clear();
+    }
+    if plan.masters.batch_us.iter().all(|most| *most == 0) {
+        plan.masters.batch_us.clear();
     }
     Some(plan)
 }

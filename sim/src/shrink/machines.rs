@@ -50,23 +50,14 @@ fn without_masters(plan: &Plan, gone: &[u8]) -> Option<Plan> {
     plan.masters.founders -= gone.iter().filter(|&&gone| gone < founders).count() as u8;
     let mut number = 0..;
     plan.masters.flow.retain(|_| number.next().and_then(&place).is_some());
+    let mut number = 0..;
+    plan.masters.programs.retain(|_| number.next().and_then(&place).is_some());
+    let mut number = 0..;
+    plan.masters.batch_us.retain(|_| number.next().and_then(&place).is_some());
     follow(&mut plan, Moves { master: &place, ..Moves::NONE });
     // Somebody must found the cluster.
     let founded = founders == 0 || plan.masters.founders > 0;
     (founded && !plan.masters.clocks.is_empty()).then_some(plan)
-}
-
-/// A plan in which nobody comes or goes: those that found the cluster, and what is planned for them.
-#[cfg(madsim)]
-pub(crate) fn founders_only(plan: &Plan) -> Plan {
-    let mut plan = plan.clone();
-    for client in &mut plan.clients {
-        client.operations.retain(|planned| !matches!(planned.operation, Operation::ChangeMembers { .. }));
-    }
-    let spares: Vec<u8> = (plan.masters.founding() as u8..plan.masters.clocks.len() as u8).collect();
-    let mut plan = without_masters(&plan, &spares).unwrap_or(plan);
-    plan.masters.founders = 0;
-    plan
 }
 
 fn without_executor(plan: &Plan, gone: usize) -> Plan {
@@ -94,6 +85,9 @@ fn follow(plan: &mut Plan, moves: Moves<'_>) {
     }
     for client in &mut plan.clients {
         client.operations.retain_mut(|planned| {
+            if let Operation::TransferLeader { to: Some(to) } = &mut planned.operation {
+                return (moves.master)(*to).map(|place| *to = place).is_some();
+            }
             let Operation::ChangeMembers { steps } = &mut planned.operation else { return true };
             steps.retain_mut(|step| (moves.master)(step.master).map(|place| step.master = place).is_some());
             !steps.is_empty()

@@ -14,8 +14,6 @@ mod times;
 pub use bugs::{Row, table};
 
 use crate::{oracle::Violation, plan::Plan, run::Level};
-#[cfg(madsim)]
-pub(crate) use machines::founders_only;
 use quorate_core::bug::Bug;
 use search::Search;
 pub(crate) use search::events_bound;

@@ -2,7 +2,6 @@
 
 use super::{
     history::Ended,
-    masters::client_address,
     stage::{MILLISECOND, Stage},
 };
 use crate::{
@@ -31,7 +30,7 @@ impl Person {
     /// A client that has done nothing yet.
     pub(super) fn new(stage: &Stage, place: usize, plan: &ClientPlan) -> Option<Self> {
         let mut world = stage.world();
-        let endpoints: Vec<String> = (0..world.masters.len()).map(client_address).collect();
+        let endpoints = world.endpoints();
         let session_ttl = match plan.session_ttl_ms {
             0 => ClientOptions::default().session_ttl,
             milliseconds => Duration::from_millis(milliseconds),
@@ -111,11 +110,22 @@ impl Person {
             Operation::ListPage { prefix, limit } => {
                 Ask::List(pb::ListRequest { prefix: prefix.into(), limit, ..Default::default() })
             }
-            // The library shows no index, and asks for nothing that is not valid; and nobody comes or goes here.
-            Operation::SubmitAhead { .. }
-            | Operation::Look { .. }
-            | Operation::Invalid { .. }
-            | Operation::ChangeMembers { .. } => return,
+            Operation::ChangeMembers { steps } => {
+                let Some(ask) = self.stage.world().asks_for(&steps) else { return };
+                let ended = self.asked(Ask::ChangeMembers(ask)).await;
+                return self.stage.members_changed(&steps, &ended).await;
+            }
+            // The library shows no index, and asks for nothing that is not valid.
+            Operation::SubmitAhead { .. } | Operation::Look { .. } | Operation::Invalid { .. } => return,
+            Operation::HoldLevel { most } => Ask::HoldLevel(pb::HoldLevelRequest { request_id: None, most }),
+            Operation::TransferLeader { to } => {
+                let to = to.map_or(0, |place| u64::from(place) + 1);
+                let ask = pb::TransferLeaderRequest { to, from: 0 };
+                if self.asked(Ask::TransferLeader(ask)).await.is_ok() {
+                    self.stage.world().count("a leader handed over");
+                }
+                return;
+            }
             // The library does it by itself.
             Operation::KeepSession {} => return,
             Operation::CloseSession {} => return self.client.close().await,
@@ -144,6 +154,12 @@ impl Person {
 
     /// Asks, and lets the oracles look at the answer.
     pub(super) async fn ask(&mut self, ask: Ask) {
+        // Whoever wants to know more asks for it.
+        let _ = self.asked(ask).await;
+    }
+
+    /// Asks, lets the oracles look at the answer, and gives it.
+    async fn asked(&mut self, ask: Ask) -> Ended {
         let name = format!("c{}", self.place + 1);
         let asked = {
             let mut world = self.stage.world();
@@ -167,6 +183,7 @@ impl Person {
             Err(error) => format!("{}: {error}", brief(&asked.request)),
         });
         world.history.ended(&mut world.ledger, &world.commits, asked, &ended);
+        ended
     }
 
     async fn send(&self, ask: Ask) -> Ended {
@@ -200,6 +217,19 @@ impl Person {
             Ask::RemoveExecutor(ask) => {
                 let removed = client.remove_executor(ask.executor).await;
                 removed.map(|()| Body::RemoveExecutor(pb::RemoveExecutorReply {}))
+            }
+            Ask::ChangeMembers(ask) => {
+                let changed = client.change_members(ask.changes).await;
+                changed.map(|membership| {
+                    Body::ChangeMembers(pb::ChangeMembersReply { membership: Some(membership) })
+                })
+            }
+            Ask::TransferLeader(ask) => {
+                let led = client.transfer_leader(Some(ask.to).filter(|to| *to != 0)).await;
+                led.map(|leader| Body::TransferLeader(pb::TransferLeaderReply { leader }))
+            }
+            Ask::HoldLevel(ask) => {
+                client.hold_level(Some(ask.most).filter(|most| *most != 0)).await.map(Body::HoldLevel)
             }
             other => {
                 let message = format!("no client asks for {other:?}");

@@ -1,6 +1,8 @@
 //! The log as it is on disks. What is committed follows from it alone: an entry that a quorum made durable in the entry's
-//! own term (Raft, section 5.4.2). So this knows it no later than any master, and can judge what masters say.
+//! own term (Raft, section 5.4.2), a quorum of those who decide by what was committed before. So this knows it no later than
+//! any master, and can judge what masters say.
 
+use super::roll::{Era, Roll};
 use crate::oracle::{Ledger, Reference, Rule};
 use core::hash::Hasher;
 use prost::bytes::Bytes;
@@ -8,9 +10,10 @@ use quorate_core::{
     codec,
     command::Command,
     contract::{Entry, HardState, LogPosition, Recovered, Write},
-    types::{Index, NodeId, Term},
+    limits::PROMOTED_PERCENT,
+    types::{Index, NodeId, StorageId, Term},
 };
-use quorate_proto::v1::{self as pb, client_reply::Body};
+use quorate_proto::v1::{self as pb, client_reply::Body, member_change::Change};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One master's log on its disk.
@@ -24,7 +27,7 @@ pub(super) struct Image {
 }
 
 impl Image {
-    fn last(&self) -> LogPosition {
+    pub(super) fn last(&self) -> LogPosition {
         self.entries.values().next_back().map_or(self.start, Entry::position)
     }
 
@@ -60,6 +63,19 @@ impl Image {
     pub(super) const fn has_joined(&self) -> bool {
         self.voters
     }
+
+    /// How far it knows the log to be committed.
+    pub(super) fn knows(&self) -> Index {
+        self.hard_state.commit.max(self.start.index)
+    }
+
+    /// Whether it holds a change of the members behind this index.
+    pub(super) fn changes_members_behind(&self, index: Index) -> bool {
+        let changes = |entry: &Entry| {
+            codec::decode(&entry.data).is_ok_and(|proposal| proposal.command.changes_membership())
+        };
+        self.entries.range(index.next()..).any(|(_, entry)| changes(entry))
+    }
 }
 
 /// The rules' memory.
@@ -67,13 +83,17 @@ pub(super) struct Commits {
     images: Vec<Image>,
     /// What each disk will hold once the write under way is done.
     begun: Vec<Option<Image>>,
-    /// Masters whose directory was emptied: what their first one held is gone.
-    wiped: BTreeSet<usize>,
+    /// The directories that masters have now.
+    directories: Vec<StorageId>,
+    /// Who the members are.
+    pub(super) roll: Roll,
     written: BTreeMap<(Index, Term), (u64, Term)>,
-    /// How far each place made the entries of a term durable in that term.
-    durable: BTreeMap<Term, BTreeMap<usize, Index>>,
-    votes: BTreeMap<(Term, NodeId), BTreeSet<usize>>,
-    given: BTreeMap<(usize, Term), NodeId>,
+    /// How far each directory made the entries of a term durable in that term.
+    durable: BTreeMap<Term, BTreeMap<StorageId, Index>>,
+    votes: BTreeMap<(Term, NodeId), BTreeSet<StorageId>>,
+    given: BTreeMap<(StorageId, Term), NodeId>,
+    /// How often the members had changed when the first vote of a term came onto a disk.
+    voted: BTreeMap<Term, usize>,
     leaders: BTreeMap<Term, usize>,
     committed: Vec<Entry>,
     hashes: Vec<u128>,
@@ -96,16 +116,19 @@ const fn id(place: usize) -> NodeId {
 }
 
 impl Commits {
-    pub(super) fn new(masters: usize) -> Self {
-        let reference = Reference::default();
+    /// Of these directories, by place, of which so many found the cluster.
+    pub(super) fn new(directories: Vec<StorageId>, founding: usize) -> Self {
+        let (reference, masters) = (Reference::default(), directories.len());
         Self {
             images: vec![Image::default(); masters],
             begun: vec![None; masters],
-            wiped: BTreeSet::new(),
+            roll: Roll::founded(&directories[..founding]),
+            directories,
             written: BTreeMap::new(),
             durable: BTreeMap::new(),
             votes: BTreeMap::new(),
             given: BTreeMap::new(),
+            voted: BTreeMap::new(),
             leaders: BTreeMap::new(),
             committed: Vec::new(),
             hashes: vec![reference.state.hash().0],
@@ -145,6 +168,7 @@ impl Commits {
     pub(super) fn durable(&mut self, ledger: &mut Ledger, place: usize, batch: &[Write]) {
         self.begun[place] = None;
         for write in batch {
+            self.caught_up(ledger, write);
             self.log_matching(ledger, place, write);
             let before = self.images[place].hard_state.term;
             self.images[place].carry_out(write);
@@ -191,15 +215,52 @@ impl Commits {
         }
     }
 
+    /// Somebody is to vote by an entry that is new: it must hold most of the log before that.
+    fn caught_up(&self, ledger: &mut Ledger, write: &Write) {
+        let Some(members) = self.roll.members() else { return };
+        // Who led before knows other members, and a later leader may have cut what it counted on.
+        let newest = self.voted.last_key_value().map_or(Term(0), |(term, _)| *term);
+        let new =
+            |entry: &&Entry| entry.term == newest && !self.written.contains_key(&(entry.index, entry.term));
+        for entry in write.entries.iter().filter(new) {
+            let Ok(proposal) = codec::decode(&entry.data) else { continue };
+            // A repeated request gets the answer that it got, and changes nothing.
+            let asked = proposal.request.map(|request| (request.session.0, request.sequence));
+            let Command::ChangeMembers { changes } = proposal.command else { continue };
+            let again = asked.is_some_and(|asked| self.reference.requests.contains_key(&asked));
+            if again || members.changed(&changes).is_err() {
+                continue;
+            }
+            for change in changes {
+                let Some(Change::Promote(id)) = change.change else { continue };
+                let named = members.get(NodeId(id)).map(|it| StorageId(it.storage));
+                let learns = !members.membership().is_voter(NodeId(id));
+                // Nobody can know that a directory was lost since.
+                let place = self.directories.iter().position(|it| Some(*it) == named).filter(|_| learns);
+                let Some(place) = place else { continue };
+                let held = self.images[place].last().index;
+                let most = (held.0 + 1) * 100 >= entry.index.0 * PROMOTED_PERCENT;
+                ledger.hold(Rule::CaughtUp, most, || {
+                    format!("node {id} is to vote by {}, and holds {held}", entry.index)
+                });
+            }
+        }
+    }
+
     fn vote(&mut self, ledger: &mut Ledger, place: usize, hard_state: HardState) {
         let Some(vote) = hard_state.vote else { return };
-        self.votes.entry((hard_state.term, vote)).or_default().insert(place);
-        let first = *self.given.entry((place, hard_state.term)).or_insert(vote);
+        let (own, term) = (self.directories[place], hard_state.term);
+        self.votes.entry((term, vote)).or_default().insert(own);
+        self.voted.entry(term).or_insert_with(|| self.roll.changes());
+        let first = *self.given.entry((own, term)).or_insert(vote);
         ledger.hold(Rule::OneVote, first == vote, || {
-            format!("node {} votes in term {} for {first} and for {vote}", id(place), hard_state.term)
+            format!("node {} votes in term {term} for {first} and for {vote}", id(place))
         });
-        ledger.hold(Rule::NoVoteWiped, !self.wiped.contains(&place), || {
-            format!("node {} was wiped, and votes in term {} for {vote}", id(place), hard_state.term)
+        ledger.hold(Rule::NoVoteWiped, self.roll.knows(own), || {
+            format!(
+                "node {} votes in term {term} for {vote}, and nobody knows its directory {own}",
+                id(place)
+            )
         });
     }
 
@@ -207,36 +268,43 @@ impl Commits {
         let image = &self.images[place];
         let (term, last) = (image.hard_state.term, image.last());
         if last.term == term && !image.entries.is_empty() {
-            let known = self.durable.entry(term).or_default().entry(place).or_default();
+            let own = self.directories[place];
+            let known = self.durable.entry(term).or_default().entry(own).or_default();
             *known = last.index.max(*known);
         }
     }
 
     fn advance(&mut self, ledger: &mut Ledger) {
-        let quorum = self.images.len() / 2 + 1;
-        let mut found = None;
-        for (&term, places) in &self.durable {
-            let mut ends: Vec<Index> = places.values().copied().collect();
-            ends.sort_unstable();
-            if let Some(place) = ends.len().checked_sub(quorum)
-                && ends[place] > self.frontier()
-            {
-                found = found.max(Some((ends[place], term)));
+        while let Some((end, term)) = self.decided() {
+            let holds =
+                |image: &&Image| image.term_at(end) == Some(term) && image.start.index <= self.frontier();
+            let Some(image) = self.images.iter().find(holds) else { return };
+            let from = self.frontier().next();
+            let entries: Vec<Entry> =
+                image.entries.range(from..=end).map(|(_, entry)| entry.clone()).collect();
+            for entry in entries {
+                self.commit(ledger, entry);
             }
         }
-        let Some((end, term)) = found else { return };
-        let holds = |image: &&Image| image.term_at(end) == Some(term) && image.start.index <= self.frontier();
-        let Some(image) = self.images.iter().find(holds) else { return };
-        let from = self.frontier().next();
-        let entries: Vec<Entry> = image.entries.range(from..=end).map(|(_, entry)| entry.clone()).collect();
-        for entry in entries {
-            self.commit(ledger, entry);
-        }
+    }
+
+    /// The last entry behind what is committed that those who decide have made durable in its own term.
+    fn decided(&self) -> Option<(Index, Term)> {
+        let frontier = self.frontier();
+        let end = |era: &Era, ends: &BTreeMap<StorageId, Index>| {
+            era.reached(&self.directories, |storage| ends.get(&storage).copied().unwrap_or_default())
+        };
+        let of_term = |(&term, ends)| {
+            let ends = self.roll.deciding().iter().map(|era| end(era, ends)).filter(|end| *end > frontier);
+            Some((ends.max()?, term))
+        };
+        self.durable.iter().filter_map(of_term).max()
     }
 
     fn commit(&mut self, ledger: &mut Ledger, entry: Entry) {
         self.reference.apply(ledger, &entry, None);
         self.hashes.push(self.reference.state.hash().0);
+        self.roll.follow(&self.reference.state);
         let index = entry.index;
         let effect = self.reference.asked.get(&index).and_then(|asked| self.reference.requests.get(asked));
         if let Some(effect) = effect.filter(|effect| effect.index == index) {
@@ -337,11 +405,27 @@ impl Commits {
         fate
     }
 
-    /// A directory was emptied.
-    pub(super) fn wipe(&mut self, place: usize) {
+    /// A directory was emptied, and this one is in its place.
+    pub(super) fn wipe(&mut self, place: usize, storage: StorageId) {
         self.images[place] = Image::default();
         self.begun[place] = None;
-        self.wiped.insert(place);
+        self.directories[place] = storage;
+    }
+
+    /// Whether a majority of the newest members will know of the change at `at` when they come up again. What a directory
+    /// lost, nobody can have kept for it.
+    pub(super) fn is_known(&self, at: Index) -> bool {
+        self.roll.newest().is_quorum(&self.directories, |storage| {
+            let place = self.directories.iter().position(|it| *it == storage);
+            place.is_none_or(|place| self.images[place].knows() >= at)
+        })
+    }
+
+    /// Whether a change of the members is in somebody's log, or about to be, and not committed.
+    pub(super) fn holds_changes(&self) -> bool {
+        let frontier = self.frontier();
+        let mut all = self.images.iter().chain(self.begun.iter().flatten());
+        all.any(|image| image.changes_members_behind(frontier))
     }
 
     /// A master says that it leads. True: in a term that nobody led before.
@@ -351,12 +435,19 @@ impl Commits {
         ledger.hold(Rule::OneLeader, first == place, || {
             format!("nodes {} and {} lead in term {term}", id(first), id(place))
         });
-        let votes = self.votes.get(&(term, id(place))).map_or(0, BTreeSet::len);
-        ledger.hold(Rule::LeaderQuorum, votes > self.images.len() / 2, || {
+        let votes = self.votes.get(&(term, id(place))).cloned().unwrap_or_default();
+        let voted = self.voted.get(&term).copied().unwrap_or_else(|| self.roll.changes());
+        let eras = self.roll.since(voted);
+        let won = |era: &Era| {
+            let voter = era.membership().is_voter(id(place));
+            voter && era.is_quorum(&self.directories, |storage| votes.contains(&storage))
+        };
+        ledger.hold(Rule::LeaderQuorum, eras.iter().any(won), || {
+            let eras: Vec<String> = eras.iter().map(|era| era.membership().to_string()).collect();
             format!(
-                "node {} leads in term {term} with {votes} durable votes of {}",
+                "node {} leads in term {term} with the durable votes of directories {votes:?}; who decides: {}",
                 id(place),
-                self.images.len()
+                eras.join(", or ")
             )
         });
         new

@@ -9,11 +9,14 @@ use quorate_core::{
     state::State,
 };
 use quorate_net::{
-    LogWriter, SnapshotFiles,
+    LoadError, LogWriter, SnapshotFiles,
     rt::{Duration, sleep},
     storage::{SnapshotStore, Storage},
 };
 use std::future::pending;
+
+/// What a disk says of which nothing can be read.
+pub(super) const UNREADABLE: &str = "simulated: nothing can be read";
 
 /// The part of a machine's storage that one thread of its runtime owns.
 pub(super) struct Watched<T> {
@@ -35,38 +38,56 @@ impl<T> Watched<T> {
         (Duration::from_micros(before), Duration::from_micros(whole - before))
     }
 
+    /// Waits until an access is carried out, and says how long it takes after that.
+    async fn begins(&self) -> Duration {
+        let (before, after) = self.latency();
+        sleep(before).await;
+        self.stage.disk_moves(self.place).await;
+        after
+    }
+
+    /// Whether nothing can be read.
+    fn is_unreadable(&self) -> bool {
+        let mut world = self.stage.world();
+        let unreadable = !world.masters[self.place].troubles.unreadable.is_empty();
+        if unreadable {
+            world.count("a snapshot could not be read");
+        }
+        unreadable
+    }
+
     /// What became of an access: an error that the machine's end explains is never told.
-    async fn told<R, E: ToString>(&self, result: Result<R, E>) -> Result<R, String> {
+    async fn told<R, E>(&self, result: Result<R, E>) -> Result<R, E> {
         let halted = self.stage.world().masters[self.place].halted;
         if result.is_err() && halted {
             return pending().await;
         }
-        result.map_err(|error| error.to_string())
+        result
     }
 }
 
 impl LogWriter for Watched<Storage> {
     async fn write(&mut self, batch: &[Write]) -> Result<(), String> {
-        let (before, after) = self.latency();
-        sleep(before).await;
+        let after = self.begins().await;
         self.stage.world().commits.begins(self.place, batch);
         let result = Storage::write(&mut self.inner, batch);
         if result.is_ok() {
             self.stage.durable(self.place, batch);
         }
         sleep(after).await;
-        self.told(result).await
+        self.told(result).await.map_err(|error| error.to_string())
     }
 }
 
 impl SnapshotFiles for Watched<SnapshotStore> {
     async fn save(&mut self, snapshot: &Snapshot, chunk_bytes: usize) -> Result<bool, String> {
-        let (before, after) = self.latency();
-        sleep(before).await;
+        let after = self.begins().await;
         let result = SnapshotFiles::save(&mut self.inner, snapshot, chunk_bytes).await;
         sleep(after).await;
-        if result.is_ok() {
-            self.stage.world().count("snapshot saved");
+        match &result {
+            Ok(true) => self.stage.world().count("snapshot saved"),
+            Ok(false) => self.stage.world().count("no room for a snapshot"),
+            Err(_) => {}
         }
         self.told(result).await
     }
@@ -77,9 +98,8 @@ impl SnapshotFiles for Watched<SnapshotStore> {
         number: u64,
         data: Bytes,
         last: bool,
-    ) -> Result<bool, String> {
-        let (before, after) = self.latency();
-        sleep(before).await;
+    ) -> Result<bool, LoadError> {
+        let after = self.begins().await;
         let result = SnapshotFiles::store_chunk(&mut self.inner, at, number, data, last).await;
         sleep(after).await;
         if last && result.is_ok() {
@@ -89,14 +109,20 @@ impl SnapshotFiles for Watched<SnapshotStore> {
     }
 
     async fn read_chunk(&mut self, at: LogPosition, number: u64) -> Result<Option<(Bytes, bool)>, String> {
-        let (before, after) = self.latency();
-        sleep(before + after).await;
+        let after = self.begins().await;
+        sleep(after).await;
+        if self.is_unreadable() {
+            return Err(UNREADABLE.to_owned());
+        }
         SnapshotFiles::read_chunk(&mut self.inner, at, number).await
     }
 
-    async fn load(&mut self, at: LogPosition) -> Result<Option<State>, String> {
-        let (before, after) = self.latency();
-        sleep(before + after).await;
+    async fn load(&mut self, at: LogPosition) -> Result<Option<State>, LoadError> {
+        let after = self.begins().await;
+        sleep(after).await;
+        if self.is_unreadable() {
+            return Err(LoadError::Unreadable(UNREADABLE.to_owned()));
+        }
         SnapshotFiles::load(&mut self.inner, at).await
     }
 }
@@ -109,5 +135,6 @@ impl Stage {
         let now_holds = world.commits.image(place).brief();
         world.event(&format!("m{}", place + 1), "write", || now_holds);
         self.departures(world);
+        world.follow_members();
     }
 }

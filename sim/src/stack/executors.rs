@@ -1,7 +1,6 @@
 //! One executor's machine: the agent of core, driven here, with its calls and its heartbeats over the simulated network.
 
 use super::{
-    masters::client_address,
     processes::Order,
     service::Service,
     stage::{SECOND, Stage, World},
@@ -176,7 +175,7 @@ impl Stage {
             (machine.id, machine.lease_until) = (None, Time(0));
             let (run, clock) = (machine.run, machine.clock.clone());
             let seed = draw(world.plan.seed, Purpose::AgentSeed, &[place as u64, run]);
-            let endpoints: Vec<String> = (0..world.masters.len()).map(client_address).collect();
+            let endpoints = world.endpoints();
             let Ok(client) =
                 Client::new(&endpoints, ClientOptions { seed: Some(seed), ..Default::default() })
             else {

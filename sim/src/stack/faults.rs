@@ -49,6 +49,17 @@ impl Stage {
             FaultKind::Pause { master } => self.pause_master(usize::from(*master)),
             FaultKind::Wipe { master } => self.wipe(usize::from(*master)).await,
             FaultKind::SyncError { master, restart } => self.fail_sync(usize::from(*master), *restart),
+            FaultKind::FullDisk { master } => self.world().fill(number, usize::from(*master)),
+            FaultKind::StallDisk { master } => {
+                self.world().masters[usize::from(*master)].troubles.hangs.insert(number)
+            }
+            FaultKind::ReadError { master } => {
+                let mut world = self.world();
+                let master = &mut world.masters[usize::from(*master)];
+                master.troubles.unreadable.insert(number)
+            }
+            FaultKind::Rot { master, snapshot } => self.world().rot(number, usize::from(*master), *snapshot),
+            FaultKind::Scrub { master } => self.scrub(usize::from(*master)).await,
             FaultKind::SlowDisk { master, sync_ms } => {
                 self.world().masters[usize::from(*master)].slow.insert(number, sync_ms * 1_000);
                 true
@@ -97,6 +108,15 @@ impl Stage {
             }
             FaultKind::Pause { master } => self.resume_master(usize::from(master)),
             FaultKind::SyncError { master, restart: true } => self.mend_disk(usize::from(master)).await,
+            FaultKind::FullDisk { master }
+            | FaultKind::StallDisk { master }
+            | FaultKind::ReadError { master } => {
+                let place = usize::from(master);
+                let stopped = self.world().relieve(number, place);
+                if stopped {
+                    self.mend_disk(place).await;
+                }
+            }
             FaultKind::SlowDisk { master, .. } => {
                 self.world().masters[usize::from(master)].slow.remove(&number);
             }
@@ -170,22 +190,21 @@ impl Stage {
 
     /// Only once the cluster has begun: before that, an empty directory is as good as any.
     async fn wipe(&self, place: usize) -> bool {
-        if !self.world().begun() {
-            return false;
-        }
-        self.take_down(place, true).await;
-        // It may have been on its way down, or down, by another fault.
-        self.wait_ms(20).await;
-        if self.world().masters[place].up {
-            return false;
-        }
-        self.empty(place);
-        true
+        let may = {
+            let mut world = self.world();
+            let may = world.begun() && world.may_lose(place);
+            world.masters[place].doomed |= may;
+            may
+        };
+        let lost = may && self.take_directory(place).await;
+        self.world().masters[place].doomed &= !may;
+        lost
     }
 
     fn fail_sync(&self, place: usize, restart: bool) -> bool {
         let mut world = self.world();
-        if (!restart && !world.begun()) || !world.masters[place].up || world.masters[place].gone {
+        let may = restart || (world.begun() && world.may_lose(place));
+        if !may || !world.masters[place].up || world.masters[place].gone {
             return false;
         }
         let master = &mut world.masters[place];

@@ -1,19 +1,20 @@
 //! One master's machine: the runtime of a node as it is shipped, on a disk in memory.
 
 use super::{
-    disk::Watched,
+    damage::{Cold, Troubles},
+    disk::{UNREADABLE, Watched},
     stage::{Stage, World},
 };
 use crate::{
     draw::{Purpose, again},
     master::{CLUSTER, WIPED_STORAGE},
     oracle::Rule,
-    plan::Plan,
+    plan::{Fault, FaultKind, Plan},
     tapes::Tapes,
 };
 use madsim::runtime::{Handle, NodeHandle as MachineHandle};
 use quorate_core::{
-    contract::{Config, MemberAddress, StopReason},
+    contract::{Config, MemberAddress, Recovered, StopReason},
     point::Point,
     random::Draws,
     tape::{StartRef, TapeWriter},
@@ -45,14 +46,20 @@ pub(super) struct Machine {
     pub(super) up: bool,
     /// Pauses that are on.
     pub(super) pauses: u32,
-    /// Its directory was emptied.
+    /// Its directory was emptied, and the cluster does not know the one that it has since.
     pub(super) wiped: bool,
+    /// It comes to a cluster that there is, and was told of these members.
+    pub(super) joins: Option<BTreeMap<NodeId, MemberAddress>>,
+    /// It was told to listen at its other address.
+    pub(super) moved: bool,
+    /// Its directory is about to be lost.
+    pub(super) doomed: bool,
     /// Never starts again.
     pub(super) gone: bool,
     /// It is about to be killed: its disk does nothing any more.
     pub(super) halted: bool,
     /// It is being killed.
-    dying: bool,
+    pub(super) dying: bool,
     /// Its process runs, but its node has stopped by itself.
     pub(super) stopped: bool,
     /// A sync of this run was told to fail, so that it may stop.
@@ -61,6 +68,10 @@ pub(super) struct Machine {
     pub(super) points: BTreeMap<usize, (Point, u32)>,
     /// By fault: how long an access takes at least, microseconds.
     pub(super) slow: BTreeMap<usize, u64>,
+    /// What else is wrong with its disk.
+    pub(super) troubles: Troubles,
+    /// The cold part of what its running process has stored.
+    pub(super) cold: Option<Cold>,
     /// Accesses to its disk.
     pub(super) accesses: u64,
     /// The way to the node that runs.
@@ -74,17 +85,19 @@ pub(super) fn ip(place: usize) -> IpAddr {
     IpAddr::from([10, 0, 0, place as u8 + 1])
 }
 
-/// Where clients reach it.
-pub(super) fn client_address(place: usize) -> String {
-    format!("{}:7002", ip(place))
+/// Where it is reached; `moved`: after it was moved.
+pub(super) fn address(place: usize, moved: bool) -> MemberAddress {
+    let (ip, ports) = (ip(place), if moved { [7011, 7012] } else { [7001, 7002] });
+    MemberAddress { peer: format!("{ip}:{}", ports[0]), client: format!("{ip}:{}", ports[1]) }
 }
 
-fn members(count: usize) -> BTreeMap<NodeId, MemberAddress> {
-    let member = |place| {
-        let address = MemberAddress { peer: format!("{}:7001", ip(place)), client: client_address(place) };
-        (NodeId(place as u64 + 1), address)
-    };
-    (0..count).map(member).collect()
+impl World {
+    /// Where clients reach masters: all that there are, or may be.
+    pub(super) fn endpoints(&self) -> Vec<String> {
+        let first = (0..self.masters.len()).map(|place| address(place, false).client);
+        let moved = self.places_that_move().into_iter().map(|place| address(place, true).client);
+        first.chain(moved).collect()
+    }
 }
 
 impl Machine {
@@ -102,12 +115,17 @@ impl Machine {
             up: false,
             pauses: 0,
             wiped: false,
+            joins: None,
+            moved: false,
+            doomed: false,
             gone: false,
             halted: false,
             dying: false,
             stopped: false,
             may_stop: false,
             slow: BTreeMap::new(),
+            troubles: Troubles::default(),
+            cold: None,
             accesses: 0,
             handle: None,
             points: BTreeMap::new(),
@@ -142,18 +160,29 @@ impl Machine {
         );
         let state = |is: bool, text: &'static str| if is { text } else { "" };
         format!(
-            "node {} run {}{}{}{}{}: {said}",
+            "node {} run {}{}{}{}{}{}: {said}",
             self.place + 1,
             self.run,
             state(!self.up, " down"),
             state(self.pauses > 0, " paused"),
             state(self.wiped, " wiped"),
+            state(self.joins.is_some(), " joined"),
             state(self.gone, " gone for good"),
         )
     }
 }
 
 impl World {
+    /// Small segments, so that there are many; the smallest where disks are full, because a segment takes its room when it is
+    /// made.
+    fn segment_bytes(&self) -> u64 {
+        let full = |fault: &Fault| matches!(fault.kind, FaultKind::FullDisk { .. });
+        if self.plan.faults.iter().any(full) {
+            return 4 << 10;
+        }
+        [4 << 10, 64 << 10, 1 << 20][(again(self.plan.seed, 0x5E6) % 3) as usize]
+    }
+
     /// The name of a master in events.
     pub(super) fn tell_master(&mut self, place: usize, what: &str, text: impl FnOnce() -> String) {
         self.event(&format!("m{}", place + 1), what, text);
@@ -184,18 +213,23 @@ struct Run {
 }
 
 impl Stage {
-    /// Builds a master's machine, and starts it.
+    /// Builds a master's machine, and starts it, unless it waits until somebody adds it.
     pub(super) fn build_master(&self, place: usize) {
         let stage = self.clone();
         let start = move || {
             let stage = stage.clone();
-            async move { stage.run_master(place).await }
+            async move {
+                let up = stage.world().masters[place].up;
+                if up {
+                    stage.run_master(place).await;
+                }
+            }
         };
         let name = format!("m{}", place + 1);
         let machine = Handle::current().create_node().name(name).ip(ip(place)).init(start).build();
         let mut world = self.world();
         world.masters[place].machine = Some(machine);
-        world.masters[place].up = true;
+        world.masters[place].up = world.is_wanted(place);
     }
 
     fn begin_run(&self, place: usize) -> Run {
@@ -203,21 +237,22 @@ impl Stage {
         let master = &mut world.masters[place];
         master.run += 1;
         (master.handle, master.status, master.stopped) = (None, None, false);
+        master.may_stop |= master.troubles.may_fail();
         let (number, storage, disk) = (master.run, master.storage, Arc::clone(&master.disk));
         let seed = world.draw(Purpose::NodeSeed, &[place as u64, number]);
-        // Small segments, so that there are many.
-        let segment_bytes = [4 << 10, 64 << 10, 1 << 20][(again(world.plan.seed, 0x5E6) % 3) as usize];
+        let segment_bytes = world.segment_bytes();
         let config = Config {
             cluster: CLUSTER,
             node: NodeId(place as u64 + 1),
             storage,
-            members: members(world.masters.len()),
-            joins: false,
+            members: world.told(place),
+            joins: world.masters[place].joins.is_some(),
             timing: world.plan.masters.timing(),
             executor_lease: world.plan.executors.lease(),
             snapshot_entries: world.plan.masters.snapshot_entries,
             trailing_entries: world.plan.masters.trailing_entries,
             flow: world.plan.masters.flow(place),
+            level: quorate_core::level::FEATURE_LEVEL,
         };
         world.tell_master(place, "start", || format!("run {number}"));
         Run { config, disk, seed, number, options: StorageOptions { segment_bytes } }
@@ -225,13 +260,14 @@ impl Stage {
 
     /// What `quorate server` does, until the machine is killed.
     async fn run_master(self, place: usize) {
+        self.disk_moves(place).await;
         let run = self.begin_run(place);
         let Run { mut config, disk, seed, number, options } = run;
         let identity = Identity::new(config.cluster, config.node, config.storage);
-        let (mut log, recovered) = match Storage::open(disk, identity, options) {
+        let (mut log, recovered) = match self.open(place, disk, identity, options) {
             Ok(opened) => opened,
             Err(error) => {
-                self.stopped(place, &error.to_string());
+                self.stopped(place, &error);
                 return pending().await;
             }
         };
@@ -251,6 +287,7 @@ impl Stage {
         else {
             return self.world().fail(Rule::Contract, format!("node {} has no address", place + 1));
         };
+        self.world().masters[place].cold = Some(Arc::new(log.snapshots()));
         let snapshots = Watched { inner: log.snapshots(), place, stage: self.clone() };
         let helper = log.helper();
         let log = Watched { inner: log, place, stage: self.clone() };
@@ -287,6 +324,26 @@ impl Stage {
         self.stopped(place, &reason);
         node.shutdown().await;
         pending::<()>().await;
+    }
+
+    /// Opens a data directory. A damaged one is of no use any more.
+    fn open(
+        &self,
+        place: usize,
+        disk: Arc<MemoryDisk>,
+        identity: Identity,
+        options: StorageOptions,
+    ) -> Result<(Storage, Recovered), String> {
+        let mut world = self.world();
+        let master = &mut world.masters[place];
+        if !master.troubles.unreadable.is_empty() {
+            return Err(UNREADABLE.to_owned());
+        }
+        Storage::open(disk, identity, options).map_err(|error| {
+            master.may_stop |= master.troubles.rotten;
+            master.gone |= master.troubles.rotten && !master.troubles.may_fail();
+            error.to_string()
+        })
     }
 
     /// Tells a node how often one of its fault points is to fire.
@@ -343,6 +400,7 @@ impl Stage {
         let (seed, run) = (world.plan.seed, world.masters[place].run);
         let master = &mut world.masters[place];
         (master.handle, master.pauses, master.may_stop, master.dying) = (None, 0, false, false);
+        master.cold = None;
         if power {
             let purpose = again(place as u64, run);
             master.disk.power_loss(&mut Draws::new(seed, purpose));
@@ -368,10 +426,11 @@ impl Stage {
     pub(super) fn bring_up(&self, place: usize) {
         let machine = {
             let mut world = self.world();
-            let master = &mut world.masters[place];
-            if master.up || master.dying || master.gone {
+            let master = &world.masters[place];
+            if master.up || master.dying || master.gone || !world.is_wanted(place) {
                 return;
             }
+            let master = &mut world.masters[place];
             (master.up, master.halted) = (true, false);
             let machine = master.machine.clone();
             world.links.power_off(place, false);
@@ -383,15 +442,30 @@ impl Stage {
         }
     }
 
-    /// Empties the directory of a master that is down.
-    pub(super) fn empty(&self, place: usize) {
+    /// Takes the power of a master's machine, and empties its directory. False: something else started it meanwhile.
+    pub(super) async fn take_directory(&self, place: usize) -> bool {
+        self.take_down(place, true).await;
+        // It may have been on its way down, or down, by another fault.
+        self.wait_ms(20).await;
         let mut world = self.world();
-        let world = &mut *world;
-        let master = &mut world.masters[place];
+        let down = !world.masters[place].up && !world.masters[place].dying;
+        if down {
+            world.empty(place);
+        }
+        down
+    }
+}
+
+impl World {
+    /// Empties the directory of a master that is down.
+    fn empty(&mut self, place: usize) {
+        let master = &mut self.masters[place];
         master.disk = Arc::new(MemoryDisk::new());
         master.storage = StorageId(master.storage.0 + WIPED_STORAGE);
-        master.wiped = true;
-        world.commits.wipe(place);
-        world.tell_master(place, "wiped", String::new);
+        (master.wiped, master.doomed) = (true, false);
+        master.troubles.new_disk();
+        let storage = master.storage;
+        self.commits.wipe(place, storage);
+        self.tell_master(place, "wiped", String::new);
     }
 }

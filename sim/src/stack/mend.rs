@@ -16,17 +16,20 @@ const OUTSIDE_CUTS: usize = 1 << 32;
 const DYING_MS: u64 = 50;
 
 impl World {
-    /// Whether every directory says who the voters are: the cluster has begun everywhere.
+    /// Whether the directory of everybody who founded the cluster says who the voters are: it has begun everywhere.
     pub(super) fn joined_by_all(&self) -> bool {
-        let joined = |(place, master): (usize, &super::masters::Machine)| {
-            master.wiped || self.commits.image(place).has_joined()
+        let joined = |place: usize| {
+            self.masters[place].wiped || self.commits.image(place).has_joined() || !self.is_member(place)
         };
-        self.masters.iter().enumerate().all(joined)
+        (0..self.plan.masters.founding()).all(joined)
     }
 
     /// Who is mended. A cluster that had not begun everywhere when the faults were over needs everybody.
     pub(super) fn core(&self) -> CorePlan {
         self.core.clone().unwrap_or_else(|| match &self.plan.core {
+            Some(core) if self.joined_by_all() && self.changes_members() => {
+                self.core_of_members(core.clone())
+            }
             Some(core) if self.joined_by_all() => core.clone(),
             _ => CorePlan {
                 masters: (0..self.masters.len() as u8).collect(),
@@ -66,7 +69,8 @@ impl Stage {
             (world.settling, world.core) = (true, Some(core.clone()));
             world.event("", "settle", || format!("the faults are over for {core:?}"));
             world.mend_links(&core);
-            let left_out = if world.begun() { world.plan.left_out.clone() } else { Vec::new() };
+            let mut left_out = if world.begun() { world.plan.left_out.clone() } else { Vec::new() };
+            left_out.retain(|place| !core.masters.contains(place) && world.may_lose(usize::from(*place)));
             for place in left_out {
                 world.masters[usize::from(place)].gone = true;
             }
@@ -92,8 +96,8 @@ impl Stage {
         }
         let (gone, stopped) = {
             let mut world = self.world();
+            world.relieve_all(place);
             let master = &mut world.masters[place];
-            master.slow.clear();
             if !master.gone && !master.stopped {
                 // A fault that was ordered and did not come.
                 master.disk.crash();

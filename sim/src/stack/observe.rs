@@ -57,5 +57,6 @@ impl Stage {
             });
         }
         world.masters[place].status = Some((asked, status));
+        world.damage_is_mended(place);
     }
 }

@@ -12,7 +12,6 @@ use crate::{
     plan::Plan,
     reached,
     run::{Outcome, Sink, take_panic},
-    shrink::founders_only,
     tapes::Tapes,
 };
 use madsim::runtime::{Handle, Runtime};
@@ -48,8 +47,7 @@ fn run_bounded(
     tapes: Option<Tapes>,
     events_max: u64,
 ) -> (Outcome, bool) {
-    // What is committed is judged by disks alone, which is right only while nobody comes or goes.
-    let (seed, plan) = (plan.seed, founders_only(plan));
+    let (seed, plan) = (plan.seed, plan.clone());
     let shared = Arc::new(OnceLock::new());
     let kept = Arc::clone(&shared);
     #[cfg(feature = "planted-bugs")]
@@ -180,6 +178,7 @@ fn build(stage: &Stage, plan: &Plan) -> Vec<madsim::runtime::NodeHandle> {
         handle.create_node().name(format!("c{}", place + 1)).ip(address).build()
     };
     let people: Vec<_> = (0..=plan.clients.len()).map(person).collect();
+    stage.world().spares_begin();
     for place in 0..plan.masters.clocks.len() {
         stage.build_master(place);
         stage.spawn(stage.clone().observe(place));

@@ -4,6 +4,7 @@
 
 use super::{
     clients::Person,
+    damage::findings,
     history::open_jobs,
     stage::{MILLISECOND, Stage, World},
 };
@@ -14,12 +15,12 @@ use crate::{
     world::recoverable::{CoreMaster, Means, recoverable},
 };
 use quorate_core::types::NodeId;
-use quorate_net::storage::{
-    Identity, SnapshotStore, Storage, StorageOptions,
-    scrub::{Scrub, Step},
-};
+use quorate_net::storage::{Identity, Storage, StorageOptions};
 use quorate_proto::v1::{self as pb, client_request::Body as Ask};
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 /// Between two looks, milliseconds.
 const LOOK_MS: u64 = 100;
@@ -43,7 +44,8 @@ impl Stage {
                 self.start_agent(usize::from(place));
             }
             self.cut_outside_leader();
-            let (open, apart, busy, idle) = {
+            self.operator_tidies(&core).await;
+            let (open, apart, busy, idle, changing) = {
                 let world = self.world();
                 if world.ledger.violation.is_some() {
                     return;
@@ -53,9 +55,11 @@ impl Stage {
                     looks.pop_front();
                 }
                 let apart = world.apart(&core, begun, looks.front().copied());
-                (open_jobs(&world.commits), apart, world.clients_busy, world.idle(&core))
+                let (open, changing) = (open_jobs(&world.commits), world.changing(&core));
+                (open, apart, world.clients_busy, world.idle(&core), changing)
             };
-            if open.is_empty() && apart.is_none() && busy == 0 && idle.is_none() && self.world().begun() {
+            let still = apart.is_none() && busy == 0 && idle.is_none() && changing.is_none();
+            if open.is_empty() && still && self.world().begun() {
                 let mut world = self.world();
                 world.ledger.hold(Rule::Liveness, true, String::new);
                 world.event("", "whole", || "every job has ended, all masters agree".to_owned());
@@ -72,7 +76,7 @@ impl Stage {
                 }
                 let message = format!(
                     "{} ms after the faults, for {core:?}: open jobs: {open:?}; apart: {apart:?}; busy clients: {busy}; \
-                     executors: {idle:?}",
+                     executors: {idle:?}; members: {changing:?}",
                     since / MILLISECOND
                 );
                 return world.fail(Rule::Liveness, message);
@@ -103,7 +107,8 @@ impl Stage {
         for place in 0..masters {
             self.take_down(place, false).await;
             let (disk, storage) = {
-                let world = self.world();
+                let mut world = self.world();
+                world.relieve_all(place);
                 (Arc::clone(&world.masters[place].disk), world.masters[place].storage)
             };
             let identity = Identity::new(CLUSTER, NodeId(place as u64 + 1), storage);
@@ -113,10 +118,14 @@ impl Stage {
             match opened {
                 Ok((log, recovered)) => {
                     world.commits.recovered(&mut world.ledger, place, &recovered);
-                    if let Err(what) = scrubbed(&log.snapshots()) {
-                        world.fail(Rule::DiskContract, format!("node {}: {what}", place + 1));
-                    }
+                    let rotten = world.masters[place].troubles.rotten;
+                    let found = findings(&log.snapshots());
+                    let well = found.as_ref().is_ok_and(Vec::is_empty);
+                    world.ledger.hold(Rule::DiskContract, rotten || well, || {
+                        format!("node {}: a scrub finds {found:?}", place + 1)
+                    });
                 }
+                Err(_) if world.masters[place].troubles.rotten => {}
                 Err(error) => {
                     world.fail(Rule::DiskContract, format!("node {} cannot start: {error}", place + 1));
                 }
@@ -128,25 +137,15 @@ impl Stage {
     }
 }
 
-/// Reads all that is cold: nobody damages a disk here, so whatever crashes left, nothing may be called damaged.
-fn scrubbed(store: &SnapshotStore) -> Result<(), String> {
-    let mut scrub = Scrub::new(store).map_err(|error| error.to_string())?;
-    loop {
-        match scrub.step().map_err(|error| error.to_string())? {
-            Step::Read(_) => {}
-            Step::Found(finding) => return Err(format!("a scrub finds {finding:?}")),
-            Step::Done => return Ok(()),
-        }
-    }
-}
-
 impl World {
     /// Masters of the core that differ from the committed log, or are behind. While something still happens, it is enough
     /// to hold what was committed at a look a while `ago`.
     fn apart(&self, core: &CorePlan, since: u64, ago: Option<(u64, u64)>) -> Option<String> {
         let frontier = self.commits.frontier().0;
-        let inside = core.masters.iter().map(|&place| &self.masters[usize::from(place)]);
+        let inside = core.masters.iter().map(|&place| usize::from(place));
         let said: Vec<Option<(u64, u64)>> = inside
+            .filter(|place| self.is_member(*place))
+            .map(|place| &self.masters[place])
             .filter(|master| !master.wiped && !master.gone)
             .map(|master| {
                 let (asked, status) = master.status.as_ref()?;
@@ -181,9 +180,11 @@ impl World {
         };
         let jobs = self.commits.reference.state.jobs().map(|(_, job)| job);
         let open = jobs.filter(|job| !job_ended(job.state()));
+        let members = self.membership();
+        let votes = |place: &&u8| members.is_voter(NodeId(u64::from(**place) + 1));
         Means {
-            voters: self.masters.len(),
-            masters: core.masters.iter().map(intact).collect(),
+            voters: members.all_voters().collect::<BTreeSet<_>>().len(),
+            masters: core.masters.iter().filter(votes).map(intact).collect(),
             begun: self.joined_by_all(),
             executors: core.executors.len(),
             slots: self.plan.executors.slots,

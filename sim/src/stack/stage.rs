@@ -2,7 +2,7 @@
 
 use super::{
     commits::Commits, executors::Machine as ExecutorMachine, history::History, links::Links,
-    masters::Machine as MasterMachine, processes::Running,
+    masters::Machine as MasterMachine, members::Asked, processes::Running,
 };
 use crate::{
     draw::{Purpose, draw},
@@ -68,6 +68,8 @@ pub(super) struct World {
     pub(super) excused: Option<String>,
     /// Clients that have not ended.
     pub(super) clients_busy: usize,
+    /// What is known of changes of the members that somebody asked for.
+    pub(super) asked: Asked,
     /// What happened how often.
     pub(super) counts: BTreeMap<&'static str, u64>,
     /// What masters are given, if that is recorded.
@@ -174,7 +176,10 @@ impl Stage {
         let executors = ExecutorMachine::all(&plan);
         let world = World {
             ledger: Ledger::default(),
-            commits: Commits::new(masters.len()),
+            commits: Commits::new(
+                masters.iter().map(|master| master.storage).collect(),
+                plan.masters.founding(),
+            ),
             history: History::default(),
             truth: Truth::default(),
             masters,
@@ -187,6 +192,7 @@ impl Stage {
             core: None,
             excused: None,
             clients_busy: plan.clients.len(),
+            asked: Asked::default(),
             counts: BTreeMap::new(),
             tapes,
             events: 0,

@@ -54,7 +54,7 @@ pub(super) const fn kind(envelope: &pb::Envelope) -> MessageKind {
         Some(Body::SnapshotReply(_)) => MessageKind::SnapshotReply,
         Some(Body::Forward(_) | Body::ForwardReply(_)) => MessageKind::Forward,
         Some(Body::Hello(_)) => MessageKind::Hello,
-        Some(Body::Denied(_)) | None => MessageKind::Other,
+        Some(Body::Denied(_) | Body::TimeoutNow(_)) | None => MessageKind::Other,
     }
 }
 

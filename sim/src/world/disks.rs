@@ -1,6 +1,6 @@
 //! What happens on masters' disks: writes and snapshots come onto them, or fail; what is damaged is found.
 
-use super::{DiskEvent, Event, World, describe};
+use super::{DiskEvent, Event, MICROSECOND, MILLISECOND, World, describe};
 use crate::{
     disk::StoredSnapshot,
     draw::{Purpose, again, draw, within},
@@ -11,9 +11,23 @@ use crate::{
 use quorate_core::{
     Input,
     contract::{LogPosition, Write},
+    types::Index,
 };
+use std::collections::BTreeSet;
 
-const MICROSECOND: u64 = 1_000;
+/// Within this time a running node has written anew what it was told of, milliseconds.
+const MEND_MS: u64 = 5_000;
+
+/// What a run of a master was told of.
+#[derive(Clone, Debug)]
+pub struct ToldDamage {
+    run: u64,
+    time: u64,
+    /// The end of its log at that time.
+    last: Index,
+    entries: BTreeSet<Index>,
+    snapshot: Option<LogPosition>,
+}
 
 impl World {
     pub(super) fn write(&mut self, at: usize, write: Write) {
@@ -192,6 +206,55 @@ impl World {
         }
         for (run, done) in core::mem::take(&mut master.hung) {
             self.queue.push(self.time, Event::Disk { master: at as u8, run, done });
+        }
+    }
+
+    /// What is stored is read, and the node is told if anything is damaged: it has all of it in memory, and writes it anew.
+    pub(super) fn scrub(&mut self, at: usize) -> bool {
+        let master = &mut self.masters[at];
+        let reads =
+            master.node.is_some() && master.unreadable == 0 && master.stalls == 0 && master.pauses == 0;
+        if !reads || !master.disk.image.is_damaged() {
+            return false;
+        }
+        let last = master.node.as_ref().map_or(Index(0), |node| node.raft().last_index());
+        let image = &master.disk.image;
+        master.told_damage = Some(ToldDamage {
+            run: master.run,
+            time: self.time,
+            last,
+            entries: image.damaged.clone(),
+            snapshot: image.damaged_snapshot,
+        });
+        self.marks.hit(SimMark::ScrubFound);
+        self.line(Endpoint::Master(at as u8), "scrub", || "finds damage".to_owned());
+        self.step_master(at, Input::DiskDamaged);
+        true
+    }
+
+    /// What a running node was told of is written anew, once it had time for that.
+    pub(super) fn damage_is_mended(&mut self) {
+        for master in &self.masters {
+            let Some(told) = &master.told_damage else { continue };
+            let had_time = self.time.saturating_sub(told.time) >= MEND_MS * MILLISECOND;
+            let hindered = master.pauses + master.stalls + master.full > 0
+                || !master.slow.is_empty()
+                || !master.steps.is_empty()
+                || master.disk.failing;
+            // What it covers must be carried out: a master that is cut off may wait for that.
+            let carried = master.node.as_ref().is_some_and(|node| node.state().index() >= told.last);
+            if told.run != master.run || hindered || !carried || !had_time {
+                continue;
+            }
+            let image = &master.disk.image;
+            let left = image.damaged.intersection(&told.entries).next();
+            let snapshot = told.snapshot.filter(|at| image.damaged_snapshot == Some(*at));
+            self.ledger.hold(Rule::DamageMended, left.is_none() && snapshot.is_none(), || {
+                format!(
+                    "node {} was told that its disk is damaged; entry {left:?} and snapshot {snapshot:?} still are",
+                    master.id
+                )
+            });
         }
     }
 

@@ -1,10 +1,8 @@
 //! How each fault begins and ends. Whatever one begins, its end takes back.
 
-use super::{Event, MILLISECOND, World};
+use super::{Event, MICROSECOND, MILLISECOND, World};
 use crate::{marks::SimMark, plan::FaultKind};
 use quorate_core::{agent::AgentInput, point::Point, raft::Role};
-
-const MICROSECONDS: u64 = 1_000;
 
 impl World {
     pub(super) fn fault_begins(&mut self, fault: usize) {
@@ -38,12 +36,14 @@ impl World {
             | FaultKind::AgentFlap { .. }
             | FaultKind::Disconnect { .. } => self.begin_ticks(fault, kind),
             FaultKind::Crash { .. }
+            | FaultKind::NewProgram { .. }
             | FaultKind::PowerLoss { .. }
             | FaultKind::PowerLossAll {}
             | FaultKind::CrashAll {}
             | FaultKind::Pause { .. }
             | FaultKind::Suspend { .. }
             | FaultKind::SlowProcessor { .. }
+            | FaultKind::ResetPeers { .. }
             | FaultKind::WallStep { .. }
             | FaultKind::MasterDrift { .. } => self.begin_process(fault, kind, ends),
             FaultKind::Wipe { .. }
@@ -53,6 +53,7 @@ impl World {
             | FaultKind::ReadError { .. }
             | FaultKind::Rot { .. }
             | FaultKind::Misdirect { .. }
+            | FaultKind::Scrub { .. }
             | FaultKind::FullDisk { .. }
             | FaultKind::StallDisk { .. }
             | FaultKind::SlowDisk { .. } => self.begin_disk(fault, kind, ends),
@@ -86,6 +87,7 @@ impl World {
         let all = 0..self.masters.len() as u8;
         match *kind {
             FaultKind::Crash { master } => self.down(master, false, ends),
+            FaultKind::NewProgram { master, level } => self.replace_program(master, level, ends),
             FaultKind::PowerLoss { master } => self.down(master, true, ends),
             // Every one of them, also behind one that is down already.
             FaultKind::PowerLossAll {} => all.fold(false, |any, master| self.down(master, true, ends) | any),
@@ -107,6 +109,7 @@ impl World {
                 self.masters[usize::from(master)].steps.push((fault, step_us));
                 true
             }
+            FaultKind::ResetPeers { master } => self.reset_peers(master),
             FaultKind::WallStep { master, by_ms } => {
                 self.marks.hit(SimMark::WallStepped);
                 self.masters[usize::from(master)].clock.step_wall(by_ms);
@@ -148,12 +151,13 @@ impl World {
             }
             FaultKind::Rot { master, snapshot } => self.rot(fault, usize::from(master), snapshot, false),
             FaultKind::Misdirect { master } => self.rot(fault, usize::from(master), false, true),
+            FaultKind::Scrub { master } => self.scrub(usize::from(master)),
             FaultKind::StallDisk { master } => {
                 self.masters[usize::from(master)].stalls += 1;
                 true
             }
             FaultKind::SlowDisk { master, sync_ms } => {
-                self.masters[usize::from(master)].slow.push((fault, sync_ms * MICROSECONDS));
+                self.masters[usize::from(master)].slow.push((fault, sync_ms * MICROSECOND));
                 true
             }
             _ => false,

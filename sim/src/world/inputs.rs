@@ -36,6 +36,9 @@ pub(super) fn planned(plan: &Plan, marks: &mut SimCounts) {
         marks.hit_if(reached, mark);
     }
     flows(&plan.masters.flow, marks);
+    let batches = (0..masters).filter(|&master| plan.masters.batch_most_us(master) > 0).count();
+    marks.hit_if(batches == masters, SimMark::BatchesAll);
+    marks.hit_if(batches > 0 && batches < masters, SimMark::BatchesSome);
     for planned in plan.clients.iter().flat_map(|client| &client.operations) {
         let (Operation::Submit { job } | Operation::SubmitAhead { job, .. }) = &planned.operation else {
             continue;

@@ -1,4 +1,4 @@
-//! What happens at masters: they start, step, write, send, answer and crash.
+//! What happens at masters: they start, write, send, answer and crash. (How they step: `steps`.)
 
 use super::{DiskEvent, Event, MILLISECOND, World, describe};
 use crate::{
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use prost::Message;
 use quorate_core::{
     Input, Node, Output,
-    contract::{Lane, StopReason},
+    contract::{Lane, LogPosition, StopReason},
     point::Point,
     raft::Role,
     tape::{StartRef, TapeWriter},
@@ -20,10 +20,6 @@ use quorate_core::{
     types::{Index, NodeId, Term},
 };
 use quorate_proto::v1::{self as pb, client_reply::Body, envelope::Body as Peer};
-
-/// Inputs that a paused process finds when it goes on; what is over was dropped by the system.
-const HELD_INPUTS: usize = 20_000;
-const MICROSECOND: u64 = 1_000;
 
 fn lane_number(lane: Lane) -> u8 {
     match lane {
@@ -47,7 +43,13 @@ impl World {
         if !self.storage_opens(at) {
             return;
         }
+        let known = self.is_member(at);
+        self.fit_program(at);
         let master = &mut self.masters[at];
+        // It was written down before somebody told it that it joins.
+        if master.wiped && master.joins.is_some() && known {
+            master.known_again();
+        }
         if master.joins.is_some() && master.disk.image.voters.is_empty() {
             master.joined_in = Some(master.run + 1);
         }
@@ -95,6 +97,17 @@ impl World {
         }
     }
 
+    /// Both ends of each connection hear that it is gone, and connect again.
+    pub(super) fn reset_peers(&mut self, master: u8) -> bool {
+        self.marks.hit(SimMark::PeersReset);
+        for other in (0..self.masters.len() as u8).filter(|other| *other != master) {
+            self.queue.push(self.time, Event::Link { at: master, peer: other, up: false });
+            self.queue.push(self.time, Event::Link { at: other, peer: master, up: false });
+            self.connect(master, other);
+        }
+        true
+    }
+
     pub(super) fn link_changes(&mut self, at: u8, peer: u8, up: bool) {
         if !self.network.open(Endpoint::Master(peer), Endpoint::Master(at)) {
             return;
@@ -115,6 +128,7 @@ impl World {
             return false;
         }
         let master = &mut self.masters[at];
+        self.marks.hit_if(master.batch.is_some_and(|batch| batch.inputs > 0), SimMark::BatchLost);
         let waiting = master.stop();
         let luck = draw(self.plan.seed, Purpose::Survivors, &[u64::from(place), master.run]);
         let writes = master.disk.waiting.len();
@@ -157,150 +171,7 @@ impl World {
         true
     }
 
-    pub(super) fn step_master(&mut self, at: usize, input: Input) {
-        let master = &mut self.masters[at];
-        if master.node.is_none() {
-            return;
-        }
-        if master.pauses > 0 {
-            if master.held.len() < HELD_INPUTS {
-                self.marks.hit(SimMark::PauseHeld);
-                master.held.push(input);
-            }
-            return;
-        }
-        let slow = master.steps.iter().map(|(_, time)| *time).max().unwrap_or(0);
-        if slow > 0 || master.busy_until > self.time {
-            self.marks.hit_if(master.busy_until > self.time, SimMark::SlowProcessorQueued);
-            master.busy_until = master.busy_until.max(self.time) + slow.max(1) * MICROSECOND;
-            let event = Event::Step { master: at as u8, run: master.run, input: Box::new(input) };
-            return self.queue.push(master.busy_until, event);
-        }
-        self.give(at, input);
-    }
-
-    /// The one mutation of a node.
-    fn give(&mut self, at: usize, input: Input) {
-        let master = &mut self.masters[at];
-        let Some(node) = &mut master.node else { return };
-        let now = master.clock.now(self.time);
-        master.ended_at = node.raft().last_index();
-        if let Some(oracles) = &mut self.oracles {
-            oracles.contact.takes((at, master.run), node.identity(), now.time, &input);
-            oracles.logs.takes((at, master.run), &input);
-        }
-        if let Some(tape) = &mut master.tape {
-            tape.input(now, &input);
-        }
-        match &mut self.cost {
-            Some(cost) => {
-                let mut input = Some(input);
-                cost.step(self.time, || {
-                    if let Some(input) = input.take() {
-                        node.step(now, input);
-                    }
-                });
-            }
-            None => node.step(now, input),
-        }
-        self.stepped(at);
-    }
-
-    /// A slow processor has come to an input.
-    pub(super) fn slow_step(&mut self, place: u8, run: u64, input: Input) {
-        let at = usize::from(place);
-        let master = &mut self.masters[at];
-        if master.node.is_none() || master.run != run {
-            return;
-        }
-        if master.pauses > 0 {
-            return master.held.push(input);
-        }
-        self.mark(14, place, run, &[]);
-        self.give(at, input);
-    }
-
-    /// A paused process goes on: what came is taken as drivers do, writes and control messages first.
-    pub(super) fn resume_master(&mut self, at: usize) {
-        let mut held = core::mem::take(&mut self.masters[at].held);
-        held.sort_by_key(lane_of);
-        for input in held {
-            self.step_master(at, input);
-        }
-        self.step_master(at, Input::Deadline);
-    }
-
-    pub(super) fn master_wakes(&mut self, place: u8) {
-        let at = usize::from(place);
-        let master = &mut self.masters[at];
-        if master.wake > self.time {
-            return;
-        }
-        master.wake = u64::MAX;
-        let Some(node) = master.node.as_ref().filter(|_| master.pauses == 0) else { return };
-        // Deadlines move while their event waits.
-        let due = node.next_deadline().filter(|(time, _)| *time <= master.clock.local(self.time));
-        if let Some((_, why)) = due {
-            self.mark(4, place, 0, &[]);
-            self.line(Endpoint::Master(place), "deadline", || format!("{why:?}").to_lowercase());
-            self.step_master(at, Input::Deadline);
-        } else {
-            self.arm_master(at);
-        }
-    }
-
-    pub(super) fn arm_master(&mut self, at: usize) {
-        self.caused_by_input();
-        let master = &mut self.masters[at];
-        let Some((deadline, _)) = master.node.as_ref().and_then(Node::next_deadline) else { return };
-        let wake = master.clock.true_time(deadline).max(self.time);
-        if wake < master.wake {
-            master.wake = wake;
-            self.queue.push(wake, Event::Wake { master: at as u8 });
-        }
-    }
-
-    /// Takes a node's outputs, and lets the oracles look.
-    fn stepped(&mut self, at: usize) {
-        self.ledger.step += 1;
-        self.follow_members(at);
-        // Taken out: a node that stops ends its run while its outputs are carried out.
-        let mut tape = self.masters[at].tape.take();
-        while let Some(output) = self.masters[at].node.as_mut().and_then(Node::poll_output) {
-            if let Some(tape) = &mut tape {
-                tape.output(&output);
-            }
-            self.output(at, output);
-        }
-        if let Some(mut tape) = tape {
-            tape.end();
-            let master = &mut self.masters[at];
-            master.tape = master.node.is_some().then_some(tape);
-        }
-        self.caught_is_quiet(at);
-        if let Some(oracles) = &mut self.oracles {
-            oracles.consensus.stepped(&mut self.ledger, &mut oracles.reference, &self.masters, at);
-            let master = &self.masters[at];
-            let now = master.clock.local(self.time);
-            oracles.contact.stepped(&mut self.ledger, master, now, &self.plan.masters.timing());
-            let plan = &self.plan.masters;
-            let uncommitted = plan.flow(at).uncommitted_bytes;
-            oracles.logs.stepped(&mut self.ledger, master, plan.trailing_entries, uncommitted);
-            for claim in core::mem::take(&mut oracles.reference.jobs.claims) {
-                oracles.truth.claimed(&mut self.ledger, &claim);
-            }
-            for executor in core::mem::take(&mut oracles.reference.jobs.departed) {
-                oracles.truth.departed(&mut self.ledger, executor);
-            }
-            for event in oracles.reference.news.drain(..) {
-                self.latency.happened(&event, self.time);
-            }
-        }
-        self.watch_new_leader(at);
-        self.arm_master(at);
-    }
-
-    fn output(&mut self, at: usize, output: Output) {
+    pub(super) fn output(&mut self, at: usize, output: Output) {
         let place = at as u8;
         match output {
             Output::Send { to, lane, envelope } => self.send_envelope(at, to, lane, &envelope),
@@ -377,9 +248,13 @@ impl World {
 
     fn stop_output(&mut self, place: u8, reason: &StopReason) {
         self.line(Endpoint::Master(place), "stop", || reason.to_string());
-        let expected = matches!(reason, StopReason::WriteFailed { .. });
+        let old = matches!(reason, StopReason::TooOld { .. });
+        let expected = old || matches!(reason, StopReason::WriteFailed { .. });
         self.ledger.hold(Rule::Stopped, expected, || format!("node {} stops: {reason}", place + 1));
         self.stop_master(place, false);
+        if old {
+            self.too_old(place);
+        }
     }
 
     fn send_envelope(&mut self, at: usize, to: NodeId, lane: Lane, envelope: &pb::Envelope) {
@@ -399,6 +274,9 @@ impl World {
                 }
             }
             _ => {}
+        }
+        if let Some(Peer::TimeoutNow(_)) = &envelope.body {
+            self.handed_whole(at, to);
         }
         self.promises(at, envelope);
         let bytes = Bytes::from(envelope.encode_to_vec());
@@ -439,10 +317,24 @@ impl World {
         });
         if let (Some(Peer::Forward(forward)), Some(_)) = (&envelope.body, &self.oracles) {
             let confirmed = forward.request.as_ref().is_some_and(answers::confirmed);
-            let quorum = quorum_term(&self.masters, self.membership());
+            let quorum = self.quorum_term();
             self.masters[at].forwarded.entry((envelope.from, forward.id)).or_insert((confirmed, quorum));
         }
         self.hears(at, envelope);
+    }
+
+    /// A leader tells a follower to lead: that must hold all of its log, unless it lost it since.
+    fn handed_whole(&mut self, at: usize, to: NodeId) {
+        let Some(raft) = self.masters[at].node.as_ref().map(Node::raft) else { return };
+        let last = raft.last_index();
+        let Some(term) = raft.term_at(last) else { return };
+        let place = to.0.checked_sub(1).and_then(|place| usize::try_from(place).ok());
+        let Some(successor) = place.and_then(|place| self.masters.get(place)) else { return };
+        let lost = successor.wiped || successor.rolled || successor.term_floor() > raft.term();
+        let holds = successor.disk.image.holds(LogPosition { term, index: last });
+        self.ledger.hold(Rule::HandedWhole, lost || holds, || {
+            format!("leader {} tells {to} to lead, which does not hold {last}", at + 1)
+        });
     }
 
     /// What a node forwards must be what somebody asked of it directly, and it forwards that once.
@@ -456,6 +348,11 @@ impl World {
         self.ledger.hold(Rule::ForwardedOnce, direct, || {
             format!("node {} forwards {:?} more often than clients asked it", at + 1, answers::brief(request))
         });
+    }
+
+    /// What is confirmed in a lower term from now on is void.
+    pub(super) fn quorum_term(&self) -> Term {
+        quorum_term(&self.masters, self.membership(), self.plan.masters.read_lease_drift_ppm > 0)
     }
 
     pub(super) fn deposed(&mut self, at: usize, quorum: Term, reply: &pb::ClientReply) {
@@ -480,18 +377,4 @@ pub(super) fn fingerprint(bytes: &[u8]) -> u64 {
     let mut hasher = siphasher::sip::SipHasher13::new();
     hasher.write(bytes);
     hasher.finish()
-}
-
-/// Finished writes and control messages, keep-alives, clients.
-fn lane_of(input: &Input) -> u8 {
-    match input {
-        Input::Request { request, .. } => {
-            let keeps = matches!(
-                request.body,
-                Some(pb::client_request::Body::Heartbeat(_) | pb::client_request::Body::KeepSession(_))
-            );
-            if keeps { 1 } else { 2 }
-        }
-        _ => 0,
-    }
 }

@@ -16,7 +16,7 @@ use quorate_core::{
     command::Command,
     contract::Entry,
     limits::PROMOTED_PERCENT,
-    raft::{Role, membership::Membership},
+    raft::{Raft, Role, membership::Membership},
     state::Members,
     types::{Index, NodeId},
 };
@@ -49,8 +49,17 @@ pub(super) struct Roll {
     at: Index,
     /// Until when a change may be made that nobody waits for, nanoseconds.
     unsure_until: u64,
-    /// Nodes that were removed, or replaced, of which the operator has not taken care.
-    waits: Vec<(u64, bool)>,
+    /// Of what the operator has not taken care.
+    waits: Vec<Wait>,
+}
+
+/// A node that was removed or replaced.
+#[derive(Clone, Copy)]
+struct Wait {
+    id: u64,
+    replaced: bool,
+    /// The cluster said that it is done.
+    told: bool,
 }
 
 /// What is asked for.
@@ -70,6 +79,9 @@ pub(crate) fn request(steps: &[MemberStep]) -> Vec<pb::MemberChange> {
             MemberWhat::Remove => Asked::Remove(id),
             MemberWhat::Replace => Asked::Replace(id),
             MemberWhat::Update => Asked::Update(addressed('n')),
+            MemberWhat::Prefer => Asked::Priority(pb::MemberPriority { id, priority: 5 }),
+            MemberWhat::Avoid => Asked::Priority(pb::MemberPriority { id, priority: -1 }),
+            MemberWhat::Neither => Asked::Priority(pb::MemberPriority { id, priority: 0 }),
         };
         pb::MemberChange { change: Some(change) }
     };
@@ -232,12 +244,15 @@ impl World {
     /// What comes next of a client, if it is a change that nobody would ask for.
     pub(super) fn skip_changes(&mut self, place: u8, now_ms: u64) {
         let client = usize::from(place);
-        while let Some(Operation::ChangeMembers { steps }) = self.clients[client].coming(now_ms) {
-            let steps = steps.clone();
-            if self.is_sensible(&steps) {
+        while let Some(operation) = self.clients[client].coming(now_ms).cloned() {
+            let skipped = match &operation {
+                Operation::ChangeMembers { steps } => !self.is_sensible(steps),
+                _ => false,
+            };
+            self.marks.hit_if(skipped, SimMark::ChangeSkipped);
+            if !skipped && !self.skips_level(&operation) {
                 return;
             }
-            self.marks.hit(SimMark::ChangeSkipped);
             self.clients[client].skip();
         }
     }
@@ -257,24 +272,40 @@ impl World {
             match change {
                 Asked::Add(member) if done || exists => self.operator_starts(member.id),
                 Asked::Replace(id) | Asked::Remove(id) if done => {
-                    self.roll.waits.push((*id, matches!(change, Asked::Replace(_))));
+                    let replaced = matches!(change, Asked::Replace(_));
+                    self.roll.waits.push(Wait { id: *id, replaced, told: true });
                 }
                 _ => {}
             }
         }
+        let at = Index(reply.map_or(0, |reply| reply.index));
+        if done && self.changes_members() {
+            let known = self.is_known(at);
+            self.ledger.hold(Rule::ChangeKnown, known, || {
+                format!(
+                    "the change at {at} is answered, and the members are {}",
+                    self.roll.membership().map_or_else(String::new, ToString::to_string)
+                )
+            });
+        }
         self.operator_looks();
     }
 
-    /// Whoever is removed or replaced is needed until a joint configuration is left, and until a majority of those that are
-    /// left knows that it is: only then nobody needs its vote any more.
+    /// Whoever is removed or replaced is needed until the change is over, and no longer: the operator takes the cluster's word
+    /// for it, and waits where it gave none.
     pub(super) fn operator_looks(&mut self) {
         if self.roll.waits.is_empty() {
             return;
         }
-        if self.membership().is_joint() || !self.is_carried_out() {
-            return self.queue.push(self.time + OPERATOR_LOOKS, Event::Operator);
+        let newest = self.roll.members.as_ref().map(Members::index);
+        let over = !self.membership().is_joint() && newest.is_some_and(|newest| self.is_known(Index(newest)));
+        let (done, waits) = self.roll.waits.drain(..).partition(|wait: &Wait| wait.told || over);
+        self.roll.waits = waits;
+        if !self.roll.waits.is_empty() {
+            self.queue.push(self.time + OPERATOR_LOOKS, Event::Operator);
         }
-        for (id, replaced) in core::mem::take(&mut self.roll.waits) {
+        let done: Vec<Wait> = done;
+        for Wait { id, replaced, .. } in done {
             let Some(place) = self.machine_of(id).filter(|_| self.is_over(id, replaced)) else { continue };
             if replaced {
                 self.stop_master(place, true);
@@ -296,18 +327,19 @@ impl World {
             !master.outside && it.is_some_and(|it| it.storage == 0 && it.given_up == master.storage.0)
         };
         let ids: Vec<u64> = self.masters.iter().filter(given_up).map(|master| master.id.0).collect();
-        self.roll.waits.extend(ids.into_iter().map(|id| (id, true)));
+        self.roll.waits.extend(ids.into_iter().map(|id| Wait { id, replaced: true, told: false }));
         self.operator_looks();
     }
 
-    /// Whether a majority of the newest members knows that they are.
-    fn is_carried_out(&self) -> bool {
-        let Some(newest) = self.roll.members.as_ref().map(Members::index) else { return false };
-        let knows = |place: usize| {
-            let node = self.masters.get(place).and_then(|master| master.node.as_ref());
-            node.and_then(|node| node.state().members()).is_some_and(|members| members.index() >= newest)
-        };
-        is_quorum(self.membership(), knows)
+    /// Whether a majority of the newest members will know of the change at `index` when they come up again.
+    fn is_known(&self, index: Index) -> bool {
+        is_quorum(self.membership(), |place| {
+            let Some(master) = self.masters.get(place) else { return false };
+            let image = &master.disk.image;
+            // What a directory lost, nobody can have kept for it.
+            let lost = master.wiped || master.rolled || image.is_damaged();
+            lost || image.hard_state.commit.max(image.start.index) >= index
+        })
     }
 
     /// Whether it is still so: it may have been added again, or have another directory, meanwhile.
@@ -370,8 +402,26 @@ impl World {
             let there = master.node.is_some() && !master.outside && self.hears_its_leader(master);
             own && there && master.joins.is_some()
         };
-        let waits = self.masters.iter().find(unknown)?;
-        Some(format!("the directory of node {} is not known", waits.id))
+        if let Some(waits) = self.masters.iter().find(unknown) {
+            return Some(format!("the directory of node {} is not known", waits.id));
+        }
+        self.passed_over(members)
+    }
+
+    /// A voter that is to lead rather than the one that does, and could.
+    fn passed_over(&self, members: &Members) -> Option<String> {
+        let leader = &self.masters[usize::from(self.leader()?)];
+        let priority = |node: NodeId| members.get(node).map_or(0, |it| it.priority);
+        let follows = |raft: &Raft| raft.role() == Role::Follower && raft.leader() == Some(leader.id);
+        let could = |master: &&crate::master::Master| {
+            let it = master.node.as_ref().map(|node| node.raft());
+            let votes = it.is_some_and(|raft| {
+                raft.has_vote() && follows(raft) && raft.membership().is_voter(master.id)
+            });
+            !master.outside && votes && priority(master.id) >= 0 && priority(master.id) > priority(leader.id)
+        };
+        let better = self.masters.iter().find(could).filter(|_| !leader.outside)?;
+        Some(format!("node {} leads, and node {} is to lead rather", leader.id, better.id))
     }
 
     /// A leader adds an entry of its own: whoever is to vote by it has most of the log on its disk.
@@ -400,7 +450,7 @@ impl World {
                 // Nobody can know that a directory was lost since.
                 let master = &self.masters[usize::from(place)];
                 let held = master.disk.image.last().index;
-                if !master.wiped && (held.0 + 1) * 100 < entry.index.0 * PROMOTED_PERCENT {
+                if master.intact() && (held.0 + 1) * 100 < entry.index.0 * PROMOTED_PERCENT {
                     late.push(format!("node {id} has {held} of {} entries", entry.index));
                 }
             }
@@ -419,6 +469,7 @@ impl World {
             return core;
         }
         let in_force = self.in_force();
+        let whole = |it: &crate::master::Master| it.intact() && !it.gone && !it.disk.image.is_damaged();
         let left_out = |place: &u8| self.plan.left_out.contains(place);
         let mut more: Vec<u8> = all();
         more.sort_by_key(left_out);
@@ -426,14 +477,14 @@ impl World {
             let enough = in_force.iter().all(|voters| {
                 is_quorum(voters, |other| {
                     core.masters.contains(&(other as u8))
-                        && self.masters.get(other).is_some_and(|it| it.intact() && !it.gone)
+                        && self.masters.get(other).is_some_and(whole)
                         && self.is_member(other)
                 })
             });
             if enough {
                 break;
             }
-            let useful = self.is_member(usize::from(place)) && self.masters[usize::from(place)].intact();
+            let useful = self.is_member(usize::from(place)) && whole(&self.masters[usize::from(place)]);
             if useful && !core.masters.contains(&place) {
                 core.masters.push(place);
             }

@@ -7,7 +7,7 @@ use crate::{
     marks::SimMark,
     master::Waiting,
     network::Endpoint,
-    oracle::{Rule, answers, raft::quorum_term},
+    oracle::{Rule, answers},
     plan::MessageKind,
 };
 use bytes::Bytes;
@@ -36,8 +36,7 @@ impl World {
         };
         self.mark(9, to, 0, bytes);
         self.line(Endpoint::Master(to), "asked", || format!("{} by {origin:?}", answers::brief(&request)));
-        let quorum_term =
-            if self.oracles.is_some() { quorum_term(&self.masters, self.membership()) } else { Term(0) };
+        let quorum_term = if self.oracles.is_some() { self.quorum_term() } else { Term(0) };
         let master = &mut self.masters[at];
         let key = master.request_key();
         let request = Box::new(request);

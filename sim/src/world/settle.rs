@@ -216,7 +216,7 @@ impl World {
             }
         }
         let idle = self.executors_apart();
-        let changing = self.changing();
+        let changing = self.changing().or_else(|| self.level_due());
         let still = apart.is_none() && !busy && idle.is_none() && changing.is_none();
         if open.is_empty() && still && self.begun() {
             self.finished = true;

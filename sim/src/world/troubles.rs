@@ -49,8 +49,8 @@ impl World {
                 mark: Some(SimMark::SlowLinkLate),
                 ..Trouble::default()
             },
-            FaultKind::Filter { from, what } => Trouble {
-                scope: Scope::Some(between(from, &all)),
+            FaultKind::Filter { from, to, what } => Trouble {
+                scope: Scope::Some(between(from, if to.is_empty() { &all } else { to })),
                 only: Some(*what),
                 loss_ppm: crate::draw::MILLION,
                 mark: Some(SimMark::FilterDropped),

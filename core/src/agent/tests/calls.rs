@@ -202,3 +202,27 @@ fn stop_ends_an_attempt_in_any_phase() {
     assert_eq!(world.confirm(&unknown, 5), Ok(()));
     assert!(world.starts().is_empty(), "what was stopped must not start");
 }
+
+#[test]
+fn another_cluster_calls_only_an_agent_that_has_registered_with_it() {
+    let mut world = World::serving();
+    world.pre_dispatch(&attempt(0, 1), 5).unwrap();
+    let call = |world: &mut World, id: AttemptId| {
+        let header = world.header(90).map(|header| pb::CallHeader { cluster: 6, term: 1, ..header });
+        let (attempt, specification) = (Some(key_of(&id)), Some(specification()));
+        world.call(executor_call::Body::PreDispatch(pb::PreDispatchRequest {
+            header,
+            attempt,
+            specification,
+        }))
+    };
+    assert_eq!(call(&mut world, attempt(1, 50)), Err(pb::RefusalCode::Precondition));
+    // A cluster that took the state over without this executor does not know it.
+    let (key, _) = world.heartbeat();
+    world.answer(key, Some(refused(pb::RefusalCode::NotFound)));
+    assert!(world.fenced());
+    world.pass(ms(3_000));
+    world.register(1_000_010);
+    assert_eq!(call(&mut world, attempt(1, 50)), Ok(()), "its term may be lower than that of the one before");
+    assert_eq!(world.pre_dispatch(&attempt(2, 60), 91), Err(pb::RefusalCode::Precondition));
+}

@@ -200,6 +200,29 @@ fn a_refusal_that_passes_is_no_reason_to_stop() {
 }
 
 #[test]
+fn a_master_that_hangs_or_leads_nobody_leaves_time_for_the_others() {
+    let mut world = World::serving();
+    let timeouts = world
+        .take(|output| if let AgentOutput::Request { timeout, .. } = output { Some(*timeout) } else { None });
+    assert_eq!(timeouts.last(), Some(&ms(1_250)), "a quarter of the lease");
+    for reply in [None, Some(refused(pb::RefusalCode::Unavailable))] {
+        world.pass(ms(500));
+        let (key, _) = world.heartbeat();
+        world.answer(key, reply);
+        world.pass(ms(249));
+        assert!(world.requests().is_empty(), "a cluster without a leader is not to be flooded");
+        world.pass(ms(1));
+        world.heartbeat();
+    }
+    // Who has too much to do is not asked sooner.
+    world.pass(ms(500));
+    let (key, _) = world.heartbeat();
+    world.answer(key, Some(refused(pb::RefusalCode::Exhausted)));
+    world.pass(ms(499));
+    assert!(world.requests().is_empty());
+}
+
+#[test]
 fn a_registration_slower_than_its_lease_starts_nothing_before_a_heartbeat_is_acknowledged() {
     let mut world = World::new();
     let (key, _) = world.request();

@@ -182,19 +182,64 @@ fn a_learner_without_the_log_does_not_vote() {
     cluster.accepted(session, [Change::Promote(4)]);
 }
 
+impl Cluster {
+    /// What the directory of a node holds.
+    fn recovered(&self, node: u64) -> Recovered {
+        let mut recovered = Recovered::default();
+        for write in &self.writes[&NodeId(node)] {
+            recovered.hard_state = write.hard_state.unwrap_or(recovered.hard_state);
+            recovered.voters = write.voters.clone().unwrap_or(recovered.voters);
+            for entry in &write.entries {
+                recovered.entries.retain(|kept| kept.index < entry.index);
+                recovered.entries.push(entry.clone());
+            }
+        }
+        recovered
+    }
+}
+
+#[test]
+fn who_was_away_while_others_came_is_told_where_they_are() {
+    let (mut cluster, session) = Cluster::began(1);
+    cluster.joined(session, 2);
+    cluster.accepted(session, [Change::Demote(2)]);
+    cluster.run(Duration::from_millis(200));
+    cluster.nodes.remove(&NodeId(2));
+    let recovered = cluster.recovered(2);
+    cluster.joined(session, 3);
+    // A majority of the voters has to greet it, and it knows nobody but the first one.
+    let mut again = Node::new(joining(2, 22), recovered, 5, cluster.now);
+    let mut told = Vec::new();
+    let mut outputs = |node: &mut Node| {
+        let mut sent = Vec::new();
+        while let Some(output) = node.poll_output() {
+            match output {
+                Output::Send { to, envelope, .. } => sent.push((to, envelope)),
+                Output::Members(members) => told.push(members),
+                _ => {}
+            }
+        }
+        sent
+    };
+    again.step(cluster.now, Input::Deadline);
+    let asked = outputs(&mut again);
+    let (_, hello) = asked.into_iter().find(|(to, _)| *to == NodeId(1)).unwrap();
+    let first = cluster.nodes.get_mut(&NodeId(1)).unwrap();
+    first.step(cluster.now, Input::Peer(hello));
+    let answers = outputs(first);
+    for (_, answer) in answers.into_iter().filter(|(to, _)| *to == NodeId(2)) {
+        again.step(cluster.now, Input::Peer(answer));
+    }
+    outputs(&mut again);
+    let newest: Vec<u64> = told.last().unwrap().keys().map(|node| node.0).collect();
+    assert_eq!(newest, [1, 2, 3]);
+}
+
 #[test]
 fn a_member_that_joined_comes_up_again_and_knows_who_votes() {
     let (mut cluster, session) = Cluster::began(3);
     cluster.joined(session, 4);
-    let mut recovered = Recovered::default();
-    for write in &cluster.writes[&NodeId(4)] {
-        recovered.hard_state = write.hard_state.unwrap_or(recovered.hard_state);
-        recovered.voters = write.voters.clone().unwrap_or(recovered.voters);
-        for entry in &write.entries {
-            recovered.entries.retain(|kept| kept.index < entry.index);
-            recovered.entries.push(entry.clone());
-        }
-    }
+    let recovered = cluster.recovered(4);
     cluster.nodes.insert(NodeId(4), Node::new(joining(4, 44), recovered, 5, cluster.now));
     cluster.run(Duration::from_secs(2));
     assert_eq!(cluster.shown(4), "voters=(1 2 3 4)");

@@ -105,18 +105,50 @@ fn while_it_is_joint_both_majorities_are_needed() {
 }
 
 #[test]
-fn a_leader_that_is_removed_tells_that_it_is_committed_and_steps_down() {
+fn a_leader_that_is_removed_leads_until_the_others_know_and_tells_that_it_is_committed() {
     let mut bench = leader();
     let without = bench.raft.membership().simple(&[Change::Remove(id(1))]).unwrap();
-    let sent = bench.change(without, &[2, 3]);
+    bench.change(without, &[2, 3]);
+    bench.raft.confirm_membership();
+    bench.settle();
+    bench.sync();
+    bench.acknowledge(2, Index(3));
+    assert!(bench.raft.is_confirming(), "one of two does not do");
+    assert_eq!(bench.raft.role(), Role::Leader);
+    let sent = bench.hear(3, 2, Message::Appended { index: Index(3) });
     let commits = sent.iter().filter_map(|(to, message)| match message {
         Message::Heartbeat { commit, .. } => Some((*to, *commit)),
         _ => None,
     });
-    assert_eq!(commits.collect::<Vec<_>>(), [(id(2), Index(2)), (id(3), Index(2))]);
+    assert_eq!(commits.collect::<Vec<_>>(), [(id(2), Index(3)), (id(3), Index(3))]);
     assert_eq!(bench.raft.role(), Role::Follower);
     assert!(bench.deadline().is_empty(), "it asks nobody for votes");
     assert_eq!(bench.raft.next_deadline(), Time::FAR);
+}
+
+#[test]
+fn a_change_is_over_when_the_new_members_hold_an_entry_behind_it() {
+    let mut bench = leader();
+    bench.change(Membership::of(nodes(&[1, 2])), &[3]);
+    bench.raft.confirm_membership();
+    bench.settle();
+    let brought = std::mem::take(&mut bench.sent);
+    let knows = |message: &Message| {
+        matches!(message, Message::Append { entries, commit, .. }
+        if *commit == Index(2) && entries.iter().any(|entry| entry.index == Index(3)))
+    };
+    assert!(brought.iter().all(|(to, message)| *to != id(2) || knows(message)), "{brought:?}");
+    bench.sync();
+    assert_eq!(
+        bench.raft.propose_change(Bytes::from_static(b"next")),
+        Err(ProposeError::ChangePending),
+        "node 2 may not know that it decides"
+    );
+    assert!(bench.raft.is_confirming());
+    bench.acknowledge(2, Index(3));
+    assert!(!bench.raft.is_confirming());
+    bench.raft.applied(Index(3));
+    assert!(bench.raft.propose_change(Bytes::from_static(b"next")).is_ok());
 }
 
 #[test]
@@ -124,6 +156,9 @@ fn a_leader_that_becomes_a_learner_steps_down() {
     let mut bench = leader();
     let demoted = bench.raft.membership().simple(&[Change::AddLearner(id(1))]).unwrap();
     bench.change(demoted, &[2, 3]);
+    bench.raft.resign_if_removed();
+    bench.settle();
+    bench.sent.clear();
     assert_eq!(bench.raft.role(), Role::Follower);
     assert!(bench.deadline().is_empty(), "it asks nobody for votes");
 }
@@ -133,12 +168,41 @@ fn a_learner_names_no_leader_that_it_hears_no_more() {
     let mut bench = Bench::new(3, 1, &[(1, 1)]);
     let learner = Membership::of(nodes(&[1, 2, 3])).simple(&[Change::AddLearner(id(1))]).unwrap();
     bench.raft.follow(Index(1), learner, true);
-    bench.hear(2, 1, Message::Heartbeat { commit: Index(0), position: 0, checkpoint: None });
+    bench.hear(
+        2,
+        1,
+        Message::Heartbeat { commit: Index(0), position: 0, checkpoint: None, judged: None, lease: None },
+    );
     assert_eq!(bench.raft.leader(), Some(id(2)));
     assert!(bench.deadline().is_empty());
     assert_eq!(bench.raft.leader(), None);
-    bench.hear(2, 1, Message::Heartbeat { commit: Index(0), position: 0, checkpoint: None });
+    bench.hear(
+        2,
+        1,
+        Message::Heartbeat { commit: Index(0), position: 0, checkpoint: None, judged: None, lease: None },
+    );
     assert_eq!(bench.raft.leader(), Some(id(2)));
+}
+
+#[test]
+fn a_voter_whose_disk_hangs_names_no_leader_that_it_hears_no_more() {
+    let mut bench = Bench::new(3, 1, &[(1, 1)]);
+    let append = Message::Append { previous: place(1, 1), entries: entries(&[(1, 2)]), commit: Index(0) };
+    bench.hear(2, 1, append);
+    assert_eq!(bench.raft.leader(), Some(id(2)));
+    let (heartbeat, stall) = (bench.raft.timing.heartbeat, bench.raft.timing.disk_stall);
+    while !bench.raft.is_stalled() {
+        assert!(bench.now.since(Time(0)) <= stall * 2);
+        bench.now = bench.now + heartbeat / 2;
+        bench.hear(
+            2,
+            1,
+            Message::Heartbeat { commit: Index(0), position: 0, checkpoint: None, judged: None, lease: None },
+        );
+    }
+    assert!(bench.deadline().is_empty(), "it could not keep its vote");
+    assert_eq!(bench.raft.leader(), None);
+    assert_ne!(bench.raft.next_deadline(), Time::FAR);
 }
 
 #[test]
@@ -161,7 +225,7 @@ fn only_a_voter_stands_for_election() {
     assert!(bench.deadline().is_empty());
     assert_eq!((bench.raft.role(), bench.raft.next_deadline()), (Role::Follower, Time::FAR));
     // It votes if it is asked: the candidate may know of a newer membership.
-    bench.hear(2, 2, Message::Vote { last: place(1, 1) });
+    bench.hear(2, 2, Message::Vote { last: place(1, 1), handed: false });
     assert!(granted(&bench.sync()));
     let promoted = learner.simple(&[Change::AddVoter(id(1))]).unwrap();
     bench.raft.follow(Index(2), promoted, true);
@@ -184,6 +248,33 @@ fn a_candidate_that_learns_of_more_that_is_committed_carries_it_out_first() {
 }
 
 #[test]
+fn votes_that_came_before_what_is_committed_was_carried_out_count_then() {
+    let log = [(1, 1), (1, 2)];
+    let mut bench = Bench::new(3, 1, &log);
+    bench.hear(
+        2,
+        1,
+        Message::Heartbeat { commit: Index(0), position: 0, checkpoint: None, judged: None, lease: None },
+    );
+    bench.hear(2, 1, Message::TimeoutNow);
+    bench.sync();
+    bench.raft.receive(id(2), Term(2), Message::VoteReply { granted: true, commit: place(1, 2) });
+    assert_eq!(bench.raft.role(), Role::Candidate, "it has not carried out entry 2");
+    bench.raft.applied(Index(1));
+    assert_eq!(bench.raft.role(), Role::Candidate);
+    bench.raft.applied(Index(2));
+    assert_eq!(bench.raft.role(), Role::Leader);
+    // Who votes is what the last of them says.
+    let mut bench = Bench::new(3, 1, &log);
+    bench.deadline();
+    let reply = Message::PreVoteReply { next_term: Term(2), granted: true, commit: place(1, 2) };
+    bench.raft.receive(id(2), Term(1), reply);
+    let larger = Membership::of(nodes(&[1, 2, 3, 4, 5]));
+    bench.raft.follow(Index(2), larger, true);
+    assert_eq!(bench.raft.role(), Role::PreCandidate, "two of five");
+}
+
+#[test]
 fn who_has_not_carried_out_what_is_committed_does_not_stand_for_election() {
     let mut bench = Bench::new(3, 1, &[]);
     let append = Message::Append { previous: place(0, 0), entries: entries(&[(1, 1)]), commit: Index(1) };
@@ -195,4 +286,25 @@ fn who_has_not_carried_out_what_is_committed_does_not_stand_for_election() {
     bench.raft.applied(Index(1));
     bench.deadline();
     assert_eq!(bench.raft.role(), Role::PreCandidate);
+}
+
+#[test]
+fn appends_that_are_refused_out_of_order_are_not_all_sent_again_for_each() {
+    let flow = Flow { append_entries: 1, inflight_messages: 64, ..Flow::default() };
+    let mut bench = Bench::with(3, 1, &[], flow);
+    bench.elect();
+    bench.sync();
+    bench.acknowledge(2, Index(1));
+    for _ in 0..40 {
+        bench.propose("x");
+    }
+    bench.settle();
+    assert_eq!(bench.raft.progress(id(2)).map(Progress::inflight), Some(40));
+    bench.sent.clear();
+    // Node 2 gets them in the wrong order: it lacks what is before each, and takes the second at last.
+    let refused = Message::AppendRefused { previous: Index(9), hint: place(2, 1) };
+    let mut sent = bench.hear(2, 2, refused);
+    sent.extend(bench.hear(2, 2, Message::Appended { index: Index(2) }));
+    let appends = sent.iter().filter(|(to, it)| *to == id(2) && matches!(it, Message::Append { .. })).count();
+    assert!((2..=22).contains(&appends), "{appends} in place of 40");
 }

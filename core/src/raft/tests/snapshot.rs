@@ -13,7 +13,7 @@ fn a_follower_that_needs_what_is_gone_gets_the_snapshot_and_then_the_rest() {
     bench.hear(2, 2, Message::Appended { index: Index(5) });
     bench.raft.snapshot_saved(place(2, 4));
     bench.raft.compact(place(2, 4));
-    bench.hear(3, 2, Message::HeartbeatReply { position: 0, verified: Index(0) });
+    bench.hear(3, 2, Message::HeartbeatReply { position: 0, verified: Index(0), state: None, lease: None });
     let asked = Effect::ReadSnapshotChunk { peer: id(3), at: place(2, 4), number: 0 };
     assert!(bench.effects.contains(&asked), "{:?}", bench.effects);
     bench.raft.chunk_read(id(3), place(2, 4), 0, Some((Bytes::from_static(b"s"), true)));
@@ -34,10 +34,14 @@ fn a_follower_that_does_not_answer_gets_no_snapshot_until_it_does() {
     let asked = Effect::ReadSnapshotChunk { peer: id(3), at: place(2, 4), number: 0 };
     for _ in 0..3 {
         bench.deadline();
-        bench.hear(2, 2, Message::HeartbeatReply { position: 0, verified: Index(5) });
+        bench.hear(
+            2,
+            2,
+            Message::HeartbeatReply { position: 0, verified: Index(5), state: None, lease: None },
+        );
     }
     assert!(!bench.effects.contains(&asked));
-    bench.hear(3, 2, Message::HeartbeatReply { position: 0, verified: Index(0) });
+    bench.hear(3, 2, Message::HeartbeatReply { position: 0, verified: Index(0), state: None, lease: None });
     assert!(bench.effects.contains(&asked), "{:?}", bench.effects);
 }
 
@@ -67,7 +71,11 @@ fn a_snapshot_that_cannot_be_read_is_written_anew_and_not_read_without_a_pause()
     for _ in 0..3 {
         bench.deadline();
         bench.hear(3, 2, Message::AppendRefused { previous: Index(5), hint: place(0, 0) });
-        bench.hear(2, 2, Message::HeartbeatReply { position: 0, verified: Index(5) });
+        bench.hear(
+            2,
+            2,
+            Message::HeartbeatReply { position: 0, verified: Index(5), state: None, lease: None },
+        );
     }
     let reads = |bench: &Bench, at| {
         let asked = Effect::ReadSnapshotChunk { peer: id(3), at, number: 0 };
@@ -109,6 +117,7 @@ fn an_old_answer_does_not_keep_a_leader_and_its_follower_at_different_chunks() {
 #[test]
 fn a_snapshot_that_is_ahead_of_the_log_is_what_the_node_holds() {
     let start = RaftStart {
+        no_vote_until: Time(0),
         id: id(1),
         membership: Membership::of([1, 2, 3].map(NodeId)),
         timing: Timing::default(),
@@ -140,7 +149,11 @@ fn a_snapshot_against_what_was_verified_leaves_nothing_of_it_to_commit() {
     bench.raft.chunk_stored(place(2, 2), 0, true);
     assert!(bench.raft.snapshot_loaded(place(2, 2), true));
     bench.settle();
-    bench.hear(2, 2, Message::Heartbeat { commit: Index(3), position: 0, checkpoint: None });
+    bench.hear(
+        2,
+        2,
+        Message::Heartbeat { commit: Index(3), position: 0, checkpoint: None, judged: None, lease: None },
+    );
     assert_eq!((bench.raft.commit(), bench.raft.last_index()), (Index(2), Index(2)));
 }
 

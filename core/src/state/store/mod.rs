@@ -61,6 +61,11 @@ impl Store {
         self.revision
     }
 
+    /// The revision of the last change is this one from now on; it never goes back.
+    pub(crate) fn raise(&mut self, revision: Revision) {
+        self.revision = self.revision.max(revision);
+    }
+
     /// Number of keys.
     pub(crate) fn len(&self) -> usize {
         self.items.len()

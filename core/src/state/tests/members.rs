@@ -6,6 +6,7 @@ use pb::{MemberPart, member_change::Change};
 
 fn record(id: u64, storage: u64) -> pb::MemberRecord {
     pb::MemberRecord {
+        priority: 0,
         id,
         peer_address: format!("m{id}:1"),
         client_address: format!("m{id}:2"),

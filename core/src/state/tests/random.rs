@@ -1,7 +1,7 @@
 //! Random commands on two replicas: equal hashes, whole tables, and what must never happen.
 
 use super::*;
-use crate::{codec, types::LeaseId};
+use crate::{codec, state::Inheritance, types::LeaseId};
 use proptest::{prelude::*, sample::Index as Pick};
 use std::collections::BTreeMap;
 
@@ -25,6 +25,7 @@ enum Step {
     Force,
     Retry,
     Alarm { node: u64, raise: bool },
+    Inherit { revisions: u64, sessions: bool, alone: bool },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -49,6 +50,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Force),
         1 => Just(Step::Retry),
         1 => (1_u64..5, any::<bool>()).prop_map(|(node, raise)| Step::Alarm { node, raise }),
+        1 => (0_u64..9, any::<bool>(), any::<bool>()).prop_map(
+            |(revisions, sessions, alone)| Step::Inherit { revisions, sessions, alone }),
     ]
 }
 
@@ -225,6 +228,7 @@ impl Replicas {
                     });
                 }
             }
+            Step::Inherit { revisions, sessions, alone } => self.inherit(revisions, sessions, alone),
             Step::Place => self.internal(&Command::Place),
             Step::Force => {
                 let jobs = self.world.state.overdue_cancels(ClusterTime(self.world.time));
@@ -248,6 +252,29 @@ impl Replicas {
             Step::Report { of, stale, phase, end, code } => self.report(of, stale, phase, end, code),
             Step::Refuse(of, stale) => self.refuse(of, stale),
         }
+    }
+
+    /// Another cluster goes on with what there is: nothing is lost but what must be.
+    fn inherit(&mut self, revisions: u64, sessions: bool, alone: bool) {
+        let record = pb::MemberRecord { id: 2, storage: 5, ..Default::default() };
+        let what = Inheritance { revisions, sessions, alone: alone.then_some(record) };
+        let before = self.world.state.clone();
+        for state in [&mut self.world.state, &mut self.other] {
+            *state = state.clone().inherited(&what).unwrap();
+        }
+        let state = &self.world.state;
+        assert_eq!(state.hash(), self.other.hash());
+        self.world.index = state.index().0;
+        assert_eq!(state.revision().0, before.revision().0 + revisions);
+        assert!(state.business.iter().eq(before.business.iter()), "a key is not as it was");
+        assert!(state.executors().next().is_none() && state.alarms().next().is_none());
+        assert_eq!(state.members().is_some(), alone);
+        assert!(state.jobs().map(|(id, _)| id).eq(before.jobs().map(|(id, _)| id)));
+        let kept = if sessions { before.sessions_and_tasks().0 } else { 0 };
+        assert_eq!(state.sessions_and_tasks(), (kept, before.sessions_and_tasks().1));
+        assert!(!state.can_place(before.time().plus_ms(6_999)), "what runs there may still run");
+        self.check();
+        self.watch();
     }
 
     fn submit(&mut self, tasks: u32, slots: u32, service: bool, failures: u32, named: u8) {

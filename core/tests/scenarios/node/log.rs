@@ -82,7 +82,10 @@ impl Node {
             };
             let index = entry.index;
             match changed {
-                Some(membership) => self.step(|raft| raft.follow(index, membership, true)),
+                Some(membership) => self.step(|raft| {
+                    raft.follow(index, membership, true);
+                    raft.resign_if_removed();
+                }),
                 None => self.step(|raft| raft.applied(index)),
             }
             let state = self.newest().followed_by(entry.term, index, self.raft.membership(), text);

@@ -3,7 +3,9 @@
 mod bytes;
 mod damage;
 mod directory;
+mod heirs;
 mod model;
+mod peers;
 mod recycle;
 mod scrub;
 mod snapshots;
@@ -38,9 +40,12 @@ fn entries(term: u64, from: u64, to: u64, size: usize) -> Write {
     Write { entries, hard_state, ..nothing() }
 }
 
-/// The chunks of a snapshot that is made up from its place.
+/// The chunks of a snapshot that is made up from its place. It begins like a state that every program knows.
 fn chunks(at: LogPosition) -> Vec<Bytes> {
-    (0..3).map(|number| vec![u8::try_from((at.index.0 + number) % 256).unwrap(); 700].into()).collect()
+    let filled = |number| vec![u8::try_from((at.index.0 + number) % 256).unwrap(); 700];
+    let mut chunks: Vec<_> = (0..3).map(filled).collect();
+    chunks[0][..100].fill(0);
+    chunks.into_iter().map(Bytes::from).collect()
 }
 
 /// Opens with snapshots of [`chunks`].

@@ -129,6 +129,22 @@ fn chunks_out_of_order_are_refused_until_it_starts_over() {
 }
 
 #[test]
+fn a_snapshot_that_a_later_program_made_is_not_kept() {
+    let disk = directory();
+    let store = SnapshotStore::new(Arc::<MemoryDisk>::clone(&disk), IDENTITY);
+    let (at, before) = (position(2, 20), disk.list().unwrap());
+    let mut later = chunks(at)[0].to_vec();
+    later[0] = 200;
+    let result = store.store_chunk(at, 0, &later, true);
+    assert!(matches!(result, Err(StorageError::TooNew { level: 200, .. })), "{result:?}");
+    assert_eq!(disk.list().unwrap(), before);
+    // One that is on the disk already is named as such, not as damaged.
+    store.save_chunks(at, [later.into()].into_iter()).unwrap();
+    let error = store.open_error(store.load(at).unwrap_err());
+    assert!(matches!(error, OpenError::TooNew { level: 200, .. }), "{error}");
+}
+
+#[test]
 fn a_state_that_reads_only_a_part_still_needs_all_chunks_right() {
     let disk = directory();
     let file = "snapshot-0000000000000001-0000000000000004";

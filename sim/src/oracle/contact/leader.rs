@@ -75,7 +75,9 @@ impl Place {
             None => from.0,
         };
         let silent = now.since(Time(reached(raft.membership(), heard)));
-        ledger.hold(Rule::StepsDown, silent <= timing.election_max + late, || {
+        // Of whom a majority must answer has just changed, for one that leads only until they know.
+        let looks = now.since(self.members_since) <= late && !raft.membership().is_voter(master.id);
+        ledger.hold(Rule::StepsDown, looks || silent <= timing.election_max + late, || {
             format!(
                 "node {} leads in term {term}; no majority has answered for {silent:?}, and {:?} is the most",
                 master.id, timing.election_max

@@ -1,5 +1,6 @@
 //! Who heard whom and when, by each node's own clock: what a node owes to what it has heard, and for how long it may wait.
 
+mod elects;
 mod leader;
 mod speech;
 
@@ -7,9 +8,8 @@ use super::{Ledger, Rule, flow::Flow};
 use crate::master::Master;
 use core::time::Duration;
 use quorate_core::{
-    Input,
+    Input, Node,
     contract::{LogPosition, Timing},
-    identity::Identity,
     point::Point,
     raft::{Raft, Role, membership::Membership},
     types::{Index, NodeId, RequestKey, StorageId, Term, Time, WriteId},
@@ -50,6 +50,8 @@ struct Place {
     leads: Option<(Term, Time)>,
     /// The newest word of a leader: its term, and when.
     led: Option<(Term, Time)>,
+    /// When it carried out who its members are.
+    members_since: Time,
     /// Whose word that was.
     led_by: Option<NodeId>,
     /// When each peer was last heard in each term: who restarts may come back in an older one.
@@ -64,6 +66,8 @@ struct Place {
     beats: BTreeMap<NodeId, Time>,
     /// Appends without entries to each peer, and since when they are counted.
     idle: BTreeMap<NodeId, (Time, u32)>,
+    /// To whom it is handing over, and since when.
+    hands: Option<(NodeId, Time)>,
     /// Peers whose handshake it heard.
     greeted: BTreeSet<NodeId>,
     /// It has been greeted, and speaks.
@@ -78,6 +82,14 @@ struct Place {
     flow: Flow,
     /// The leader that speaks in this step, and its term.
     speaks: Option<(NodeId, Term)>,
+    /// Who votes for it, in which term.
+    votes: (Term, BTreeSet<NodeId>),
+    /// Before this step: what it was, in which term, and what it had not carried out of what it knew to be committed.
+    before: (Option<Role>, Term, Option<Index>),
+    /// More is committed than it can carry out with one input.
+    carries_slowly: bool,
+    /// The leader that tells it to lead in this step.
+    handed: Option<NodeId>,
     /// The vote that it is being asked for in this step.
     vote_asked: Option<(NodeId, Term)>,
 }
@@ -113,19 +125,25 @@ impl Contact {
 
     /// A node follows other members: it begins anew with whoever has another directory.
     pub fn follows(&mut self, (place, run): (usize, u64), now: Time) {
-        self.place(place, run, now).flow.begin_anew();
+        let place = self.place(place, run, now);
+        place.flow.begin_anew();
+        place.members_since = now;
     }
 
     /// A node takes an input.
-    pub fn takes(&mut self, (place, run): (usize, u64), identity: &Identity, now: Time, input: &Input) {
+    pub fn takes(&mut self, (place, run): (usize, u64), node: &Node, now: Time, input: &Input) {
         let place = self.place(place, run, now);
         (place.vote_asked, place.speaks) = (None, None);
+        let raft = node.raft();
+        let owed = Some(raft.commit()).filter(|commit| *commit > node.state().index());
+        place.before = (Some(raft.role()), raft.term(), owed);
         match input {
             // One that came in place of another is heard when that is known, and the other one no more.
             Input::Peer(envelope)
                 if !matches!(envelope.body, Some(Body::Hello(_)))
-                    && !identity.hears(NodeId(envelope.from), StorageId(envelope.storage)) => {}
+                    && !node.identity().hears(NodeId(envelope.from), StorageId(envelope.storage)) => {}
             Input::Peer(envelope) => {
+                place.asked_to_lead(node, envelope);
                 place.flow.hears(envelope, now);
                 place.peer(envelope, now);
             }
@@ -209,6 +227,7 @@ impl Contact {
         }
         match body {
             Body::Append(append) if append.entries.is_empty() => place.sends_nothing(ledger, said),
+            Body::PreVote(_) => place.stands(ledger, said),
             Body::PreVoteReply(reply) if reply.granted => place.grants_pre_vote(ledger, said, raft),
             Body::VoteReply(reply) if !reply.granted => place.refuses_vote(ledger, said, raft),
             _ => {}
@@ -227,6 +246,8 @@ impl Contact {
         let Some(raft) = master.node.as_ref().map(|node| node.raft()) else { return };
         let step = Stepped { master, raft, now, timing, late: timing.heartbeat * LATE_HEARTBEATS };
         place.knows_its_leader(ledger, step);
+        place.hands_over(ledger, step);
+        place.leads_when_it_may(ledger, step);
         place.answers_in_time(ledger, step);
         if raft.role() == Role::Leader {
             place.leads_on(ledger, step);
@@ -237,6 +258,22 @@ impl Contact {
 }
 
 impl Place {
+    fn hands_over(&mut self, ledger: &mut Ledger, Stepped { master, raft, now, timing, late }: Stepped<'_>) {
+        let Some(to) = raft.transferring() else {
+            self.hands = None;
+            return;
+        };
+        let since = match self.hands {
+            Some((before, since)) if before == to => since,
+            _ => now,
+        };
+        self.hands = Some((to, since));
+        let takes = now.since(since.max(self.awake_since));
+        ledger.hold(Rule::HandsOverSoon, takes <= timing.election_max + late, || {
+            format!("leader {} has been handing over to {to} for {takes:?}", master.id)
+        });
+    }
+
     fn knows_its_leader(&self, ledger: &mut Ledger, Stepped { master, raft, .. }: Stepped<'_>) {
         let Some((leader, term)) = self.speaks else { return };
         if term != raft.term() || !raft.has_vote() {

@@ -4,6 +4,7 @@ use super::{Ledger, Place, Rule};
 use crate::{master::Master, oracle::quorum::is_quorum};
 use quorate_core::{
     contract::Timing,
+    limits::LAST_RESORT,
     raft::{Raft, Role, membership::Membership},
     types::{NodeId, Time},
 };
@@ -67,6 +68,25 @@ impl Place {
             format!(
                 "node {} sends {count} appends without entries to {to} in {:?}",
                 master.id, timing.heartbeat
+            )
+        });
+    }
+
+    /// It asks whether it could win, of its own accord.
+    pub(super) fn stands(&self, ledger: &mut Ledger, Said { master, now, timing, .. }: Said<'_>) {
+        let members = master.node.as_ref().and_then(|node| node.state().members());
+        let priority = members.and_then(|it| it.get(master.id)).map_or(0, |it| it.priority);
+        // A word of an older term is no leader's.
+        let own = master.node.as_ref().map(|node| node.raft().term());
+        let led = self.led.filter(|(term, _)| Some(*term) == own);
+        // A connection that is reset shortens each wait.
+        let least = timing.election_min * (LAST_RESORT / 2);
+        let alone = led.is_none_or(|(_, at)| now.since(at) >= least);
+        ledger.hold(Rule::AvoidedStands, priority >= 0 || alone, || {
+            format!(
+                "node {} has priority {priority}, and stands {:?} after it heard its leader",
+                master.id,
+                led.map(|(_, at)| now.since(at))
             )
         });
     }

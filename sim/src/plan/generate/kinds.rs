@@ -104,6 +104,7 @@ pub(super) const ALL: &[Make] = &[
     },
     |d, s| Some((any(d), FaultKind::Pause { master: s.master(d) })),
     |d, s| Some((any(d), FaultKind::Suspend { master: s.master(d) })),
+    |d, s| Some((short(d), FaultKind::ResetPeers { master: s.master(d) })),
     |d, s| {
         let step_us = *pick(d, &[50, 500, 5_000, 20_000]);
         Some((long(d), FaultKind::SlowProcessor { master: s.master(d), step_us }))
@@ -119,6 +120,7 @@ pub(super) const ALL: &[Make] = &[
     |d, s| Some((long(d), FaultKind::ReadError { master: s.master(d) })),
     |d, s| Some((short(d), FaultKind::Rot { master: s.atlas.one(d)?, snapshot: percent(d, 40) })),
     |d, s| Some((short(d), FaultKind::Misdirect { master: s.atlas.one(d)? })),
+    |d, s| Some((short(d), FaultKind::Scrub { master: s.master(d) })),
     |d, s| Some((any(d), FaultKind::Restore { master: s.atlas.one(d)? })),
     |d, s| Some((long(d), FaultKind::LyingSync { master: s.atlas.one(d)? })),
     // The network.
@@ -153,7 +155,7 @@ pub(super) const ALL: &[Make] = &[
     },
     |d, s| {
         let what = *pick(d, KINDS);
-        Some((long(d), FaultKind::Filter { from: s.some_masters(d, s.masters), what }))
+        Some((long(d), FaultKind::Filter { from: s.some_masters(d, s.masters), to: Vec::new(), what }))
     },
     |d, s| {
         let (from, what) = (s.some_masters(d, s.masters), *pick(d, KINDS));

@@ -1,22 +1,25 @@
 //! Sizes and times of machines, from one extreme to the other. Times are stretched until what waits for a network and a
 //! disk can be done in them: a cluster whose votes take longer than its elections is not broken, only wrongly set up.
 
-use super::{PART_CLOCKS, PART_DISK, PART_FLOW, PART_LEASE, PART_NETWORK, PART_TIMING, percent, pick};
+use super::{
+    PART_BATCH, PART_CLOCKS, PART_DISK, PART_FLOW, PART_LEASE, PART_NETWORK, PART_TIMING, percent, pick,
+};
 use crate::plan::{ClockPlan, DiskPlan, ExecutorsPlan, FlowPlan, MastersPlan, NetworkPlan};
 use quorate_core::{limits, random::Draws};
 use std::time::Duration;
 
 /// How long things take at most while nothing is broken.
 pub(super) struct Pace {
-    /// There and back, with a sync at both ends, milliseconds.
+    /// There and back, with a sync and a batch at both ends, milliseconds.
     pub(super) round_ms: u64,
     /// One sync, milliseconds.
     pub(super) sync_ms: u64,
 }
 
 impl Pace {
-    pub(super) fn of(network: &NetworkPlan, disk: &DiskPlan) -> Self {
-        let round_us = 2 * network.latency_max_us + 2 * disk.sync_max_us;
+    pub(super) fn of(network: &NetworkPlan, disk: &DiskPlan, batch_us: &[u64]) -> Self {
+        let batch_us = batch_us.iter().max().copied().unwrap_or(0);
+        let round_us = 2 * (network.latency_max_us + disk.sync_max_us + batch_us);
         Self { round_ms: round_us.div_ceil(1_000), sync_ms: disk.sync_max_us.div_ceil(1_000) }
     }
 }
@@ -96,15 +99,42 @@ fn stretched(mut times: [u64; 5], stretch: u64, pace: &Pace) -> [u64; 5] {
     times
 }
 
-pub(super) fn masters(seed: u64, masters: usize, drift_ppm: u32, pace: &Pace) -> MastersPlan {
+pub(super) fn masters(seed: u64, batch_us: Vec<u64>, drift_ppm: u32, pace: &Pace) -> MastersPlan {
+    let masters = batch_us.len();
     let mut draws = Draws::new(seed, PART_TIMING);
     let timing_ms = timing(&mut draws, pace);
     let snapshot_entries = *pick(&mut draws, &[1, 3, 20, 20, 50, 50, 200, 200, 1_000, 100_000]);
     let trailing_entries = *pick(&mut draws, &[0, 0, 1, 5, 50, 1_000, limits::TRAILING_ENTRIES]);
+    // Each clock drifts either way.
+    let read_lease_drift_ppm = if percent(&mut draws, 25) { 2 * drift_ppm + 1 } else { 0 };
     let mut draws = Draws::new(seed, PART_CLOCKS);
     let clocks = (0..masters).map(|_| clock(&mut draws, drift_ppm)).collect();
     let flow = flow(&mut Draws::new(seed, PART_FLOW), masters, pace);
-    MastersPlan { clocks, founders: 0, timing_ms, snapshot_entries, trailing_entries, flow }
+    MastersPlan {
+        clocks,
+        founders: 0,
+        timing_ms,
+        snapshot_entries,
+        trailing_entries,
+        read_lease_drift_ppm,
+        flow,
+        programs: Vec::new(),
+        batch_us: if batch_us.iter().any(|most| *most > 0) { batch_us } else { Vec::new() },
+    }
+}
+
+/// In most seeds each input is a step of its own. In a third masters take them in batches as drivers do: all of them, or some.
+pub(super) fn batches(seed: u64, masters: usize) -> Vec<u64> {
+    /// Microseconds; 1 = what comes at the same time.
+    const MOST: [u64; 5] = [1, 100, 500, 1_000, 2_000];
+    let mut draws = Draws::new(seed, PART_BATCH);
+    if !percent(&mut draws, 34) {
+        return vec![0; masters];
+    }
+    if percent(&mut draws, 60) {
+        return vec![*pick(&mut draws, &MOST); masters];
+    }
+    (0..masters).map(|_| if percent(&mut draws, 60) { *pick(&mut draws, &MOST) } else { 0 }).collect()
 }
 
 /// In most seeds each master has as much on its way as is allowed. In the others some have little: of one bound, or of all.

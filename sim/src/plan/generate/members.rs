@@ -18,6 +18,9 @@ const STEPS: &[(u64, MemberWhat)] = &[
     (4, MemberWhat::Remove),
     (4, MemberWhat::Replace),
     (1, MemberWhat::Update),
+    (2, MemberWhat::Prefer),
+    (1, MemberWhat::Avoid),
+    (1, MemberWhat::Neither),
 ];
 
 /// Some masters wait beside the cluster. They are added, and others are removed, replaced, promoted and demoted; some
@@ -47,12 +50,15 @@ pub(super) fn come_and_go(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
 }
 
 /// Machines that may be added later. How many there was room for.
-fn add_spares(draws: &mut Draws, plan: &mut Plan, spares: usize) -> usize {
+pub(super) fn add_spares(draws: &mut Draws, plan: &mut Plan, spares: usize) -> usize {
     let founders = plan.masters.clocks.len();
     let spares = spares.min(limits::VOTERS - founders);
     plan.masters.founders = founders as u8;
     for _ in 0..spares {
         plan.masters.clocks.push(clock(draws, plan.executors.drift_ppm));
+        if !plan.masters.batch_us.is_empty() {
+            plan.masters.batch_us.push(plan.masters.batch_most_us(0));
+        }
         if !plan.masters.flow.is_empty() {
             plan.masters.flow.push(FlowPlan::default());
         }

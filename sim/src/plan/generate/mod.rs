@@ -2,18 +2,21 @@
 
 mod clients;
 mod core_of;
+mod directories;
 mod faults;
 mod kinds;
 mod knobs;
 mod members;
 mod points;
+mod reigns;
 mod scenes;
+mod upgrades;
 
-use super::{Atlas, ClientPlan, Operation, Plan, validate::TIME_MOST_MS};
+use super::{Atlas, ClientPlan, FaultKind, Operation, Plan, validate::TIME_MOST_MS};
 use quorate_core::random::Draws;
 
 /// Grows with every change of what a seed means.
-pub const GENERATOR: u32 = 5;
+pub const GENERATOR: u32 = 7;
 
 /// What generated plans stay within.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +48,7 @@ const PART_CORE: u64 = 10;
 const PART_SCENES: u64 = 11;
 const PART_FLOW: u64 = 12;
 const PART_POINTS: u64 = 13;
+const PART_BATCH: u64 = 14;
 
 /// Time in which a cluster settles, without the work that is left, milliseconds.
 const SETTLE_MS: u64 = 120_000;
@@ -68,11 +72,14 @@ pub fn generate(seed: u64, limits: &Limits) -> Plan {
     let slots = *pick(&mut draws, &[1, 1, 2, 3, 4, 8]);
     let network = knobs::network(seed, limits.faults);
     let disk = knobs::disk(seed);
-    let pace = knobs::Pace::of(&network, &disk);
+    let batch_us = knobs::batches(seed, masters);
+    let pace = knobs::Pace::of(&network, &disk, &batch_us);
     let executors = knobs::executors(seed, executors as usize, slots, &pace);
-    let mut masters = knobs::masters(seed, masters, executors.drift_ppm, &pace);
+    let mut masters = knobs::masters(seed, batch_us, executors.drift_ppm, &pace);
     if !limits.faults {
         masters.timing_ms = knobs::calm_timing(&pace);
+        // Nobody is put off until it gives up.
+        masters.flow.clear();
     }
     let clients = clients::clients(seed, duration_ms, slots, &pace);
     let sizes = (masters.clocks.len(), executors.clocks.len());
@@ -107,6 +114,10 @@ pub fn generate(seed: u64, limits: &Limits) -> Plan {
         plan.faults.extend(more);
         for fault in &mut plan.faults {
             fault.at_ms = fault.at_ms.min(TIME_MOST_MS);
+            // No lease is right where a clock may stand still.
+            if let (FaultKind::Suspend { master }, 1..) = (&fault.kind, plan.masters.read_lease_drift_ppm) {
+                fault.kind = FaultKind::Pause { master: *master };
+            }
         }
         plan.faults.sort_by_key(|fault| fault.at_ms);
     }

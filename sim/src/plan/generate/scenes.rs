@@ -1,13 +1,13 @@
 //! What happens seldom by itself: each seed has some of these scenes in it, most have none.
 
 use super::{
-    PART_SCENES,
+    PART_ATLAS, PART_SCENES, directories,
     knobs::{Pace, least_grace},
-    members, percent, pick,
+    members, percent, pick, reigns, upgrades,
 };
 use crate::plan::{
-    ClientPlan, DiskPlan, Fault, FaultKind, JobPlan, Look, MessageKind, Operation, Plan, PlannedOperation,
-    SeldomPlan, Way, Wrong,
+    Atlas, ClientPlan, DiskPlan, Fault, FaultKind, JobPlan, Look, MessageKind, Operation, Plan,
+    PlannedOperation, SeldomPlan, Way, Wrong,
 };
 use quorate_core::{limits, random::Draws};
 
@@ -37,6 +37,17 @@ const SCENES: &[(u64, Scene)] = &[
     (30, overtaken_loads),
     (200, members::come_and_go),
     (80, members::churn),
+    (60, upgrades::next_format),
+    (150, upgrades::upgrades),
+    (120, reigns::handovers),
+    (60, reigns::read_leases),
+    (150, scrubbed),
+    (30, reigns::first_reads),
+    (40, reigns::promises),
+    (30, reigns::behind),
+    (40, directories::founder_replaced),
+    (45, directories::founders_gone),
+    (40, directories::two_replaced),
 ];
 
 /// Adds its scenes to a plan of a seed, and answers the faults that belong to them, and whether there are to be no others:
@@ -385,7 +396,9 @@ fn leaving(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
 /// Agents whose sessions end sooner than they wait for an answer.
 fn short_sessions(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
     // What follows the opening must come in time when nothing is broken.
-    let least = limits::SESSION_TTL_MS.0.max(10 * Pace::of(&plan.network, &plan.disk).round_ms);
+    let least = limits::SESSION_TTL_MS
+        .0
+        .max(10 * Pace::of(&plan.network, &plan.disk, &plan.masters.batch_us).round_ms);
     plan.executors.session_ms = draws.range(least, 2 * least);
     Vec::new()
 }
@@ -451,6 +464,24 @@ fn overtaken_loads(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
             }
         }
         at_ms += for_ms + by_ms + draws.range(1_000, 2_000);
+    }
+    faults
+}
+
+/// A disk goes bad again and again, and somebody reads what is on it.
+fn scrubbed(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
+    let atlas = Atlas::choose(&mut Draws::new(plan.seed, PART_ATLAS), plan.masters.clocks.len());
+    let Some(master) = atlas.one(draws).filter(|_| plan.masters.founders == 0) else { return Vec::new() };
+    let (mut faults, mut at_ms) = (Vec::new(), draws.range(1_000, 3_000));
+    for _ in 0..draws.range(3, 10) {
+        let rot = FaultKind::Rot { master, snapshot: percent(draws, 40) };
+        faults.push(Fault { at_ms, for_ms: 1, kind: rot });
+        let after = draws.range(1, 1_500);
+        faults.push(Fault { at_ms: at_ms + after, for_ms: 1, kind: FaultKind::Scrub { master } });
+        at_ms += draws.range(500, 4_000);
+        if at_ms >= plan.duration_ms {
+            break;
+        }
     }
     faults
 }

@@ -99,12 +99,15 @@ fn names(field: &str, kind: &FaultKind, sizes: Sizes) -> Checked {
         | FaultKind::Bridge { master }
         | FaultKind::RestartLoop { master, .. }
         | FaultKind::SlowProcessor { master, .. }
+        | FaultKind::ResetPeers { master }
+        | FaultKind::NewProgram { master, .. }
         | FaultKind::Suspend { master }
         | FaultKind::Restore { master }
         | FaultKind::LyingSync { master }
         | FaultKind::ReadError { master }
         | FaultKind::Rot { master, .. }
         | FaultKind::Misdirect { master }
+        | FaultKind::Scrub { master }
         | FaultKind::FullDisk { master }
         | FaultKind::StallDisk { master }
         | FaultKind::WallResync { master, .. }
@@ -176,7 +179,11 @@ fn lists(field: &str, kind: &FaultKind, sizes: Sizes) -> Checked {
             place(at("from"), *from, sizes.masters, "master")?;
             place(at("to"), *to, sizes.masters, "master")
         }
-        FaultKind::Filter { from, .. } | FaultKind::LateKind { from, .. } => some("from", from),
+        FaultKind::Filter { from, to, .. } => {
+            some("from", from)?;
+            places(&at("to"), to, sizes.masters, "master", 0)
+        }
+        FaultKind::LateKind { from, .. } => some("from", from),
         _ => Ok(()),
     }
 }

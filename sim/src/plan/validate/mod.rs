@@ -5,7 +5,7 @@ mod checks;
 mod faults;
 mod operations;
 
-use super::{ClockPlan, Plan};
+use super::{ClockPlan, Fault, FaultKind, Plan};
 use crate::{draw::MILLION, master::Master, network::PLACES};
 use checks::{Checked, places, range, range_signed, session, wrong};
 use core::fmt::{self, Display};
@@ -18,6 +18,8 @@ pub(super) const TIME_MOST_MS: u64 = 3_600_000;
 const DELAY_MOST_MS: u64 = 60_000;
 /// Farthest that a clock may be from the true time, milliseconds.
 const CLOCK_MOST_MS: u64 = 1_000_000_000_000;
+/// Longest time of a batch of inputs, microseconds.
+const BATCH_MOST_US: u64 = 10_000;
 /// Operations of one client.
 const OPERATIONS: usize = 100_000;
 /// Faults of a plan.
@@ -128,6 +130,24 @@ impl Plan {
         for (number, flow) in self.masters.flow.iter().enumerate() {
             let field = format!("masters.flow[{number}]");
             flow.flow().validate().map_err(|error| wrong(field, error, "within what others take"))?;
+        }
+        if self.masters.batch_us.len() > self.masters.clocks.len() {
+            let right = format!("at most {}, one a master", self.masters.clocks.len());
+            return Err(wrong("number of masters.batch_us", self.masters.batch_us.len(), right));
+        }
+        for (number, micros) in self.masters.batch_us.iter().enumerate() {
+            range(format!("masters.batch_us[{number}]"), *micros, 0, BATCH_MOST_US)?;
+        }
+        let lease = self.masters.read_lease_drift_ppm;
+        if lease > 0 && lease < 2 * self.executors.drift_ppm {
+            let right =
+                format!("0, or at least {}: each clock drifts either way", 2 * self.executors.drift_ppm);
+            return Err(wrong("masters.read_lease_drift_ppm", lease, right));
+        }
+        let suspended = |fault: &Fault| matches!(fault.kind, FaultKind::Suspend { .. });
+        if let Some(number) = self.faults.iter().position(suspended).filter(|_| lease > 0) {
+            let right = "another kind: no lease is right where a clock may stand still";
+            return Err(wrong(format!("faults[{number}]"), "suspend", right));
         }
         // What the core refuses is refused here, with its own words.
         let config = Master::new(0, &self.masters).config(self);

@@ -8,7 +8,7 @@ use crate::{
     draw::MILLION,
     plan::{JobPlan, Look, Operation, operation::BACKOFF_INITIAL_MS},
 };
-use quorate_core::limits;
+use quorate_core::{level::FEATURE_LEVEL, limits};
 
 /// Message of one process, bytes.
 const MESSAGE_BYTES: u64 = 64 * 1_024;
@@ -33,6 +33,10 @@ pub(super) fn operation(field: &str, operation: &Operation, masters: usize) -> C
                 }
             }
             Ok(())
+        }
+        Operation::TransferLeader { to: Some(to) } => place(format!("{field}.to"), *to, masters, "master"),
+        Operation::HoldLevel { most } => {
+            range(format!("{field}.most"), u64::from(*most), 0, u64::from(FEATURE_LEVEL))
         }
         Operation::PutLarge { kib, .. } => {
             range(format!("{field}.kib"), *kib, 1, limits::VALUE_BYTES as u64 / 1_024)

@@ -9,11 +9,11 @@ use crate::{
     failure::Failure,
 };
 use quorate_core::{contract::MemberAddress, types::NodeId};
+use quorate_net::ports::ReservedPort;
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs,
     io::Write as _,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -174,6 +174,8 @@ pub(crate) struct LocalCluster {
     pub(crate) agents: Vec<Process>,
     /// Client addresses of the masters, in the same order.
     pub(crate) endpoints: Vec<String>,
+    /// Nobody else takes a master's port while that master is down.
+    _ports: Vec<ReservedPort>,
 }
 
 impl LocalCluster {
@@ -182,7 +184,7 @@ impl LocalCluster {
     /// # Errors
     /// If no ports are free, or a process cannot be started.
     pub(crate) fn start(directory: &Path, masters: u64, agents: u64, slots: u32) -> Result<Self, Failure> {
-        let members = members(directory, masters)?;
+        let (members, ports) = members(directory, masters)?;
         let endpoints: Vec<String> = members.values().map(|address| address.client.clone()).collect();
         let list = format_members(&members);
         let master = |id: &NodeId| {
@@ -201,6 +203,7 @@ impl LocalCluster {
             masters: members.keys().map(master).collect(),
             agents: (1..=agents).map(agent).collect(),
             endpoints: endpoints.clone(),
+            _ports: ports,
         };
         cluster.processes().try_for_each(Process::start)?;
         Ok(cluster)
@@ -257,31 +260,34 @@ impl LocalCluster {
     }
 }
 
-/// The masters' addresses: those kept in the directory, else free ones, which are kept.
-fn members(directory: &Path, masters: u64) -> Result<Members, Failure> {
+/// The masters' addresses: those kept in the directory, else free ones, which are kept, and reserved.
+fn members(directory: &Path, masters: u64) -> Result<(Members, Vec<ReservedPort>), Failure> {
     let path = directory.join(MEMBERS_FILE);
     let broken = |why: String| Failure::refused(format!("{} cannot be used: {why}", path.display()));
     if let Ok(text) = fs::read_to_string(&path) {
-        return parse_members(text.trim())
-            .map_err(|why| broken(why).with_next("remove the directory, or name another"));
+        let members = parse_members(text.trim())
+            .map_err(|why| broken(why).with_next("remove the directory, or name another"))?;
+        return Ok((members, Vec::new()));
     }
-    let members = free_members(masters)
+    let (members, ports) = free_members(masters)
         .map_err(|error| Failure::refused(format!("no free port on 127.0.0.1 could be found: {error}")))?;
     let mut file = fs::File::create(&path).map_err(|error| broken(error.to_string()))?;
     writeln!(file, "{}", format_members(&members)).map_err(|error| broken(error.to_string()))?;
-    Ok(members)
+    Ok((members, ports))
 }
 
-fn free_members(masters: u64) -> std::io::Result<Members> {
-    // All are held until all are known, so that no port comes twice.
-    let mut held = Vec::new();
+fn free_members(masters: u64) -> std::io::Result<(Members, Vec<ReservedPort>)> {
+    let mut reserved = Vec::new();
     let mut free = || {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        let address = listener.local_addr()?.to_string();
-        held.push(listener);
+        let port = ReservedPort::new()?;
+        let address = port.address().to_string();
+        reserved.push(port);
         Ok::<_, std::io::Error>(address)
     };
-    (1..=masters).map(|id| Ok((NodeId(id), MemberAddress { peer: free()?, client: free()? }))).collect()
+    let members = (1..=masters)
+        .map(|id| Ok((NodeId(id), MemberAddress { peer: free()?, client: free()? })))
+        .collect::<std::io::Result<_>>()?;
+    Ok((members, reserved))
 }
 
 #[cfg(test)]
@@ -291,9 +297,9 @@ mod tests {
     #[test]
     fn a_directory_keeps_its_ports() {
         let directory = Directory::new(None, "quorate-test", false).unwrap();
-        let first = members(directory.path(), 3).unwrap();
-        assert_eq!(first.len(), 3);
-        assert_eq!(members(directory.path(), 3).unwrap(), first);
+        let (first, reserved) = members(directory.path(), 3).unwrap();
+        assert_eq!((first.len(), reserved.len()), (3, 6));
+        assert_eq!(members(directory.path(), 3).unwrap().0, first);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The command line as a person meets it: the real process, its output and its exit code.
 
+use quorate_net::ports::ReservedPort;
 use std::{
     net::TcpListener,
     process::{Command, Output, Stdio},
@@ -200,9 +201,8 @@ fn every_command_has_help_with_examples() {
 #[test]
 fn an_unreachable_cluster_is_said_so_within_the_timeout() {
     // Nothing listens at the one address; the other takes connections and never says a word.
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let closed = free.local_addr().unwrap().to_string();
-    drop(free);
+    let free = ReservedPort::new().unwrap();
+    let closed = free.address().to_string();
     let mute = TcpListener::bind("127.0.0.1:0").unwrap();
     let mute = mute.local_addr().map(|address| (address.to_string(), mute)).unwrap();
     for endpoint in [closed, mute.0] {

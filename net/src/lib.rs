@@ -8,6 +8,8 @@ pub mod agent;
 pub mod client;
 pub mod errors;
 pub mod limits;
+#[cfg(not(madsim))]
+pub mod ports;
 pub mod rt;
 pub mod server;
 pub mod storage;

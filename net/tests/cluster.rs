@@ -12,6 +12,7 @@ use quorate_core::{
 use quorate_net::{
     Client, ClientError, ClientOptions, RunningNode, ServerConfig,
     client::Expected,
+    ports::ReservedPort,
     rt::{self, Duration, Instant, timeout},
     start_server,
 };
@@ -19,7 +20,6 @@ use quorate_proto::v1 as pb;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    net::TcpListener,
     path::PathBuf,
     process,
 };
@@ -30,6 +30,8 @@ struct Cluster {
     nodes: BTreeMap<NodeId, RunningNode>,
     /// Masters that join a cluster that there is.
     joined: BTreeSet<NodeId>,
+    /// Those of masters that are down as well.
+    ports: Vec<ReservedPort>,
 }
 
 impl Drop for Cluster {
@@ -42,17 +44,15 @@ impl Cluster {
     async fn start(name: &str) -> Self {
         let directory = std::env::temp_dir().join(format!("quorate-net-{}-{name}", process::id()));
         let _ = fs::remove_dir_all(&directory);
-        // All bound at once, so that they differ.
-        let listeners: Vec<_> = (0..6).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let address = |number: usize| listeners[number].local_addr().unwrap().to_string();
+        let ports: Vec<_> = (0..6).map(|_| ReservedPort::new().unwrap()).collect();
+        let address = |number: usize| ports[number].address().to_string();
         let members = (0..3).map(|number| {
             let member = MemberAddress { peer: address(number), client: address(number + 3) };
             (NodeId(number as u64 + 1), member)
         });
         let members = members.collect();
-        drop(listeners);
         let (nodes, joined) = (BTreeMap::new(), BTreeSet::new());
-        let mut cluster = Self { directory, members, nodes, joined };
+        let mut cluster = Self { directory, members, nodes, joined, ports };
         cluster.start_all().await;
         cluster
     }
@@ -142,8 +142,9 @@ async fn until<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() -> F) 
 impl Cluster {
     /// A new master with an address of its own, which is not a member yet.
     fn another(&mut self, node: NodeId) -> pb::AddMember {
-        let [peer, client] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let [peer, client] = [peer, client].map(|listener| listener.local_addr().unwrap().to_string());
+        let ports = [(); 2].map(|()| ReservedPort::new().unwrap());
+        let [peer, client] = [0, 1].map(|at: usize| ports[at].address().to_string());
+        self.ports.extend(ports);
         self.members.insert(node, MemberAddress { peer: peer.clone(), client: client.clone() });
         self.joined.insert(node);
         pb::AddMember { id: node.0, peer_address: peer, client_address: client }

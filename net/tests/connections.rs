@@ -10,10 +10,11 @@ use quorate_core::{
 use quorate_net::{
     Client, ClientOptions, RunningNode, ServerConfig,
     limits::{CONNECTION_ALIVE, GREETING_WITHIN},
+    ports::ReservedPort,
     rt::{Duration, Instant, timeout},
     start_server,
 };
-use std::{fs, net::TcpListener, path::PathBuf, process};
+use std::{fs, path::PathBuf, process};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -28,6 +29,7 @@ const SLACK: Duration = Duration::from_secs(10);
 struct Alone {
     directory: PathBuf,
     address: MemberAddress,
+    _ports: [ReservedPort; 2],
     _node: RunningNode,
 }
 
@@ -41,9 +43,8 @@ impl Alone {
     async fn start(name: &str) -> Self {
         let directory = std::env::temp_dir().join(format!("quorate-net-{}-{name}", process::id()));
         let _ = fs::remove_dir_all(&directory);
-        let listeners: Vec<_> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let [peer, client] = [0, 1].map(|at: usize| listeners[at].local_addr().unwrap().to_string());
-        drop(listeners);
+        let ports = [(); 2].map(|()| ReservedPort::new().unwrap());
+        let [peer, client] = [0, 1].map(|at: usize| ports[at].address().to_string());
         let address = MemberAddress { peer, client };
         let core = Config {
             cluster: ClusterId(77),
@@ -69,7 +70,7 @@ impl Alone {
             tape: None,
         };
         let node = start_server(config).await.unwrap();
-        Self { directory, address, _node: node }
+        Self { directory, address, _ports: ports, _node: node }
     }
 
     async fn works(&self) {

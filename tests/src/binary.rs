@@ -26,12 +26,15 @@ pub fn binary() -> &'static Path {
 
 /// The program that `QUORATE_NEXT_BIN` names; without it, one that is built, once: `quorate` with one feature level more.
 ///
+/// It is built among all packages, as the stage of unit tests builds them, so that hardly anything is built again.
+///
 /// # Panics
 /// If it cannot be built, or is not there.
 #[must_use]
 pub fn next_binary() -> &'static Path {
     NEXT.get_or_init(|| {
-        let words = ["--package", "quorate", "--bin", "quorate", "--features", "next-format"];
+        let words = ["--workspace", "--exclude", "quorate-tests", "--bin", "quorate"];
+        let words = [&words[..], &["--features", "quorate/next-format,quorate-sim/planted-bugs"]].concat();
         let path = std::env::var_os("QUORATE_NEXT_BIN").map_or_else(|| build(&words), PathBuf::from);
         assert!(path.is_file(), "QUORATE_NEXT_BIN is {}: there is no such file", path.display());
         path

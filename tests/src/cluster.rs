@@ -1,7 +1,7 @@
 //! A cluster of real processes.
 
 use crate::{
-    binary::binary, cli::Cli, directory::Directory, network::Network, ports::free_port, process::Process,
+    binary::binary, cli::Cli, directory::Directory, network::Network, ports::free_address, process::Process,
     serial::Serial, truth::Truth, wait::wait_until,
 };
 use serde_json::Value;
@@ -119,7 +119,7 @@ impl Cluster {
                 let host = network.address(&master_name(id));
                 (id, format!("{host}:{PEER_PORT}"), format!("{host}:{CLIENT_PORT}"))
             }
-            None => (id, format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port())),
+            None => (id, free_address(), free_address()),
         }
     }
 
@@ -199,7 +199,7 @@ impl Cluster {
         let (name, slots) = (agent_name(number), slots.to_string());
         let listen = match &self.network {
             Some(network) => format!("{}:7801", network.address(&name)),
-            None => format!("127.0.0.1:{}", free_port()),
+            None => free_address(),
         };
         let masters = self.endpoints().join(",");
         let words =

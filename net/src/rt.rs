@@ -51,8 +51,19 @@ impl Drop for Tasks {
     }
 }
 
-/// Resolves once the future of [`dedicated`] has ended.
+/// Resolves once the future of [`dedicated`] or [`notified`] has ended, and holds nothing any more.
 pub type Finished = oneshot::Receiver<()>;
+
+/// Runs a future as a task that ends by itself.
+#[cfg(not(madsim))]
+pub fn notified(future: impl Future<Output = ()> + Send + 'static) -> Finished {
+    let (done, finished) = oneshot::channel();
+    spawn(async move {
+        future.await;
+        let _ = done.send(());
+    });
+    finished
+}
 
 /// Runs a future that blocks its thread: on a thread of its own, or, simulated, as a task.
 ///

@@ -247,6 +247,17 @@ async fn a_master_that_was_away_while_all_others_were_replaced_finds_the_cluster
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_has_stopped_uses_its_directory_no_more() {
+    let mut cluster = Cluster::start("again").await;
+    for _ in 0..50 {
+        cluster.stop(NodeId(1)).await;
+        // Fails if the directory is locked.
+        cluster.start_node(NodeId(1)).await;
+    }
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_moved_is_answered_by_those_who_know_only_where_it_was() {
     let mut cluster = Cluster::start("moved").await;
     let founders = cluster.client();

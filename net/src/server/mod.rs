@@ -126,12 +126,10 @@ pub struct NodeParts<L, S> {
 pub struct RunningNode {
     handle: NodeHandle,
     driver: JoinHandle<StopReason>,
-    threads: Vec<Finished>,
+    /// All that uses the data directory.
+    users: Vec<Finished>,
     tape: Option<Finished>,
     servers: Tasks,
-    /// What ends with the node, and is not waited for.
-    #[cfg(not(madsim))]
-    beside: Tasks,
 }
 
 /// Starts a node.
@@ -166,9 +164,9 @@ pub fn start_node<L: LogWriter, S: SnapshotFiles>(
     let chunk_bytes = config.flow.snapshot_chunk_bytes;
     let keeper = keep_snapshots(snapshots, snapshot_queue, lanes.clone(), chunk_bytes, SAVE_RETRY);
     let keeper = rt::dedicated("quorate-snapshot", keeper);
-    let mut threads = vec![writer.map_err(ServerError::Thread)?, keeper.map_err(ServerError::Thread)?];
+    let mut users = vec![writer.map_err(ServerError::Thread)?, keeper.map_err(ServerError::Thread)?];
     if let Some(helper) = helper {
-        threads.push(rt::dedicated("quorate-segments", helper.run()).map_err(ServerError::Thread)?);
+        users.push(rt::dedicated("quorate-segments", helper.run()).map_err(ServerError::Thread)?);
     }
 
     let peers = Links::new(identity.node, lanes.clone(), directory, Arc::clone(&work));
@@ -189,15 +187,7 @@ pub fn start_node<L: LogWriter, S: SnapshotFiles>(
     let node = Node::new(config, recovered, seed, now);
     let mut driver = Driver::new(identity.node, node, clock, heartbeat, reader, outlets);
     driver.record(recorder);
-    Ok(RunningNode {
-        handle,
-        driver: rt::spawn(driver.run()),
-        threads,
-        tape,
-        servers,
-        #[cfg(not(madsim))]
-        beside: Tasks::default(),
-    })
+    Ok(RunningNode { handle, driver: rt::spawn(driver.run()), users, tape, servers })
 }
 
 impl RunningNode {
@@ -207,20 +197,20 @@ impl RunningNode {
         self.handle.clone()
     }
 
-    /// Runs something beside the node, until it ends.
+    /// Runs something beside the node, until it ends: after the node has stopped it must.
     #[cfg(not(madsim))]
     fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
-        self.beside.spawn(work);
+        self.users.push(rt::notified(work));
     }
 
-    /// Runs something that blocks, on a thread of its own, until it ends: after the node has stopped it must.
+    /// The same for what blocks, on a thread of its own.
     #[cfg(not(madsim))]
     fn run_beside(
         &mut self,
         name: &str,
         work: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), ServerError> {
-        self.threads.push(rt::dedicated(name, work).map_err(ServerError::Thread)?);
+        self.users.push(rt::dedicated(name, work).map_err(ServerError::Thread)?);
         Ok(())
     }
 
@@ -241,9 +231,9 @@ impl RunningNode {
     /// Ends the node, and waits until its disk is no longer used. What was not answered stays so.
     pub async fn shutdown(mut self) {
         self.driver.abort();
-        for thread in self.threads.drain(..) {
-            // A thread that panicked has ended, too.
-            let _ = thread.await;
+        for user in self.users.drain(..) {
+            // What panicked has ended, too.
+            let _ = user.await;
         }
         self.finish_tape().await;
         // Streams end by themselves once the driver has ended; what does not is cut off.

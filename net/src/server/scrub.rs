@@ -53,7 +53,7 @@ pub(super) async fn scrub(snapshots: SnapshotStore, options: ScrubOptions, node:
 }
 
 /// False: the node has stopped.
-async fn wait(node: &NodeHandle, time: Duration) -> bool {
+pub(super) async fn wait(node: &NodeHandle, time: Duration) -> bool {
     select! {
         biased;
         () = node.stopped() => false,

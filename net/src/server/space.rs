@@ -1,5 +1,6 @@
 //! Looks whether there is room left, and raises the cluster's alarm when there is none.
 
+use super::scrub;
 use crate::{
     driver::NodeHandle,
     limits::SPACE_PERIOD,
@@ -12,8 +13,7 @@ use std::sync::Arc;
 
 /// Until the node has stopped.
 pub(super) async fn watch(disk: Arc<dyn Disk>, limits: SpaceLimits, node: NodeHandle) {
-    loop {
-        rt::sleep(SPACE_PERIOD).await;
+    while scrub::wait(&node, SPACE_PERIOD).await {
         let looked = Arc::clone(&disk);
         let found = rt::blocking(move || limits.shortage(&*looked)).await;
         match found {

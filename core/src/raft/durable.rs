@@ -144,6 +144,13 @@ impl Raft {
         self.durability.promised.push((to, term, message));
     }
 
+    /// Votes that wait for the disk do not leave any more.
+    pub(crate) fn withdraw_votes(&mut self) {
+        let vote = |message: &Message| matches!(message, Message::VoteReply { granted: true, .. });
+        self.durability.promised.retain(|(.., message)| !vote(message));
+        self.durability.held.retain(|held| !vote(&held.message));
+    }
+
     pub(crate) fn want_own_vote(&mut self) {
         self.durability.own_vote = OwnVote::Wanted;
     }

@@ -201,6 +201,9 @@ bugs! {
     LevelWritesHigher = "level-writes-higher", "a leader goes on to write entries of a higher level behind the entry that lowers it", "G6";
     LevelLogKept = "level-log-kept", "a master keeps entries of a higher level in its log when the level is lowered", "G6";
     StateHashKept = "state-hash-kept", "the hash of every state is the same", "G6";
+    AlarmJobsTaken = "state-alarm-jobs-taken", "jobs are taken although a member has no more room", "G5";
+    AlarmStrangersCount = "state-alarm-strangers-count", "the alarm of a node that is no member counts", "G5";
+    AlarmOneDisarmed = "state-alarm-one-disarmed", "who disarms all alarms disarms one", "G5";
     SnapshotNextIgnored = "snapshot-next-ignored", "a leader that went back in a snapshot does not follow what its follower wants", "G6, EL";
     JobSetOverLimit = "job-set-over-limit", "a desired set brings one specification more than it may", "ES13";
     ListEndsEarly = "state-list-ends-early", "a list of jobs that is longer than a page says that it ends there", "G5";

@@ -265,6 +265,7 @@ marks! {
     PointProposalRefused = "point: a leader takes a proposal for too much",
     PointRequestRefused = "point: a request is answered with unavailable at once",
     PointCallUnmade = "point: a call is left to heartbeats",
+    PointHashWrong = "point: a node takes another hash of its state than it has",
     InvalidBody = "command: a request without a body is refused",
     InvalidSpecification = "command: a specification is refused",
     InvalidSession = "command: a change without a session is refused",

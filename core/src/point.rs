@@ -2,7 +2,8 @@
 //!
 //! A message that is lost, a disk that is slow, a process that dies: that comes from outside. What a node itself may do at
 //! any time, and seldom does (send one entry where it could send many, refuse a vote, begin a snapshot anew), is brought
-//! about here. Each point is allowed by the protocol, so that no rule may break however often it fires.
+//! about here. Each point is allowed by the protocol, so that no rule may break however often it fires. One is not
+//! ([`Point::is_permitted`]): it makes something wrong that others are to notice, and only a fault of its own switches it on.
 //!
 //! They are there only with the feature `fault-points`, which no shipped build has: without it, [`Points::fires`] is `false`
 //! at compile time, and the branches behind it are gone. Whether a point fires is a hash of the node's seed, of the point and
@@ -50,6 +51,12 @@ macro_rules! points {
                 Self::ALL.iter().copied().find(|point| point.key() == key)
             }
 
+            /// Whether no rule may break however often it fires. Who draws points at random leaves the others out.
+            #[must_use]
+            pub const fn is_permitted(self) -> bool {
+                !matches!(self, Self::HashWrong)
+            }
+
             const fn mark(self) -> Mark {
                 match self { $(Self::$name => Mark::$mark,)* }
             }
@@ -76,6 +83,7 @@ points! {
     ProposalRefused PointProposalRefused = "proposal-refused", "a leader takes a proposal for too much";
     RequestRefused PointRequestRefused = "request-refused", "a request is answered with unavailable at once";
     CallUnmade PointCallUnmade = "call-unmade", "a call is left to heartbeats";
+    HashWrong PointHashWrong = "hash-wrong", "a node takes another hash of its state than it has, at an agreed index";
 }
 
 /// Which points of a node are on.
@@ -197,5 +205,7 @@ mod tests {
             assert!(!point.text().is_empty());
         }
         assert_eq!(Point::named("no-such-point"), None);
+        let not: Vec<_> = Point::ALL.iter().filter(|point| !point.is_permitted()).collect();
+        assert_eq!(not, [&Point::HashWrong]);
     }
 }

@@ -229,6 +229,19 @@ impl Client {
             Operation::HoldLevel { most } => {
                 Ask::HoldLevel(pb::HoldLevelRequest { request_id: self.id(), most: *most })
             }
+            Operation::RaiseAlarm { master } => {
+                let alarm = pb::Alarm {
+                    node: u64::from(*master) + 1,
+                    kind: pb::AlarmKind::Space.into(),
+                    message: format!("c{}", self.place),
+                    raised_wall_ms: 0,
+                };
+                Ask::RaiseAlarm(pb::RaiseAlarmRequest { alarm: Some(alarm) })
+            }
+            Operation::DisarmAlarm { master } => Ask::DisarmAlarm(pb::DisarmAlarmRequest {
+                request_id: self.id(),
+                node: master.map_or(0, |master| u64::from(master) + 1),
+            }),
             Operation::Invalid { .. } => return None,
             Operation::Cancel { id, timeout_ms } => Ask::CancelJob(pb::CancelJobRequest {
                 request_id: self.id(),
@@ -387,6 +400,7 @@ const fn changes(operation: &Operation) -> bool {
             | Operation::ListJobs {}
             | Operation::Look { .. }
             | Operation::TransferLeader { .. }
+            | Operation::RaiseAlarm { .. }
             | Operation::KeepSession {}
             | Operation::CloseSession {}
     )

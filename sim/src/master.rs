@@ -10,6 +10,7 @@ use crate::{
 use quorate_core::{
     Input, Node,
     contract::{Config, MemberAddress},
+    node::Doubt,
     point::Point,
     tape::TapeWriter,
     types::{CallKey, ClusterId, Index, NodeId, RequestKey, StorageId, Term},
@@ -107,6 +108,10 @@ pub struct Master {
     pub ended_at: Index,
     /// It was handing over before its last step.
     pub handed_over: bool,
+    /// It led before its last step.
+    pub led: bool,
+    /// It took no part before its last step, because replicas were compared.
+    pub doubted: Option<Doubt>,
     /// The run that was told that its directory went back in time; 0 = none.
     pub caught: u64,
     /// The highest term that it forgot: a vote in it, or below, may be given twice, and counts for nothing.
@@ -161,6 +166,8 @@ impl Master {
             copies: BTreeMap::new(),
             ended_at: Index(0),
             handed_over: false,
+            led: false,
+            doubted: None,
             caught: 0,
             rolled: false,
             forgot: Term(0),
@@ -253,6 +260,7 @@ impl Master {
     pub fn stop(&mut self) -> BTreeMap<RequestKey, Waiting> {
         self.node = None;
         self.tape = None;
+        (self.led, self.doubted) = (false, None);
         self.held.clear();
         self.hung.clear();
         self.busy_until = 0;

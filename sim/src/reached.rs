@@ -119,6 +119,7 @@ mod tests {
             "operation",
             "operator",
             "members",
+            "states",
             "refused",
             "knob",
             "settle",

@@ -1,6 +1,6 @@
 //! Carries out what is committed.
 
-use super::Node;
+use super::{Doubt, Node};
 use crate::{
     bug::{self, Bug},
     codec,
@@ -9,7 +9,7 @@ use crate::{
     limits,
     mark::{self, Mark},
     point::Point,
-    state::{ApplyContext, RecordKey},
+    state::{ApplyContext, RecordKey, StateHash},
     types::{Index, JobId, NodeId},
 };
 use std::collections::BTreeSet;
@@ -106,7 +106,17 @@ impl Node {
             lead.applied(self.now.time, &self.state, touched);
         }
         if index.0.is_multiple_of(limits::CHECKPOINT_ENTRIES) {
-            self.raft.set_checkpoint(index, self.state.hash());
+            let hash = self.checkpoint_hash();
+            self.raft.set_checkpoint(index, hash);
+        }
+    }
+
+    /// What this node says of its state at an agreed index.
+    fn checkpoint_hash(&mut self) -> StateHash {
+        let hash = self.state.hash();
+        match self.raft.points.fires(Point::HashWrong) {
+            true => StateHash(hash.0 ^ u128::from(self.config.node.0)),
+            false => hash,
         }
     }
 
@@ -116,6 +126,7 @@ impl Node {
         if self.alarm.is_some() {
             return;
         }
+        self.doubt = Some(Doubt { index, decided: with.is_some() });
         let own = self.config.node;
         let said = match with {
             None => "states differ, and no majority agrees: the masters serve nothing".to_owned(),

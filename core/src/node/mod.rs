@@ -29,6 +29,15 @@ use quorate_proto::v1 as pb;
 use requests::Waiting;
 use std::collections::{BTreeMap, VecDeque};
 
+/// Why a node takes no part although nothing is wrong with its directory: replicas were compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Doubt {
+    /// Where.
+    pub index: Index,
+    /// Whether a majority is known to have another state there; else nobody knows which one is right.
+    pub decided: bool,
+}
+
 /// One master. See the [crate's first page](crate) for how to drive it.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -48,6 +57,7 @@ pub struct Node {
     saved: Index,
     /// What an operator has to mend; while it stands, the node serves nothing.
     alarm: Option<String>,
+    doubt: Option<Doubt>,
     /// Peers that do not take this node's messages, and what they said.
     refusals: BTreeMap<NodeId, String>,
     /// The newest feature level that peers' programs know, as they said since this node came up or lost them.
@@ -96,6 +106,7 @@ impl Node {
             mending: None,
             saved: snapshot.map_or(Index(0), |at| at.index),
             alarm: None,
+            doubt: None,
             refusals: BTreeMap::new(),
             spoken: BTreeMap::new(),
             hello_at: now.time,
@@ -358,7 +369,7 @@ impl Node {
         let mut print = Fingerprint::new(now.time);
         self.raft.fingerprint(&mut print);
         print.add((&self.identity, self.state.hash(), &self.alarm, &self.refusals, &self.spoken));
-        print.add((self.saving, self.mending, self.saved, self.stopped)).add_time(self.hello_at);
+        print.add((self.saving, self.mending, self.saved, self.stopped, self.doubt)).add_time(self.hello_at);
         if let Some(lead) = &self.lead {
             lead.fingerprint(now.time, &mut print);
         }
@@ -382,6 +393,12 @@ impl Node {
     #[must_use]
     pub const fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// Why it takes no part, if that is because replicas were compared.
+    #[must_use]
+    pub const fn doubt(&self) -> Option<Doubt> {
+        self.doubt
     }
 
     /// What is wrong; empty = healthy.

@@ -66,8 +66,27 @@ impl Raft {
     }
 
     /// The hash of this node's state at an agreed index, if it is still known.
-    pub(crate) fn checkpoint_at(&self, index: Index) -> Option<(Index, StateHash)> {
+    #[must_use]
+    pub fn checkpoint_at(&self, index: Index) -> Option<(Index, StateHash)> {
         self.checkpoints.iter().rev().find(|(at, _)| *at == index).copied()
+    }
+
+    /// The newest agreed index of which this node knows the hash of its state, and that.
+    #[must_use]
+    pub fn newest_checkpoint(&self) -> Option<(Index, StateHash)> {
+        self.checkpoints.back().copied()
+    }
+
+    /// What a leader says of the last index that it could judge.
+    #[must_use]
+    pub fn judged(&self) -> Option<Judged> {
+        self.leading.as_ref()?.agreement.judged
+    }
+
+    /// The index that a leader asks about.
+    #[must_use]
+    pub fn asked_index(&self) -> Option<Index> {
+        Some(self.leading.as_ref()?.agreement.question.as_ref()?.index)
     }
 
     /// Whose state a leader has found to differ from the majority's, and at which index.
@@ -78,7 +97,7 @@ impl Raft {
 
     /// A leader's period: the next question, if this one has had its time.
     pub(crate) fn ask_agreement(&mut self) {
-        let newest = self.checkpoints.back().copied();
+        let newest = self.newest_checkpoint();
         let Some(leading) = &mut self.leading else { return };
         let everybody = leading.progress.len() + 1;
         if let Some(question) = &mut leading.agreement.question {

@@ -144,6 +144,13 @@ impl Raft {
         self.durability.promised.push((to, term, message));
     }
 
+    /// Votes that wait for the disk do not leave any more.
+    pub(crate) fn withdraw_votes(&mut self) {
+        let vote = |message: &Message| matches!(message, Message::VoteReply { granted: true, .. });
+        self.durability.promised.retain(|(.., message)| !vote(message));
+        self.durability.held.retain(|held| !vote(&held.message));
+    }
+
     pub(crate) fn want_own_vote(&mut self) {
         self.durability.own_vote = OwnVote::Wanted;
     }
@@ -169,15 +176,18 @@ impl Raft {
 
     /// Releases the log up to `position`, which must be committed and covered by a snapshot; as soon as that is durable.
     pub fn compact(&mut self, position: LogPosition) {
-        if self.is_released(position.index) || !self.log.holds(position) {
+        if position.index <= self.log.start().index || !self.log.holds(position) {
             return;
         }
         if position.index > self.durable_index() {
-            mark::hit(Mark::CompactTooSoon);
-            self.durability.compact_later = Some(position);
+            // The larger one waits.
+            if !self.is_released(position.index) {
+                mark::hit(Mark::CompactTooSoon);
+                self.durability.compact_later = Some(position);
+            }
             return;
         }
-        self.durability.compact_later = None;
+        let _ = self.durability.compact_later.take_if(|later| later.index <= position.index);
         self.log.start_at(position);
         self.durability.start = Some(position);
     }

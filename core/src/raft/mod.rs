@@ -445,6 +445,7 @@ impl Raft {
     pub fn withdraw_vote_right(&mut self) {
         let term = self.hard_state.term;
         self.has_vote = false;
+        self.withdraw_votes();
         self.become_follower(term, None, StepDown::NoVote);
         self.election_at = Time::FAR;
     }

@@ -1,7 +1,10 @@
 //! Alarms: what keeps the cluster from taking more data, until an operator has mended it.
 
-use super::{Outcome, RecordKey, Turn, refuse::exhausted};
-use crate::types::NodeId;
+use super::{Members, Outcome, RecordKey, Turn, refuse::exhausted};
+use crate::{
+    bug::{self, Bug},
+    types::NodeId,
+};
 use pb::client_reply::Body;
 use quorate_proto::v1 as pb;
 use std::{collections::BTreeMap, sync::Arc};
@@ -31,11 +34,16 @@ impl Table {
     }
 }
 
+/// Whether what this node has no room for concerns the cluster.
+fn counts(members: &Members, node: NodeId) -> bool {
+    members.get(node).is_some() || bug::planted(Bug::AlarmStrangersCount)
+}
+
 /// A master has no more room. Nothing, if that is known, or if it is no member.
 pub(crate) fn raise(turn: &mut Turn<'_>, alarm: pb::Alarm) -> Outcome {
     let node = NodeId(alarm.node);
     let tables = turn.records.tables();
-    let member = tables.members.get().is_some_and(|members| members.get(node).is_some());
+    let member = tables.members.get().is_some_and(|members| counts(members, node));
     if member && tables.alarms.get(node).is_none() {
         turn.put_alarm(node, pb::Alarm { raised_wall_ms: turn.wall_ms, ..alarm });
     }
@@ -45,7 +53,8 @@ pub(crate) fn raise(turn: &mut Turn<'_>, alarm: pb::Alarm) -> Outcome {
 /// An operator says that there is room again.
 pub(crate) fn disarm(turn: &mut Turn<'_>, node: Option<NodeId>) -> Outcome {
     let wanted = |alarm: &&pb::Alarm| node.is_none_or(|node| node.0 == alarm.node);
-    let alarms: Vec<_> = turn.records.tables().alarms.iter().filter(wanted).cloned().collect();
+    let most = if bug::planted(Bug::AlarmOneDisarmed) { 1 } else { usize::MAX };
+    let alarms: Vec<_> = turn.records.tables().alarms.iter().filter(wanted).take(most).cloned().collect();
     for alarm in &alarms {
         turn.delete(&RecordKey::Alarm(NodeId(alarm.node)));
     }
@@ -56,7 +65,7 @@ pub(crate) fn disarm(turn: &mut Turn<'_>, node: Option<NodeId>) -> Outcome {
 pub(crate) fn refusal(turn: &Turn<'_>) -> Option<pb::Refusal> {
     let tables = turn.records.tables();
     let members = tables.members.get()?;
-    let alarm = tables.alarms.iter().find(|alarm| members.get(NodeId(alarm.node)).is_some())?;
+    let alarm = tables.alarms.iter().find(|alarm| counts(members, NodeId(alarm.node)))?;
     Some(exhausted(format!(
         "node {} has no more room ({}): delete what is not needed or make room on its disk, then run `quorate alarm disarm`",
         alarm.node, alarm.message

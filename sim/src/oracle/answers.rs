@@ -34,6 +34,7 @@ pub fn request_id(request: &pb::ClientRequest) -> Option<&pb::RequestId> {
         Ask::CancelJob(ask) => ask.request_id.as_ref(),
         Ask::DeleteJob(ask) => ask.request_id.as_ref(),
         Ask::ChangeMembers(ask) => ask.request_id.as_ref(),
+        Ask::DisarmAlarm(ask) => ask.request_id.as_ref(),
         _ => None,
     }
 }
@@ -65,6 +66,19 @@ pub fn confirmed(request: &pb::ClientRequest) -> bool {
         ) => true,
         _ => false,
     }
+}
+
+/// Whether any master answers it from its own state.
+#[must_use]
+pub const fn is_stale_read(request: &pb::ClientRequest) -> bool {
+    matches!(
+        &request.body,
+        Some(
+            Ask::Get(pb::GetRequest { stale: true, .. })
+                | Ask::List(pb::ListRequest { stale: true, .. })
+                | Ask::GetJob(pb::GetJobRequest { stale: true, .. })
+        )
+    )
 }
 
 /// Whether nothing is wrong with the names in a request. Plans make everything else right, unless they say so.
@@ -113,10 +127,7 @@ impl Answers {
             format!("{}; committed is {}", told(), consensus.frontier())
         });
         let id = request_id(request);
-        let stale = matches!(&request.body, Some(Ask::Get(pb::GetRequest { stale: true, .. })))
-            || matches!(&request.body, Some(Ask::List(pb::ListRequest { stale: true, .. })))
-            || matches!(&request.body, Some(Ask::GetJob(pb::GetJobRequest { stale: true, .. })));
-        if !stale {
+        if !is_stale_read(request) {
             let holds = index > floor || (index == floor && id.is_none());
             ledger.hold(Rule::RealTime, holds, || {
                 format!("{}; when it was asked, {floor} had been answered", told())

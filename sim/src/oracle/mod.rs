@@ -14,6 +14,7 @@ pub mod quorum;
 pub mod raft;
 pub mod reference;
 pub mod register;
+pub mod room;
 pub mod truth;
 
 pub use answers::Answers;
@@ -97,10 +98,13 @@ rules! {
     ValidTaken = "G5 a request that is valid is not refused as invalid",
     SessionKept = "G5 a request of an open session is not refused as expired",
     SessionOver = "G5 a request of a session that is over is not applied",
+    RoomShort = "G5 what takes room is refused while a member has none, and nothing else is",
     RevisionGrows = "G5 a change raises the revision",
     Linearizable = "G5 keys are linearizable",
     SearchEnds = "G5 the search for an order ends",
     SameState = "G6 equal state at equal index",
+    StateJudged = "G6 who differs from a majority takes no part, and nobody else",
+    DoubterQuiet = "G6 who takes no part because states differ elects and serves nobody",
     LogBounded = "G6 the log is cut from time to time",
     LogReleased = "G6 what a snapshot covers leaves the log as soon as it is durable",
     UncommittedBounded = "G7 a leader takes no more than it may have uncommitted",

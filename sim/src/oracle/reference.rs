@@ -1,13 +1,13 @@
 //! The committed log, carried out once more beside the nodes: what the state must be at each index, what each entry was
 //! answered, and, independently of the state's own code, what the keys hold.
 
-use super::{Jobs, Ledger, Rule};
+use super::{Jobs, Ledger, Rule, room::Alarms};
 use crate::master::Master;
 use bytes::Bytes;
 use prost::Message;
 use quorate_core::{
     codec,
-    command::{Command, Expected, Proposal},
+    command::{Command, Expected, Proposal, RequestId},
     contract::Entry,
     level,
     limits::{SESSION_REPLIES, SESSION_REPLY_BYTES},
@@ -74,6 +74,8 @@ pub struct Reference {
     pub jobs: Jobs,
     /// What entries have done since this was last taken.
     pub news: Vec<TraceEvent>,
+    /// Who has no more room.
+    alarms: Alarms,
     /// Open sessions, by their leases.
     sessions: BTreeMap<LeaseId, Open>,
     /// The keys' newest revision.
@@ -86,8 +88,8 @@ impl Default for Reference {
         let hashes = vec![state.hash()];
         let (requests, asked, keys, jobs) =
             (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), Jobs::default());
-        let (news, sessions, revision) = (Vec::new(), BTreeMap::new(), 0);
-        Self { state, hashes, requests, asked, keys, jobs, news, sessions, revision }
+        let (news, alarms, sessions, revision) = (Vec::new(), Alarms::default(), BTreeMap::new(), 0);
+        Self { state, hashes, requests, asked, keys, jobs, news, alarms, sessions, revision }
     }
 }
 
@@ -140,6 +142,9 @@ impl Reference {
         let checked = if whole { self.state.check() } else { Ok(()) };
         ledger.hold(Rule::Tables, checked.is_ok(), || format!("after entry {}: {checked:?}", entry.index));
         self.session(ledger, entry.index, &proposal, &applied);
+        if self.is_asked_anew(&proposal, &applied.reply) {
+            self.alarms.applied(ledger, &self.state, &proposal.command, &applied.reply);
+        }
         let first = self.request(ledger, entry.index, &proposal, &applied.reply);
         if first {
             self.key(ledger, entry.index, &proposal, &applied.reply);
@@ -185,6 +190,14 @@ impl Reference {
                 self.sessions.remove(lease);
             }
         }
+    }
+
+    /// Whether the entry is carried out, and is not the repetition of a request, nor one of a session that is over.
+    fn is_asked_anew(&self, proposal: &Proposal, reply: &pb::ClientReply) -> bool {
+        let expired =
+            refusal(reply).is_some_and(|refusal| refusal.code == i32::from(pb::RefusalCode::SessionExpired));
+        let known = |id: RequestId| self.requests.contains_key(&(id.session.0, id.sequence));
+        !expired && !proposal.request.is_some_and(known)
     }
 
     /// Whether the entry's request takes effect here: it is not refused, and not a repetition.
@@ -291,6 +304,12 @@ impl Reference {
         }
     }
 
+    /// The hash of the state at an index, if that was carried out.
+    #[must_use]
+    pub fn hash_at(&self, index: Index) -> Option<StateHash> {
+        self.hashes.get(usize::try_from(index.0).ok()?).copied()
+    }
+
     /// The last index that was carried out.
     #[must_use]
     pub fn index(&self) -> Index {
@@ -301,7 +320,7 @@ impl Reference {
     pub fn same_state(&self, ledger: &mut Ledger, master: &Master) {
         let Some(node) = &master.node else { return };
         let (index, hash) = (node.state().index(), node.state().hash());
-        let known = usize::try_from(index.0).ok().and_then(|place| self.hashes.get(place).copied());
+        let known = self.hash_at(index);
         ledger.hold(Rule::SameState, known == Some(hash), || {
             format!("node {} at {index} has state {hash:x?}; the committed log gives {known:x?}", master.id)
         });

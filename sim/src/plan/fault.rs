@@ -472,6 +472,11 @@ pub enum FaultKind {
         /// One in how many times.
         one_in: u32,
     },
+    /// A master takes another hash of its state than it has at each agreed index: it seems to differ from the others.
+    WrongState {
+        /// Which.
+        master: u8,
+    },
     /// A client stands still: its session may expire, and it does not know.
     ClientStall {
         /// Which.

@@ -85,6 +85,7 @@ impl FaultKind {
         "disconnect",
         "client_stall",
         "point",
+        "wrong_state",
     ];
 
     /// Its name in logs and reports.
@@ -157,6 +158,7 @@ impl FaultKind {
             Self::Disconnect { .. } => "disconnect",
             Self::ClientStall { .. } => "client_stall",
             Self::Point { .. } => "point",
+            Self::WrongState { .. } => "wrong_state",
         }
     }
 
@@ -167,7 +169,8 @@ impl FaultKind {
     ///   delivers late, no filter, nothing twice or overtaken, no slow single link;
     /// * its disk is the one of the storage's own tests, which also lose what a failed sync was to keep: no lie, no old copy, no
     ///   misdirected write here;
-    /// * real clients and agents retry by themselves: nothing of theirs is repeated or delayed from outside.
+    /// * real clients and agents retry by themselves: nothing of theirs is repeated or delayed from outside;
+    /// * what is committed is judged by the disks alone, so that nobody knows which hash of a state is right: none is wrong there.
     #[must_use]
     pub const fn on_stack(&self) -> bool {
         matches!(

@@ -123,6 +123,17 @@ pub enum Operation {
         /// The level.
         most: u32,
     },
+    /// Say that a master has no more room, as one says of itself.
+    RaiseAlarm {
+        /// Which.
+        master: u8,
+    },
+    /// Say that there is room again.
+    DisarmAlarm {
+        /// Where; everywhere, if it is left out.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        master: Option<u8>,
+    },
     /// Ask for something that must be refused.
     Invalid {
         /// What is wrong with it.

@@ -83,22 +83,35 @@ fn every_way_to_be_wrong_and_every_scene_is_in_some_plan() {
         found.extend((plan.network.call_ppm > 0).then(|| "late calls".to_owned()));
         found.extend((plan.executors.session_ms > 0).then(|| "short sessions".to_owned()));
         found.extend((plan.executors.slots > 20).then(|| "wide".to_owned()));
-        found.extend((plan.clients.len() > 10).then(|| "crowd".to_owned()));
         for client in &plan.clients {
             assert!(client.operations.is_sorted_by_key(|planned| planned.at_ms), "seed {seed}");
             found.extend(client.hoards.then(|| "hoards".to_owned()));
             found.extend(client.operations.iter().filter_map(|planned| match &planned.operation {
                 Operation::Invalid { which } => Some(format!("{which:?}")),
+                Operation::PutLarge { key, .. } if key.starts_with("crowd") => Some("crowd".to_owned()),
                 Operation::PutLarge { .. } => Some("large".to_owned()),
                 Operation::ListPage { .. } => Some("page".to_owned()),
                 Operation::SubmitAhead { .. } => Some("made id".to_owned()),
+                Operation::RaiseAlarm { .. } => Some("alarm".to_owned()),
+                Operation::DisarmAlarm { .. } => Some("room again".to_owned()),
                 Operation::Submit { job } if job.seldom != SeldomPlan::default() => Some("mood".to_owned()),
                 _ => None,
             }));
         }
     }
-    let scenes =
-        ["late calls", "short sessions", "wide", "crowd", "hoards", "large", "page", "made id", "mood"];
+    let scenes = [
+        "late calls",
+        "short sessions",
+        "wide",
+        "crowd",
+        "hoards",
+        "large",
+        "page",
+        "made id",
+        "mood",
+        "alarm",
+        "room again",
+    ];
     let all = scenes.map(str::to_owned).into_iter().chain(Wrong::ALL.map(|which| format!("{which:?}")));
     assert_eq!(found, all.collect());
 }
@@ -124,6 +137,13 @@ fn a_plan_that_was_edited_by_hand_is_refused_with_field_value_and_what_is_right(
             with(FaultKind::Point { master: 99, point: "append-one".to_owned(), one_in: 2 }),
             "faults[0].master is 99",
         ),
+        (
+            with(FaultKind::Point { master: 0, point: "hash-wrong".to_owned(), one_in: 1 }),
+            "faults[0].point is \"hash-wrong\": it must be one of append-one, ",
+        ),
+        (with(FaultKind::WrongState { master: 99 }), "faults[0].master is 99: it must be 0 to"),
+        (asking(Operation::RaiseAlarm { master: 99 }), "operations[0].master is 99: it must be 0 to"),
+        (asking(Operation::DisarmAlarm { master: Some(99) }), "operations[0].master is 99: it must be 0 to"),
         (with(FaultKind::ClientStall { client: 77 }), "faults[0].client is 77"),
         (
             with(FaultKind::MasterDrift { master: 0, ppb: 900_000_000 }),
@@ -312,5 +332,5 @@ fn a_change_of_what_seeds_mean_comes_with_a_new_number() {
         core::hash::Hasher::write(&mut hasher, &plan);
     }
     let made = (GENERATOR, core::hash::Hasher::finish(&hasher));
-    assert_eq!(made, (7, 0x1856_88c2_09ed_4153), "{made:x?}");
+    assert_eq!(made, (8, 0x7c1e_60fa_2e57_a645), "{made:x?}");
 }

@@ -85,7 +85,10 @@ fn follow(plan: &mut Plan, moves: Moves<'_>) {
     }
     for client in &mut plan.clients {
         client.operations.retain_mut(|planned| {
-            if let Operation::TransferLeader { to: Some(to) } = &mut planned.operation {
+            if let Operation::TransferLeader { to: Some(to) }
+            | Operation::RaiseAlarm { master: to }
+            | Operation::DisarmAlarm { master: Some(to) } = &mut planned.operation
+            {
                 return (moves.master)(*to).map(|place| *to = place).is_some();
             }
             let Operation::ChangeMembers { steps } = &mut planned.operation else { return true };

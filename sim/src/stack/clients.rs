@@ -117,6 +117,8 @@ impl Person {
             }
             // The library shows no index, and asks for nothing that is not valid.
             Operation::SubmitAhead { .. } | Operation::Look { .. } | Operation::Invalid { .. } => return,
+            // A master says so itself, as its own disk is.
+            Operation::RaiseAlarm { .. } | Operation::DisarmAlarm { .. } => return,
             Operation::HoldLevel { most } => Ask::HoldLevel(pb::HoldLevelRequest { request_id: None, most }),
             Operation::TransferLeader { to } => {
                 let to = to.map_or(0, |place| u64::from(place) + 1);

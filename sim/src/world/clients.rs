@@ -211,7 +211,9 @@ impl World {
         let wrong = self.clients[usize::from(place)].wrong;
         if let Some(Body::Refusal(refusal)) = &reply.body {
             let code = refusal.code();
-            if code == RefusalCode::Unavailable || (code == RefusalCode::Exhausted && wrong.is_none()) {
+            // What the log says is the answer for ever.
+            let later = code == RefusalCode::Exhausted && wrong.is_none() && reply.index == 0;
+            if code == RefusalCode::Unavailable || later {
                 return self.client_failed(place, Some(refusal.leader));
             }
         }

@@ -63,6 +63,7 @@ impl World {
                 self.switch_point(usize::from(*master), point);
                 true
             }
+            FaultKind::WrongState { master } => self.wrong_state(fault, usize::from(*master)),
             FaultKind::DoubleRequests { client, ppm } => {
                 self.clients[usize::from(*client)].doubles.push((fault, *ppm));
                 true
@@ -260,6 +261,12 @@ impl World {
                 if let Some(point) = Point::named(point) {
                     self.switch_point(at, point);
                 }
+            }
+            FaultKind::WrongState { master } => {
+                let at = usize::from(master);
+                self.masters[at].points.retain(|(number, ..)| *number != fault);
+                self.switch_point(at, Point::HashWrong);
+                self.doubters_start_again();
             }
             FaultKind::SlowDisk { master, .. } => {
                 self.masters[usize::from(master)].slow.retain(|(number, _)| *number != fault);

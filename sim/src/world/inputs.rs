@@ -80,6 +80,8 @@ const fn outcomes(ask: &Ask) -> Option<Outcomes> {
         Ask::DeleteJob(_) => (M::DeleteJobDone, Some(M::DeleteJobRefused), None),
         Ask::RemoveExecutor(_) => (M::RemoveExecutorDone, Some(M::RemoveExecutorRefused), None),
         Ask::KeepSession(_) => (M::KeepSessionDone, Some(M::KeepSessionRefused), None),
+        Ask::RaiseAlarm(_) => (M::RaiseAlarmDone, None, None),
+        Ask::DisarmAlarm(_) => (M::DisarmAlarmDone, None, None),
         Ask::CloseSession(_) => (M::CloseSessionDone, None, None),
         _ => return None,
     })
@@ -136,6 +138,8 @@ impl World {
             None => unknown,
             Some(Body::Refusal(refusal)) => {
                 self.marks.hit_if(refusal.code() == RefusalCode::SessionExpired, SimMark::SessionExpired);
+                let logged = reply.is_some_and(|reply| reply.index > 0);
+                self.marks.hit_if(logged && refusal.code() == RefusalCode::Exhausted, SimMark::RefusedRoom);
                 refused
             }
             Some(Body::CompareAndSet(set)) if !set.succeeded => Some(SimMark::SwapMissed),

@@ -233,12 +233,13 @@ impl World {
             TraceEvent::LeaseMissed { lease } => self.last_words(place, *lease),
             TraceEvent::TaskMoved { .. } => self.count("task moved"),
             TraceEvent::NoVote { message } => {
+                let doubts = self.doubts(usize::from(place));
                 let master = &self.masters[usize::from(place)];
                 let (wiped, rolled) = (master.wiped, master.rolled);
                 let stranger = !self.is_member(usize::from(place));
                 self.marks.hit_if(wiped, SimMark::WipeDenied);
                 self.marks.hit_if(rolled, SimMark::RestoreDenied);
-                self.ledger.hold(Rule::Contract, wiped || rolled || stranger, || {
+                self.ledger.hold(Rule::Contract, wiped || rolled || stranger || doubts, || {
                     format!("node {} kept its disk, and takes no part: {message}", place + 1)
                 });
             }
@@ -279,6 +280,7 @@ impl World {
             self.handed_whole(at, to);
         }
         self.promises(at, envelope);
+        self.doubter_says(at, envelope);
         let bytes = Bytes::from(envelope.encode_to_vec());
         if let Some(cost) = &mut self.cost {
             cost.message(self.time, envelope, bytes.len());

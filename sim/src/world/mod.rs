@@ -14,7 +14,9 @@ mod processes;
 mod programs;
 pub mod recoverable;
 mod requests;
+mod room;
 mod settle;
+mod states;
 pub(crate) mod steps;
 mod ticks;
 mod troubles;
@@ -203,6 +205,12 @@ pub struct World {
     founders: Membership,
     /// The run of each master, and the entry that made the members that it follows.
     follows: Vec<(u64, Index)>,
+    /// Whose hashes were made wrong.
+    wronged: BTreeSet<usize>,
+    /// What each master was told of states while it led.
+    told_states: BTreeMap<usize, states::Told>,
+    /// The members of a leader that is told of a state in the step under way.
+    takes_answer: Option<Membership>,
     /// Who is healed in the end, once that is decided.
     core: Option<CorePlan>,
     settling: bool,
@@ -259,6 +267,9 @@ impl World {
             levels: programs::Levels::default(),
             founders: Membership::of((1..=plan.masters.founding() as u64).map(NodeId)),
             follows: vec![(0, Index(0)); plan.masters.clocks.len()],
+            wronged: BTreeSet::new(),
+            told_states: BTreeMap::new(),
+            takes_answer: None,
             core: None,
             settling: false,
             looked_back: None,
@@ -517,12 +528,12 @@ impl World {
                     master.id
                 )
             });
-            let alarms = node.alarms();
+            let (alarms, tolerated) = (node.alarms(), self.tolerated(master, node));
             // One that joins may still be waiting outside of the core.
             let waits = master.joins.is_some() && master.outside;
             let counts = !master.wiped && !master.rolled && !waits;
             let counts = counts && self.is_member(usize::from(master.place));
-            self.ledger.hold(Rule::Contract, !counts || alarms.is_empty(), || {
+            self.ledger.hold(Rule::Contract, !counts || alarms.len() == tolerated, || {
                 format!("node {} kept its disk, and raises {alarms:?}", master.id)
             });
         }

@@ -63,6 +63,7 @@ impl World {
             self.deposed(at, waiting.quorum_term, reply);
         }
         self.lost_leases_stay_lost(at, &waiting.request, reply);
+        self.doubter_answers(at, &waiting.request, reply);
         if let (Some(Ask::Heartbeat(beat)), Some(Body::Heartbeat(_))) = (&waiting.request.body, &reply.body) {
             self.latency.heard(ExecutorId(beat.executor), self.time);
         }

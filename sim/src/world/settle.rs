@@ -196,10 +196,12 @@ impl World {
         }
         self.cut_outside_leader();
         self.operator_tidies();
+        self.doubters_start_again();
         let open = self.open_jobs();
         let since = self.time - self.plan.duration_ms * MILLISECOND;
         if since % CANCEL_EVERY < LOOK {
             self.cancel_services(&open);
+            self.disarm_alarms();
         }
         let apart = self.apart();
         let busy = self.clients.iter().any(|client| client.busy.is_some() || !client.urgent.is_empty());
@@ -217,7 +219,8 @@ impl World {
         }
         let idle = self.executors_apart();
         let changing = self.changing().or_else(|| self.level_due());
-        let still = apart.is_none() && !busy && idle.is_none() && changing.is_none();
+        let unsure = self.states_differ().or_else(|| self.short_of_room());
+        let still = apart.is_none() && !busy && idle.is_none() && changing.is_none() && unsure.is_none();
         if open.is_empty() && still && self.begun() {
             self.finished = true;
             self.ledger.hold(Rule::Liveness, true, String::new);
@@ -234,7 +237,7 @@ impl World {
             let open: Vec<String> =
                 open.iter().map(|(id, state, _)| format!("{id} {state:?} [{}]", self.tasks(id))).collect();
             let message = format!(
-                "{} ms after the faults: open jobs: {}; apart: {apart:?}, clients busy: {busy}, executors: {idle:?}, members: {changing:?}",
+                "{} ms after the faults: open jobs: {}; apart: {apart:?}, clients busy: {busy}, executors: {idle:?}, members: {changing:?}, {unsure:?}",
                 since / MILLISECOND,
                 open.join(", ")
             );

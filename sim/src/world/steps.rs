@@ -6,7 +6,7 @@ use crate::{
     marks::SimMark,
     network::Endpoint,
 };
-use quorate_core::{Input, Node, limits::TURN_INPUTS};
+use quorate_core::{Input, Node, limits::TURN_INPUTS, raft::Role};
 use quorate_proto::v1 as pb;
 
 /// Inputs that a paused process finds when it goes on; what is over was dropped by the system.
@@ -105,11 +105,15 @@ impl World {
 
     /// The one mutation of a node. `fed`: others follow in the same batch.
     fn give(&mut self, at: usize, input: Input, fed: bool) {
+        if self.oracles.is_some() {
+            self.takes_state(at, &input);
+        }
         let master = &mut self.masters[at];
         let Some(node) = &mut master.node else { return };
         if !fed {
             master.batch = None;
         }
+        (master.led, master.doubted) = (node.raft().role() == Role::Leader, node.doubt());
         let now = master.clock.now(self.time);
         master.ended_at = node.raft().last_index();
         master.handed_over = node.raft().transferring().is_some();
@@ -237,6 +241,9 @@ impl World {
             master.tape = master.node.is_some().then_some(tape);
         }
         self.caught_is_quiet(at);
+        if self.oracles.is_some() {
+            self.leads_rightly(at);
+        }
         if let Some(oracles) = &mut self.oracles {
             oracles.consensus.stepped(&mut self.ledger, &mut oracles.reference, &self.masters, at);
             let master = &self.masters[at];

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     limits::{AGREEMENT_ROUNDS, CHECKPOINT_ENTRIES},
+    node::Doubt,
     raft::membership::Change,
     state::StateHash,
 };
@@ -57,6 +58,8 @@ fn a_follower_that_differs_from_the_majority_serves_nothing_and_both_sides_say_s
     let named = format!("the state of node {wrong} at index {AT} differs");
     let said = cluster.nodes[&leader].status().alarms;
     assert!(said[0].starts_with(&named), "{said:?}");
+    assert_eq!(cluster.nodes[&wrong].doubt(), Some(Doubt { index: AT, decided: true }));
+    assert_eq!(cluster.nodes[&leader].doubt(), None);
     assert_eq!(code(cluster.get(wrong, true)), pb::RefusalCode::Unavailable);
     let next = CHECKPOINT_ENTRIES + 21;
     assert!(matches!(cluster.put(leader, session, next, "b"), Some(Reply::Put(_))), "the others carry on");
@@ -84,6 +87,27 @@ fn a_leader_that_differs_from_the_majority_makes_way_at_once_and_the_others_go_o
 }
 
 #[test]
+#[cfg(feature = "fault-points")]
+fn what_a_fault_makes_of_a_hash_is_noticed_and_the_state_stays_as_it_is() {
+    let mut cluster = Cluster::new(3);
+    cluster.run(Duration::from_secs(1));
+    let (leader, wrong) = (cluster.leader(), cluster.follower());
+    let node = cluster.nodes.get_mut(&wrong).unwrap();
+    node.step(cluster.now, Input::FaultPoint { point: Point::HashWrong, one_in: 1 });
+    let session = cluster.session(leader);
+    for sequence in 1..=CHECKPOINT_ENTRIES + 20 {
+        cluster.put(leader, session, sequence, "a");
+    }
+    rounds(&mut cluster, 4);
+    assert_eq!(stopped(&cluster), [wrong]);
+    let hash = |node: NodeId| cluster.nodes[&node].state().hash();
+    assert_eq!(hash(wrong), hash(leader));
+    let own = |node: NodeId| cluster.nodes[&node].raft().checkpoint_at(AT);
+    assert_ne!(own(wrong), own(leader));
+    assert_eq!(cluster.nodes[&leader].raft().judged().map(|judged| judged.index), Some(AT));
+}
+
+#[test]
 fn masters_of_which_no_majority_agrees_all_stop() {
     let all = |cluster: &Cluster| cluster.nodes.keys().copied().collect();
     let (mut cluster, ..) = compared(3, all);
@@ -91,6 +115,7 @@ fn masters_of_which_no_majority_agrees_all_stop() {
     assert_eq!(stopped(&cluster).len(), 3);
     for node in cluster.nodes.values() {
         assert!(node.alarms()[0].contains("no majority agrees"), "{:?}", node.alarms());
+        assert_eq!(node.doubt(), Some(Doubt { index: AT, decided: false }));
     }
 }
 

@@ -103,3 +103,17 @@ fn a_read_before_the_first_commit_of_a_term_waits_for_it() {
     let confirmed = confirmed(&mut bench);
     assert_eq!(confirmed, [(1, first)], "a state without it may lack what was answered before");
 }
+
+#[test]
+fn a_vote_that_waits_for_the_disk_does_not_leave_once_the_node_takes_no_part() {
+    let mut bench = Bench::new(3, 1, &[(1, 1)]);
+    bench.hear(2, 2, Message::Vote { last: place(1, 1), handed: false });
+    bench.raft.withdraw_vote_right();
+    assert!(!granted(&bench.sync()));
+    // Nor one of the same step.
+    let mut bench = Bench::new(3, 1, &[(1, 1)]);
+    bench.raft.receive(id(2), Term(2), Message::Vote { last: place(1, 1), handed: false });
+    bench.raft.withdraw_vote_right();
+    bench.settle();
+    assert!(!granted(&bench.sync()));
+}

@@ -174,3 +174,20 @@ fn what_overtook_a_snapshot_is_acknowledged_when_it_is_durable() {
         assert!(bench.sync().contains(&(id(2), installed)));
     }
 }
+
+#[test]
+fn what_is_durable_is_cut_though_more_waits_to_be() {
+    let mut bench = Bench::new(3, 1, &[]);
+    bench.hear(2, 2, append_of(2, 2, 2));
+    bench.sync();
+    bench.hear(2, 2, append_of(2, 4, 4));
+    bench.raft.compact(place(2, 4));
+    assert_eq!(bench.raft.first_index(), Index(1), "a crash could lose what is not durable");
+    bench.raft.compact(place(2, 2));
+    bench.raft.compact(place(2, 3));
+    assert_eq!(bench.raft.first_index(), Index(3));
+    assert!(bench.raft.is_released(Index(4)), "the larger cut waits on");
+    bench.sync();
+    assert_eq!(bench.raft.first_index(), Index(5));
+    assert_eq!(bench.writes.last().unwrap().start, Some(place(2, 4)));
+}

@@ -10,13 +10,14 @@ mod members;
 mod points;
 mod reigns;
 mod scenes;
+mod states;
 mod upgrades;
 
 use super::{Atlas, ClientPlan, FaultKind, Operation, Plan, validate::TIME_MOST_MS};
 use quorate_core::random::Draws;
 
 /// Grows with every change of what a seed means.
-pub const GENERATOR: u32 = 7;
+pub const GENERATOR: u32 = 8;
 
 /// What generated plans stay within.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +50,7 @@ const PART_SCENES: u64 = 11;
 const PART_FLOW: u64 = 12;
 const PART_POINTS: u64 = 13;
 const PART_BATCH: u64 = 14;
+const PART_STATES: u64 = 15;
 
 /// Time in which a cluster settles, without the work that is left, milliseconds.
 const SETTLE_MS: u64 = 120_000;
@@ -120,6 +122,7 @@ pub fn generate(seed: u64, limits: &Limits) -> Plan {
             }
         }
         plan.faults.sort_by_key(|fault| fault.at_ms);
+        states::states(&mut plan);
     }
     plan
 }

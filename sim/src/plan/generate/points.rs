@@ -15,7 +15,7 @@ pub(super) fn points(plan: &Plan) -> Vec<Fault> {
     let share = *pick(&mut draws, &[5, 15, 40]);
     let masters = plan.masters.clocks.len() as u8;
     let mut faults = Vec::new();
-    for (number, point) in (1..).zip(Point::ALL) {
+    for (number, point) in (1..).zip(Point::ALL.iter().filter(|point| point.is_permitted())) {
         let mut own = Draws::new(draws.any(), number);
         if !percent(&mut own, share) {
             continue;

@@ -8,7 +8,7 @@ use crate::plan::{ClientPlan, DiskPlan, Fault, FaultKind, MemberStep, MemberWhat
 use quorate_core::random::Draws;
 
 /// Heartbeat, least and most election timeout, disk stall, request timeout, in milliseconds.
-const USUAL: [u64; 5] = [50, 250, 450, 400, 5_000];
+pub(super) const USUAL: [u64; 5] = [50, 250, 450, 400, 5_000];
 const SLOW: [u64; 5] = [50, 1_200, 2_000, 1_500, 5_000];
 /// So often a scene happens in one plan, however long that is.
 const ROUNDS: u64 = 16;

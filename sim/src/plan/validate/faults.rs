@@ -65,8 +65,9 @@ impl Plan {
                 range(at("up_ms"), *up_ms, 1, TIME_MOST_MS)
             }
             FaultKind::Point { point, one_in, .. } => {
-                if Point::named(point).is_none() {
-                    let names: Vec<&str> = Point::ALL.iter().map(|point| point.key()).collect();
+                if !Point::named(point).is_some_and(Point::is_permitted) {
+                    let permitted = Point::ALL.iter().filter(|point| point.is_permitted());
+                    let names: Vec<&str> = permitted.map(|point| point.key()).collect();
                     return Err(wrong(
                         at("point"),
                         format!("{point:?}"),
@@ -112,6 +113,7 @@ fn names(field: &str, kind: &FaultKind, sizes: Sizes) -> Checked {
         | FaultKind::StallDisk { master }
         | FaultKind::WallResync { master, .. }
         | FaultKind::Point { master, .. }
+        | FaultKind::WrongState { master }
         | FaultKind::MasterDrift { master, .. } => place(at("master"), *master, sizes.masters, "master"),
         FaultKind::CutExecutor { executor }
         | FaultKind::CutExecutorFrom { executor, .. }

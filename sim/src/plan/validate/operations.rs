@@ -35,6 +35,9 @@ pub(super) fn operation(field: &str, operation: &Operation, masters: usize) -> C
             Ok(())
         }
         Operation::TransferLeader { to: Some(to) } => place(format!("{field}.to"), *to, masters, "master"),
+        Operation::RaiseAlarm { master } | Operation::DisarmAlarm { master: Some(master) } => {
+            place(format!("{field}.master"), *master, masters, "master")
+        }
         Operation::HoldLevel { most } => {
             range(format!("{field}.most"), u64::from(*most), 0, u64::from(FEATURE_LEVEL))
         }

@@ -1,0 +1,188 @@
+//! Replicas that are compared: whose state seems to be another than everybody else's, who takes no part therefore, and the
+//! operator who starts those again.
+//!
+//! What is wrong is only the hash that a master takes of its state at an agreed index (the fault point `hash-wrong`). So what it
+//! answers stays right, and after a restart it has, from its log, what everybody has: it is the rules of who goes on and who
+//! does not that are looked at here.
+
+use super::{Event, MILLISECOND, World};
+use crate::{
+    marks::SimMark,
+    master::Master,
+    network::Endpoint,
+    oracle::{Rule, answers::is_stale_read, quorum::is_quorum},
+};
+use quorate_core::{Input, point::Point, raft::Role, types::Index};
+use quorate_proto::v1::{self as pb, client_reply::Body, envelope::Body as Peer};
+use std::collections::BTreeMap;
+
+/// What a leader was told: its run, its term and the index that it asks about, and who has which hash there.
+pub(super) type Told = ((u64, u64, u64), BTreeMap<u64, Vec<u8>>);
+
+/// How long it takes until a master that takes no part is started again.
+const AGAIN_AFTER: u64 = 100 * MILLISECOND;
+
+impl World {
+    pub(super) fn wrong_state(&mut self, fault: usize, at: usize) -> bool {
+        self.masters[at].points.push((fault, Point::HashWrong, 1));
+        self.switch_point(at, Point::HashWrong);
+        self.wronged.insert(at);
+        true
+    }
+
+    /// Whether this master takes no part because replicas were compared; it just found out. There must be a reason for it.
+    pub(super) fn doubts(&mut self, at: usize) -> bool {
+        let master = &self.masters[at];
+        let Some((node, doubt)) = master.node.as_ref().and_then(|node| Some((node, node.doubt()?))) else {
+            return false;
+        };
+        let mark = match (doubt.decided, master.led) {
+            (false, _) => SimMark::StateUndecided,
+            (true, true) => SimMark::StateLeaderDiffered,
+            (true, false) => SimMark::StateDiffered,
+        };
+        self.marks.hit(mark);
+        self.marks.hit_if(self.settling, SimMark::StateFoundLate);
+        let own = node.raft().checkpoint_at(doubt.index).map(|(_, hash)| hash);
+        let right = self.oracles.as_ref().and_then(|it| it.reference.hash_at(doubt.index));
+        let differs = own.is_some() && right.is_some() && own != right;
+        // Nobody can know who is right where those that are wrong are not the fewer.
+        let fewer = |voters: usize| 2 * self.wronged.len() < voters;
+        let known = self.in_force().into_iter().all(|it| fewer(it.all_voters().count()));
+        let reason = match doubt.decided {
+            true => differs || !known || self.oracles.is_none(),
+            false => !self.wronged.is_empty(),
+        };
+        self.ledger.hold(Rule::StateJudged, reason, || {
+            format!(
+                "node {} takes no part: {doubt:?}; it has {own:x?}, the log gives {right:x?}; wrong: {:?}",
+                at + 1,
+                self.wronged
+            )
+        });
+        true
+    }
+
+    /// A leader is about to take what a member has at an agreed index.
+    pub(super) fn takes_state(&mut self, at: usize, input: &Input) {
+        let Input::Peer(envelope) = input else { return };
+        let Some(Peer::HeartbeatAnswer(answer)) = &envelope.body else { return };
+        let master = &self.masters[at];
+        let Some(raft) = master.node.as_ref().map(quorate_core::Node::raft) else { return };
+        let leads = raft.role() == Role::Leader && raft.term().0 == envelope.term;
+        let asked = raft.asked_index().is_some_and(|index| index.0 == answer.hash_index);
+        // Whom the leader does not follow as a member is not counted, and who has another directory than it knows is not heard.
+        let heard = self.masters.iter().find(|it| it.id.0 == envelope.from).is_some_and(|it| {
+            it.intact()
+                && self.is_member(usize::from(it.place))
+                && raft.membership().members().any(|node| node == it.id)
+        });
+        if !leads || !asked || !heard || answer.hash.is_empty() {
+            return;
+        }
+        let question = (master.run, envelope.term, answer.hash_index);
+        let told = self.told_states.entry(at).or_default();
+        if told.0 != question {
+            *told = (question, BTreeMap::new());
+        }
+        // Who says once more what it said brings nothing to judge by: where the members changed since, the leader's next period
+        // does.
+        let hash = answer.hash.to_vec();
+        if told.1.insert(envelope.from, hash.clone()).is_none_or(|before| before != hash) {
+            self.takes_answer = Some(raft.membership().clone());
+        }
+    }
+
+    /// A leader that heard what a majority has judges by it at once.
+    fn judges(&mut self, at: usize) {
+        let Some(membership) = self.takes_answer.take() else { return };
+        let master = &self.masters[at];
+        let Some(raft) = master.node.as_ref().map(quorate_core::Node::raft) else { return };
+        let Some(((run, term, index), hashes)) = self.told_states.get(&at) else { return };
+        let same = (*run, *term) == (master.run, raft.term().0) && raft.role() == Role::Leader;
+        let judged = raft.judged().is_some_and(|judged| judged.index.0 >= *index);
+        let Some((_, own)) = raft.checkpoint_at(Index(*index)).filter(|_| same && !judged) else { return };
+        let own = own.0.to_le_bytes().to_vec();
+        let has = |hash: &[u8], place: usize| match hashes.get(&(place as u64 + 1)) {
+            Some(told) => told == hash,
+            None => place == at && own == hash,
+        };
+        let majority =
+            hashes.values().chain([&own]).any(|hash| is_quorum(&membership, |place| has(hash, place)));
+        self.ledger.hold(Rule::StateJudged, !majority, || {
+            format!("node {} leads, and says nothing of what a majority has at {index}", at + 1)
+        });
+    }
+
+    /// A master was stepped: what it leads with is what it says to be right.
+    pub(super) fn leads_rightly(&mut self, at: usize) {
+        self.judges(at);
+        let Some(raft) = self.masters[at].node.as_ref().map(quorate_core::Node::raft) else { return };
+        let Some(judged) = raft.judged().filter(|_| raft.role() == Role::Leader) else { return };
+        let own = raft.checkpoint_at(judged.index).map(|(_, hash)| hash);
+        self.ledger.hold(Rule::StateJudged, own.is_none() || own == judged.hash, || {
+            format!("node {} leads on with {own:x?}, and says {judged:x?}", at + 1)
+        });
+    }
+
+    /// What a master says to another one.
+    pub(super) fn doubter_says(&mut self, at: usize, envelope: &pb::Envelope) {
+        let Some(doubt) = self.masters[at].doubted else { return };
+        let elects = match &envelope.body {
+            Some(Peer::Vote(_) | Peer::PreVote(_) | Peer::Append(_) | Peer::Heartbeat(_)) => true,
+            Some(Peer::VoteReply(reply)) => reply.granted,
+            _ => false,
+        };
+        self.ledger.hold(Rule::DoubterQuiet, !elects, || {
+            format!("node {} takes no part ({doubt:?}), and says {:?}", at + 1, envelope.body)
+        });
+    }
+
+    /// What a master answers from its own state.
+    pub(super) fn doubter_answers(
+        &mut self,
+        at: usize,
+        request: &pb::ClientRequest,
+        reply: &pb::ClientReply,
+    ) {
+        let Some(doubt) = self.masters[at].doubted else { return };
+        let serves = is_stale_read(request) && !matches!(reply.body, Some(Body::Refusal(_)) | None);
+        self.ledger.hold(Rule::DoubterQuiet, !serves, || {
+            format!("node {} takes no part ({doubt:?}), and answers {request:?}", at + 1)
+        });
+    }
+
+    /// Whoever takes no part is started again, as soon as nothing is wrong with its hashes.
+    pub(super) fn doubters_start_again(&mut self) {
+        let again = |master: &&Master| {
+            let wrong = master.points.iter().any(|(_, point, _)| *point == Point::HashWrong);
+            let doubts = master.node.as_ref().is_some_and(|node| node.doubt().is_some());
+            doubts && !wrong && !master.outside && master.pauses == 0
+        };
+        let places: Vec<u8> = self.masters.iter().filter(again).map(|master| master.place).collect();
+        for place in places {
+            self.line(Endpoint::Master(place), "operator", || "starts it again".to_owned());
+            self.stop_master(place, false);
+            let run = self.masters[usize::from(place)].run;
+            self.queue.push(self.time + AGAIN_AFTER, Event::StartMaster { master: place, run });
+        }
+    }
+
+    /// A master whose hash is another than its leader's at the index that the leader asks about: somebody must say so.
+    pub(super) fn states_differ(&self) -> Option<String> {
+        let leader = self.masters.get(usize::from(self.leader()?)).filter(|leader| !leader.outside)?;
+        let (index, hash) = leader.node.as_ref()?.raft().newest_checkpoint()?;
+        let differs = |master: &&Master| {
+            let node = master.node.as_ref();
+            let own = node.and_then(|node| node.raft().checkpoint_at(index));
+            let follows = node.is_some_and(|node| {
+                let raft = node.raft();
+                raft.role() == Role::Follower && raft.leader() == Some(leader.id)
+            });
+            let counts = !master.outside && master.intact() && self.is_member(usize::from(master.place));
+            counts && follows && own.is_some_and(|(_, own)| own != hash)
+        };
+        let other = self.masters.iter().find(differs)?;
+        Some(format!("the states of nodes {} and {} differ at {index}", leader.id, other.id))
+    }
+}

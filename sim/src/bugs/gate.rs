@@ -45,6 +45,18 @@ mod tests {
         assert!(!parse(LIST).unwrap().is_empty() && !parse(STACK_LIST).unwrap().is_empty());
     }
 
+    /// Of each bug, docs/planted-bugs.md says who notices it.
+    #[cfg(feature = "planted-bugs")]
+    #[test]
+    fn every_bug_has_a_row() {
+        let page = include_str!("../../../docs/planted-bugs.md");
+        let rows: Vec<_> =
+            page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`')).collect();
+        for bug in quorate_core::bug::Bug::ALL {
+            assert!(rows.iter().any(|(name, _)| *name == bug.key()), "{} has no row", bug.key());
+        }
+    }
+
     #[cfg(feature = "planted-bugs")]
     #[test]
     fn the_lists_name_bugs_of_their_level_that_there_are_each_once() {

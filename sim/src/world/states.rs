@@ -183,6 +183,27 @@ impl World {
             counts && follows && own.is_some_and(|(_, own)| own != hash)
         };
         let other = self.masters.iter().find(differs)?;
+        if !self.can_judge(leader, index) {
+            return None;
+        }
         Some(format!("the states of nodes {} and {} differ at {index}", leader.id, other.id))
+    }
+
+    /// Whether a leader can know what is right at an index: a majority has the same there, or no voter that answers has lost what
+    /// it had (it will have something at the next agreed index, for which a leader waits).
+    fn can_judge(&self, leader: &Master, index: Index) -> bool {
+        let Some(membership) = leader.node.as_ref().map(|node| node.raft().membership()) else {
+            return false;
+        };
+        let hash = |master: &Master| {
+            let node = master.node.as_ref()?;
+            node.raft().checkpoint_at(index).map(|(_, hash)| hash)
+        };
+        let same =
+            |right| is_quorum(membership, |place| self.masters.get(place).and_then(hash) == Some(right));
+        // Who is outside may answer all the same.
+        let runs = |master: &&Master| membership.is_voter(master.id) && master.node.is_some();
+        let mut voters = self.masters.iter().filter(runs);
+        self.masters.iter().filter_map(hash).any(same) || voters.all(|master| hash(master).is_some())
     }
 }

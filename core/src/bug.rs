@@ -238,6 +238,11 @@ bugs! {
     AgentAsksOnce = "agent-asks-once", "a registration that got no answer is not repeated", "EL9";
     AgentStopIgnored = "agent-stop-ignored", "a request to stop is ignored", "EL5";
     AgentResultAfterStop = "agent-result-after-stop", "what a task says after it was asked to stop counts as its result", "ES5";
+    HeirTailDropped = "state-heir-tail-dropped", "who goes on alone leaves out what it does not know to be committed", "G6";
+    HeirPlacesAtOnce = "state-heir-places-at-once", "who goes on alone places tasks before what the old cluster placed has ended", "ES2";
+    HeirNumbersAgain = "state-heir-numbers-again", "who goes on alone gives numbers that the old cluster may have given", "ES11, ES13";
+    HeirSessionsLost = "state-heir-sessions-lost", "who goes on alone forgets the sessions", "G5";
+    HeirExecutorsStay = "state-heir-executors-stay", "who goes on alone counts on executors that it gave no lease", "EL";
     NetAckUnsynced = "net-done-before-sync", "a write is reported as done before its sync", "R3, stack";
     NetBatchUnsynced = "net-batch-unsynced", "a batch of more than one write is not synced", "R3, stack";
     NetDoneEarly = "net-done-before-write", "the core is told of a write as done when it begins", "R3, DESIGN 2.1, stack";

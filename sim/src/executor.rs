@@ -2,14 +2,13 @@
 
 use crate::{
     clock::Clock,
-    master::CLUSTER,
     plan::{Behaviour, ExecutorsPlan},
     world::{Event, Origin},
 };
 use bytes::Bytes;
 use quorate_core::{
     agent::{Agent, AgentConfig, AgentInput},
-    types::{AttemptId, CallKey, ExecutorId, RequestKey, Time},
+    types::{AttemptId, CallKey, ClusterId, ExecutorId, RequestKey, Time},
 };
 use quorate_proto::v1 as pb;
 use std::{collections::BTreeMap, time::Duration};
@@ -117,7 +116,8 @@ impl Executor {
     #[must_use]
     pub fn config(&self, plan: &ExecutorsPlan) -> AgentConfig {
         AgentConfig {
-            cluster: CLUSTER,
+            // Any: it may be given up, and another one go on in its place.
+            cluster: ClusterId(0),
             name: format!("executor-{}", self.place),
             address: address(self.place),
             slots: plan.slots,

@@ -193,6 +193,12 @@ sim_marks! {
     NetworkSlow = "knob: a message takes 60 ms or more",
     SettleCrippled = "settle: something outside of the core stayed broken",
     SettleOutsideLed = "settle: a master outside of the core led when the faults were over",
+    RecoveredAlone = "recovery: a master went on alone with what it had",
+    RecoveredSnapshot = "recovery: the founders began with a snapshot",
+    RecoveryLoses = "recovery: something that was committed was lost",
+    RecoveryTail = "recovery: something that was not known to be committed was kept",
+    RecoveryUnfit = "recovery: the directory that was wanted was not fit",
+    RecoveryOrphans = "recovery: processes of the cluster that was given up ran on",
     SettleExecutorLost = "settle: an executor outside of the core was gone for good",
 }
 

@@ -18,7 +18,7 @@ use quorate_core::{
 use quorate_proto::v1 as pb;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The cluster that is simulated.
+/// The cluster that is simulated, until somebody gives it up.
 pub const CLUSTER: ClusterId = ClusterId(0xC1);
 /// Storage ids of wiped directories are those of the first ones and this.
 pub const WIPED_STORAGE: u64 = 1_000;
@@ -42,6 +42,8 @@ pub struct Master {
     pub id: NodeId,
     /// Of its data directory.
     pub storage: StorageId,
+    /// The cluster that its directory belongs to.
+    pub cluster: ClusterId,
     /// `None`: no process.
     pub node: Option<Node>,
     /// What this run is given and gives, if that is recorded.
@@ -134,6 +136,7 @@ impl Master {
             place,
             id: NodeId(id),
             storage: StorageId(100 + id),
+            cluster: CLUSTER,
             node: None,
             tape: None,
             run: 0,
@@ -186,7 +189,7 @@ impl Master {
             (NodeId(place as u64 + 1), address)
         };
         Config {
-            cluster: CLUSTER,
+            cluster: self.cluster,
             node: self.id,
             storage: self.storage,
             members: match &self.joins {

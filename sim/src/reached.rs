@@ -123,6 +123,7 @@ mod tests {
             "refused",
             "knob",
             "settle",
+            "recovery",
             "point",
         ];
         let mut texts = BTreeSet::new();

@@ -10,7 +10,7 @@ use crate::{
     output::{self, Format, records},
 };
 use clap::Args;
-use quorate_core::types::StorageId;
+use quorate_core::{state, types::StorageId};
 use quorate_proto::v1 as pb;
 use serde_json::{Value, json};
 use std::{
@@ -177,7 +177,8 @@ fn member(record: &pb::MemberRecord) -> String {
 
 /// What a survivor holds, and what may be lost, line by line.
 fn describe(directory: &Path, survivor: &Survivor) -> Vec<String> {
-    let Survivor { identity, hard_state, last, snapshot, torn, state, .. } = survivor;
+    let Survivor { identity, held, snapshot, torn, .. } = survivor;
+    let state::Survivor { hard_state, last, state, .. } = held;
     let (executors, jobs, keys) = state.sizes();
     let commit = hard_state.commit;
     let open = last.index.0.saturating_sub(commit.0);
@@ -216,7 +217,8 @@ fn describe(directory: &Path, survivor: &Survivor) -> Vec<String> {
 }
 
 fn as_json(survivor: &Survivor, made: Option<Identity>) -> Value {
-    let Survivor { identity, hard_state, last, snapshot, torn, state, .. } = survivor;
+    let Survivor { identity, held, snapshot, torn, .. } = survivor;
+    let state::Survivor { hard_state, last, state, .. } = held;
     let (executors, jobs, keys) = state.sizes();
     let member = |it: &pb::MemberRecord| {
         json!({

@@ -15,6 +15,7 @@ use super::{
     hash::{Kind, digest},
 };
 use crate::{
+    bug::{self, Bug},
     codec,
     command::Command,
     config::LeaseTimes,
@@ -149,10 +150,12 @@ impl State {
     /// # Errors
     /// A number that cannot grow any more.
     pub fn inherited(mut self, what: &Inheritance) -> Result<Self, InheritError> {
-        let index = Index(plus("the index", self.index.0, INHERITED_INDEXES)?);
+        let again = bug::planted(Bug::HeirNumbersAgain);
+        let (indexes, ids) = if again { (1, 0) } else { (INHERITED_INDEXES, INHERITED_IDS) };
+        let index = Index(plus("the index", self.index.0, indexes)?);
         let counters = Counters {
-            executors: plus("the number of executors", self.counters.executors, INHERITED_IDS)?,
-            leases: plus("the number of leases", self.counters.leases, INHERITED_IDS)?,
+            executors: plus("the number of executors", self.counters.executors, ids)?,
+            leases: plus("the number of leases", self.counters.leases, ids)?,
             ..self.counters
         };
         let revision = Revision(plus("the revision", self.business.revision().0, what.revisions)?);
@@ -175,14 +178,17 @@ impl State {
         for lease in leases(&turn) {
             let holder = turn.records.tables().leases.get(lease).and_then(|lease| lease.holder);
             match holder {
-                Some(Holder::Session(_)) if what.sessions => continue,
+                Some(Holder::Session(_)) if what.sessions && !bug::planted(Bug::HeirSessionsLost) => continue,
                 Some(Holder::Session(session)) => self.requests.close(SessionId(session)),
+                Some(Holder::Executor(_)) if bug::planted(Bug::HeirExecutorsStay) => {}
                 Some(Holder::Executor(executor)) => fleet::gone(&mut turn, ExecutorId(executor), true),
                 None => {}
             }
             turn.delete(&RecordKey::Lease(lease));
         }
-        put_off(&mut turn, hold);
+        if !bug::planted(Bug::HeirPlacesAtOnce) {
+            put_off(&mut turn, hold);
+        }
         let alarms: Vec<_> = turn.records.tables().alarms.iter().map(|alarm| NodeId(alarm.node)).collect();
         alarms.into_iter().for_each(|node| turn.delete(&RecordKey::Alarm(node)));
         turn.delete(&RecordKey::Membership);

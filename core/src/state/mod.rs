@@ -15,6 +15,7 @@ mod refuse;
 mod requests;
 mod snapshot;
 mod store;
+mod survivor;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ pub(crate) use store::keyvalue::FRAME_PREFIX;
 pub use inherit::{InheritError, Inheritance, Unfit};
 pub use members::Members;
 pub use records::RecordKey;
+pub use survivor::{Heir, Survivor};
 
 use crate::{
     bug::{self, Bug},

@@ -11,9 +11,9 @@ use super::{
     snapshots::SnapshotStore,
 };
 use quorate_core::{
-    contract::{HardState, LogPosition},
-    state::{InheritError, Inheritance, State, Unfit},
-    types::{Index, StorageId, Term},
+    contract::{LogPosition, Recovered, Snapshot},
+    state::{self, InheritError, Unfit},
+    types::{Index, StorageId},
 };
 use quorate_proto::v1 as pb;
 use std::sync::Arc;
@@ -23,16 +23,12 @@ use std::sync::Arc;
 pub struct Survivor {
     /// Whose it is.
     pub identity: Identity,
-    /// The newest hard state. Up to its `commit` entries are known to be committed; what is behind may be.
-    pub hard_state: HardState,
-    /// The last entry.
-    pub last: LogPosition,
+    /// What it holds, with its whole log carried out.
+    pub held: state::Survivor,
     /// The newest snapshot.
     pub snapshot: Option<LogPosition>,
     /// Writes that were cut off, and of which nobody was told.
     pub torn: Vec<Torn>,
-    /// The state behind the last entry.
-    pub state: State,
     lineage: Option<Lineage>,
 }
 
@@ -70,22 +66,19 @@ pub fn examine(disk: &Arc<dyn Disk>) -> Result<Survivor, SurvivorError> {
     let store = SnapshotStore::new(Arc::clone(disk), identity);
     let snapshot = store.newest().map_err(OpenError::from)?;
     let loaded = snapshot.map(|at| store.load(at)).transpose();
-    let mut state = loaded.map_err(|error| store.open_error(error))?.flatten().unwrap_or_default();
+    let loaded = loaded.map_err(|error| store.open_error(error))?.flatten();
     let content = recovery.content;
-    // A peer's snapshot that came just before a crash stands in place of a log that does not lead to it.
-    let follows = snapshot.is_none_or(|at| at.index <= content.shape.start.index || content.shape.holds(at));
-    let mut last = content.shape.last();
-    if follows {
-        let entries = content.entries.iter();
-        state
-            .replay(entries)
-            .map_err(|(index, error)| SurvivorError::Entry { index, what: error.to_string() })?;
-    } else {
-        last = snapshot.unwrap_or(last);
-    }
+    let recovered = Recovered {
+        hard_state: content.hard_state,
+        voters: content.voters,
+        start: content.shape.start,
+        entries: content.entries.into(),
+        snapshot: snapshot.zip(loaded).map(|(at, state)| Snapshot { at, state }),
+    };
+    let held = state::Survivor::of((identity.cluster, identity.node, identity.storage), recovered)
+        .map_err(|(index, error)| SurvivorError::Entry { index, what: error.to_string() })?;
     let lineage = Lineage::load(&**disk)?;
-    let (hard_state, torn) = (content.hard_state, recovery.torn);
-    Ok(Survivor { identity, hard_state, last, snapshot, torn, state, lineage })
+    Ok(Survivor { identity, held, snapshot, torn: recovery.torn, lineage })
 }
 
 impl Survivor {
@@ -94,19 +87,19 @@ impl Survivor {
     /// # Errors
     /// Why not.
     pub fn check(&self) -> Result<(), Unfit> {
-        self.state.check_survivor(self.identity.node, self.identity.storage)
+        self.held.check()
     }
 
     /// Whether its log says where it is reached. Not if it was removed: then an operator has to.
     #[must_use]
     pub fn knows_own_address(&self) -> bool {
-        self.state.members().is_some_and(|members| members.get(self.identity.node).is_some())
+        self.held.state.members().is_some_and(|members| members.get(self.identity.node).is_some())
     }
 
     /// The members that are forgotten when it goes on alone.
     #[must_use]
     pub fn forgotten(&self) -> Vec<pb::MemberRecord> {
-        let members = self.state.members().map(|members| members.record().members).unwrap_or_default();
+        let members = self.held.state.members().map(|members| members.record().members).unwrap_or_default();
         members.into_iter().filter(|record| record.id != self.identity.node.0).collect()
     }
 
@@ -132,25 +125,14 @@ impl Survivor {
     }
 
     fn heir(self, storage: StorageId) -> Result<Heir, InheritError> {
-        let Self { identity: old, hard_state, last, state, lineage, .. } = self;
-        let known = state.members().and_then(|members| members.get(old.node)).cloned();
-        let alone = pb::MemberRecord {
-            id: old.node.0,
-            storage: storage.0,
-            replaced: false,
-            given_up: 0,
-            ..known.unwrap_or_default()
-        };
-        let state = state.inherited(&Inheritance { revisions: 0, sessions: true, alone: Some(alone) })?;
+        let Self { identity: old, held, lineage, .. } = self;
         let configured = lineage.map_or(old.cluster, |lineage| lineage.configured);
-        // The storage id is in it: two that are recovered alone are two clusters, though they may hold the same.
-        let cluster = state.heir(old.cluster, configured, storage.0);
-        let term = Term(hard_state.term.max(last.term).0.saturating_add(1));
+        let state::Heir { cluster, at, voters, state } = held.alone(configured, storage)?;
         Ok(Heir {
             identity: Identity::new(cluster, old.node, storage),
             lineage: Lineage { configured, from: old.cluster },
-            at: LogPosition { term, index: state.index() },
-            voters: [(old.node, storage)].into(),
+            at,
+            voters,
             state,
         })
     }

@@ -211,6 +211,7 @@ fn calm_plan(
         clients: operations.into_iter().map(client).collect(),
         faults: Vec::new(),
         left_out: Vec::new(),
+        recovery: None,
         core: None,
     }
 }

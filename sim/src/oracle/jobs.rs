@@ -134,6 +134,33 @@ impl Jobs {
         self.executors.get(&id).is_some_and(within)
     }
 
+    /// A new cluster goes on with this state: its executors count as lost, and what they had waits.
+    pub fn inherit(&mut self, state: &State) {
+        let index = state.index();
+        for (id, life) in &mut self.executors {
+            if life.to.is_none() && state.executor(*id).is_none() {
+                life.to = Some(index);
+            }
+        }
+        self.tasks.retain(|key, task| state.task(key).map(|now| task.clone_from(now)).is_some());
+        let now = |id: &str| JobId::parse(id).and_then(|id| state.job(&id)).map(pb::Job::state);
+        for (id, history) in &mut self.history {
+            let now = now(id);
+            if history.last().is_some_and(|(_, last)| *last != now) {
+                history.push((index, now));
+            }
+        }
+        // A cancel that waited only for what was lost is over.
+        let canceling = |id: &JobId| state.job(id).is_some_and(|job| job.state() == JobState::Canceling);
+        self.cancels.retain(|id, cancel| {
+            cancel.since = state.time().0;
+            canceling(id)
+        });
+        (self.reign, self.ends_at, self.time) = (Reign::default(), None, state.time().0);
+        self.claims.clear();
+        self.departed.clear();
+    }
+
     /// An entry was carried out. `took_effect`: it was not refused, and no repetition.
     pub fn applied(
         &mut self,

@@ -102,6 +102,8 @@ rules! {
     RevisionGrows = "G5 a change raises the revision",
     Linearizable = "G5 keys are linearizable",
     SearchEnds = "G5 the search for an order ends",
+    HeirWhole = "G6 what goes on holds all that its log held",
+    HeirComplete = "G2 who has the newest log of a majority goes on with all that was committed",
     SameState = "G6 equal state at equal index",
     StateJudged = "G6 who differs from a majority takes no part, and nobody else",
     DoubterQuiet = "G6 who takes no part because states differ elects and serves nobody",

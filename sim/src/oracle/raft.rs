@@ -43,6 +43,8 @@ pub struct Consensus {
     votes_given: BTreeMap<(u64, u64), u64>,
     votes_durable: BTreeMap<(Term, NodeId), BTreeSet<usize>>,
     written: BTreeMap<(Index, Term), (u64, Term)>,
+    /// What came before the first of `committed`, in a cluster that was given up.
+    base: Index,
     committed: Vec<Committed>,
     /// The entries that made each membership that anybody carried out.
     memberships: Vec<Index>,
@@ -59,16 +61,22 @@ fn digest(data: &[u8]) -> u64 {
 }
 
 impl Consensus {
+    /// What is known of a cluster that begins behind this place with what another one held.
+    #[must_use]
+    pub fn heir(&self, at: LogPosition) -> Self {
+        Self { base: at.index, term_max: at.term, crowded: self.crowded, ..Self::default() }
+    }
+
     /// The last entry known to be committed.
     #[must_use]
     pub fn frontier(&self) -> Index {
-        Index(self.committed.len() as u64)
+        Index(self.base.0 + self.committed.len() as u64)
     }
 
     /// A committed entry.
     #[must_use]
     pub fn entry(&self, index: Index) -> Option<&Entry> {
-        let place = usize::try_from(index.0.checked_sub(1)?).ok()?;
+        let place = usize::try_from(index.0.checked_sub(self.base.0 + 1)?).ok()?;
         self.committed.get(place).map(|committed| &committed.entry)
     }
 
@@ -199,7 +207,8 @@ impl Consensus {
         let mut before = core::mem::take(self.seen(place));
         if before.run != master.run {
             let voters = (members_of(node), raft.membership().clone());
-            before = Seen { run: master.run, term: before.term, voters, ..Seen::default() };
+            before =
+                Seen { run: master.run, term: before.term, commit: self.base, voters, ..Seen::default() };
             let durable = master.disk.image.hard_state.term;
             ledger.hold(Rule::TermGrows, term >= durable, || {
                 format!("node {} starts in term {term}, its disk says {durable}", master.id)

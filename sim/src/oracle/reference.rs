@@ -63,7 +63,9 @@ impl Open {
 pub struct Reference {
     /// As of the last committed entry.
     pub state: State,
+    /// Of the state at `base`, and behind each entry from there on.
     hashes: Vec<StateHash>,
+    base: u64,
     /// By session and sequence: the first time that it was applied.
     pub requests: BTreeMap<(u64, u64), Effect>,
     /// By index: the request that the entry carries.
@@ -89,7 +91,7 @@ impl Default for Reference {
         let (requests, asked, keys, jobs) =
             (BTreeMap::new(), BTreeMap::new(), BTreeMap::new(), Jobs::default());
         let (news, alarms, sessions, revision) = (Vec::new(), Alarms::default(), BTreeMap::new(), 0);
-        Self { state, hashes, requests, asked, keys, jobs, news, alarms, sessions, revision }
+        Self { state, hashes, base: 0, requests, asked, keys, jobs, news, alarms, sessions, revision }
     }
 }
 
@@ -110,6 +112,27 @@ const fn revision_of(reply: &pb::ClientReply) -> Option<u64> {
 }
 
 impl Reference {
+    /// What a whole log makes, from its first entry on. Nothing is judged.
+    #[must_use]
+    pub fn of(log: &[Entry]) -> Self {
+        let (mut reference, mut ledger) = (Self::default(), Ledger::default());
+        for entry in log {
+            reference.apply(&mut ledger, entry, None);
+        }
+        reference
+    }
+
+    /// A new cluster goes on with what was carried out so far, which became this state. `sessions`: they stay.
+    pub fn inherits(&mut self, state: State, sessions: bool) {
+        if !sessions {
+            self.sessions.clear();
+        }
+        self.jobs.inherit(&state);
+        (self.alarms, self.base, self.hashes) = (Alarms::default(), state.index().0, vec![state.hash()]);
+        self.news.clear();
+        self.state = state;
+    }
+
     /// The next committed entry. `last`: where the log ends of the node that committed it first; `None`: that is not known,
     /// and what leaders do in time is not judged.
     pub fn apply(&mut self, ledger: &mut Ledger, entry: &Entry, last: Option<Index>) {
@@ -307,13 +330,13 @@ impl Reference {
     /// The hash of the state at an index, if that was carried out.
     #[must_use]
     pub fn hash_at(&self, index: Index) -> Option<StateHash> {
-        self.hashes.get(usize::try_from(index.0).ok()?).copied()
+        self.hashes.get(usize::try_from(index.0.checked_sub(self.base)?).ok()?).copied()
     }
 
     /// The last index that was carried out.
     #[must_use]
     pub fn index(&self) -> Index {
-        Index(self.hashes.len() as u64 - 1)
+        Index(self.base + self.hashes.len() as u64 - 1)
     }
 
     /// The node's state must be that of the log up to its index.

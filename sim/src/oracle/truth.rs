@@ -49,6 +49,8 @@ pub struct Truth {
     runs: BTreeMap<u64, Runs>,
     by_task: BTreeMap<(TaskKey, Index), BTreeSet<u64>>,
     frozen: BTreeSet<u8>,
+    /// What a cluster started that was given up: its heir waits for it by time alone.
+    orphans: BTreeSet<u64>,
 }
 
 impl Truth {
@@ -139,13 +141,14 @@ impl Truth {
                 });
             }
             Claim::Quiet(index, job, created) => {
-                let left = self.runs.values().find(|runs| {
+                let mut own = self.runs.iter().filter(|(serial, _)| !self.orphans.contains(serial));
+                let left = own.find(|(_, runs)| {
                     runs.attempt.task.job == *job
                         && runs.created == *created
                         && !self.frozen.contains(&runs.machine)
                 });
                 ledger.hold(Rule::CancelWaits, left.is_none(), || {
-                    let (attempt, machine) = left.map_or((None, 0), |runs| (Some(&runs.attempt), runs.machine));
+                    let (attempt, machine) = left.map_or((None, 0), |(_, runs)| (Some(&runs.attempt), runs.machine));
                     format!("entry {index} ends the canceled job {job}; {attempt:?} still runs on machine {machine}")
                 });
             }
@@ -202,6 +205,11 @@ impl Truth {
                 left.map(|runs| runs.attempt.to_string())
             )
         });
+    }
+
+    /// The cluster that started what runs is given up.
+    pub fn orphan_all(&mut self) {
+        self.orphans.extend(self.runs.keys());
     }
 
     /// Processes that run.

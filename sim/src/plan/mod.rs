@@ -58,6 +58,20 @@ pub struct Plan {
     /// the first generator) all are healed but those that are left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub core: Option<CorePlan>,
+    /// All masters are lost when the settle phase begins, and an operator goes on with what a directory holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<RecoveryPlan>,
+}
+
+/// How an operator goes on who has lost the majority of the masters. Of the core level alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecoveryPlan {
+    /// Whose directory is wanted; if no cluster should go on with it, the newest one that is fit is taken.
+    pub master: u8,
+    /// The founders begin with the newest snapshot in it, as with one that was saved then. Else that master goes on alone with
+    /// all that it has.
+    pub snapshot: bool,
 }
 
 /// Who has to become whole in the end: a quorum of masters with intact disks, and enough executors. All clients are with

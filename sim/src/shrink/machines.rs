@@ -78,6 +78,9 @@ pub(super) fn without_clients(plan: &Plan, gone: Range<usize>) -> Plan {
 
 /// Faults and the core follow their machines, or go with them.
 fn follow(plan: &mut Plan, moves: Moves<'_>) {
+    if let Some(recovery) = &mut plan.recovery {
+        recovery.master = (moves.master)(recovery.master).unwrap_or(0);
+    }
     plan.left_out = plan.left_out.iter().filter_map(|&place| (moves.master)(place)).collect();
     if let Some(core) = &mut plan.core {
         core.masters = core.masters.iter().filter_map(|&place| (moves.master)(place)).collect();

@@ -38,15 +38,17 @@ pub(super) fn reduce(
 
 /// Faults, and masters that are left out at the end.
 pub(super) fn faults(search: &mut Search<'_>) -> bool {
-    let changed = reduce(
-        search,
-        |plan| plan.faults.len(),
-        |plan, range| {
-            let mut plan = plan.clone();
-            plan.faults.drain(range);
-            Some(plan)
-        },
-    );
+    let kept = search.one(|plan| plan.recovery.is_some().then(|| Plan { recovery: None, ..plan.clone() }));
+    let changed = kept
+        | reduce(
+            search,
+            |plan| plan.faults.len(),
+            |plan, range| {
+                let mut plan = plan.clone();
+                plan.faults.drain(range);
+                Some(plan)
+            },
+        );
     changed
         | reduce(
             search,

@@ -26,6 +26,7 @@ pub(super) fn truncate(search: &mut Search<'_>) -> bool {
                 client.operations.retain(|operation| operation.at_ms <= end_ms);
             }
             plan.left_out.clear();
+            plan.recovery = None;
             Some(plan)
         });
     }

@@ -89,6 +89,13 @@ pub(crate) fn request(steps: &[MemberStep]) -> Vec<pb::MemberChange> {
 }
 
 impl Roll {
+    /// That of a cluster which begins with these members, if it knows any.
+    pub(super) fn of(members: Option<Members>) -> Self {
+        let past = members.iter().map(|members| members.membership().clone()).collect();
+        let at = Index(members.as_ref().map_or(0, Members::index));
+        Self { members, past, at, ..Self::default() }
+    }
+
     /// The newest, once the cluster has begun.
     pub(super) fn membership(&self) -> Option<&Membership> {
         self.members.as_ref().map(Members::membership)

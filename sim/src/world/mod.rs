@@ -13,6 +13,7 @@ pub(crate) mod members;
 mod processes;
 mod programs;
 pub mod recoverable;
+mod recovery;
 mod requests;
 mod room;
 mod settle;
@@ -119,7 +120,7 @@ pub enum Event {
     /// The client of a request has left.
     RequestGone { to: u8, origin: Origin },
     /// An answer arrives. `None`: the connection was reset, or refused.
-    Answer { origin: Origin, from: u8, reply: Option<Bytes> },
+    Answer { origin: Origin, from: u8, era: u32, reply: Option<Bytes> },
     /// A master's deadline.
     Wake { master: u8 },
     /// A master's disk has done something.
@@ -214,6 +215,8 @@ pub struct World {
     /// Who is healed in the end, once that is decided.
     core: Option<CorePlan>,
     settling: bool,
+    /// So many clusters were given up.
+    era: u32,
     /// When the newest replica of the core was last looked at while settling, and what it held.
     looked_back: Option<(u64, Index)>,
     /// The same one look before.
@@ -272,6 +275,7 @@ impl World {
             takes_answer: None,
             core: None,
             settling: false,
+            era: 0,
             looked_back: None,
             held_before: None,
             finished: false,
@@ -389,7 +393,10 @@ impl World {
             Event::Link { at, peer, up } => self.link_changes(at, peer, up),
             Event::Request { to, origin, bytes } => self.request_arrives(to, origin, &bytes),
             Event::RequestGone { to, origin } => self.request_gone(to, origin),
-            Event::Answer { origin, from, reply } => self.answer_arrives(origin, from, reply),
+            Event::Answer { origin, from, era, reply } => {
+                // What a cluster said that was given up is not waited for.
+                self.answer_arrives(origin, from, reply.filter(|_| era == self.era));
+            }
             Event::Wake { master } => self.master_wakes(master),
             Event::Disk { master, run, done } => self.disk_did(master, run, done),
             Event::Call { to, from, run, key, bytes } => self.call_arrives(to, from, run, key, &bytes),

@@ -9,6 +9,7 @@ use crate::{marks::SimMark, network::Endpoint, oracle::Rule, plan::Operation};
 use quorate_core::{
     identity::Standing,
     level::{FEATURE_LEVEL, FIRST_LEVEL},
+    state::State,
     types::Index,
 };
 use std::collections::BTreeSet;
@@ -30,6 +31,14 @@ pub(super) struct Levels {
 impl Default for Levels {
     fn default() -> Self {
         Self { level: FIRST_LEVEL, most: 0, at: Index(0), counted: BTreeSet::new(), released: false }
+    }
+}
+
+impl Levels {
+    /// That of a cluster which begins with this state and these masters. Nobody goes back any more.
+    pub(super) fn of(state: &State, masters: &[usize]) -> Self {
+        let (level, most) = (state.feature_level(), state.level_record().most);
+        Self { level, most, at: state.index(), counted: masters.iter().copied().collect(), released: true }
     }
 }
 

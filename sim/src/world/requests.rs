@@ -136,7 +136,7 @@ impl World {
         let times =
             self.network.send(self.time, Endpoint::Master(from), origin.endpoint(), 1, MessageKind::Other);
         if let Some(time) = times[0] {
-            self.queue.push(time, Event::Answer { origin, from, reply });
+            self.queue.push(time, Event::Answer { origin, from, era: self.era, reply });
         }
     }
 

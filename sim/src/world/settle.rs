@@ -40,6 +40,7 @@ impl World {
     }
 
     pub(super) fn settle(&mut self) {
+        self.give_up_cluster();
         let core = self.core();
         self.core = Some(core.clone());
         let leader = self.leader();

@@ -125,9 +125,9 @@ fn a_survivor_holds_its_whole_log_and_knows_what_is_certain() {
     let before = disk.operations();
     let survivor = examine(&dynamic(&disk)).unwrap();
     assert_eq!(disk.operations(), before, "nothing was changed");
-    assert_eq!((survivor.last, survivor.hard_state.commit), (position(5, 20), Index(12)));
+    assert_eq!((survivor.held.last, survivor.held.hard_state.commit), (position(5, 20), Index(12)));
     assert_eq!(survivor.snapshot, Some(position(4, 9)));
-    assert_eq!(survivor.state.hash(), state(20).hash());
+    assert_eq!(survivor.held.state.hash(), state(20).hash());
     assert_eq!(survivor.forgotten().iter().map(|member| member.id).collect::<Vec<_>>(), [1, 2]);
     survivor.check().unwrap();
 }
@@ -200,7 +200,7 @@ fn a_received_snapshot_stands_in_place_of_a_log_that_does_not_lead_to_it() {
     let other = State::clone(&state(15));
     store.save(&Snapshot { at: position(7, 15), state: other.clone() }).unwrap();
     let survivor = examine(&dynamic(&disk)).unwrap();
-    assert_eq!((survivor.last, survivor.state.hash()), (position(7, 15), other.hash()));
+    assert_eq!((survivor.held.last, survivor.held.state.hash()), (position(7, 15), other.hash()));
 }
 
 /// Makes a directory with a crash after each number of operations, in several ways, and looks at what is left; then makes

@@ -13,11 +13,11 @@ mod scenes;
 mod states;
 mod upgrades;
 
-use super::{Atlas, ClientPlan, FaultKind, Operation, Plan, validate::TIME_MOST_MS};
+use super::{Atlas, ClientPlan, FaultKind, Operation, Plan, RecoveryPlan, validate::TIME_MOST_MS};
 use quorate_core::random::Draws;
 
 /// Grows with every change of what a seed means.
-pub const GENERATOR: u32 = 8;
+pub const GENERATOR: u32 = 9;
 
 /// What generated plans stay within.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +51,10 @@ const PART_FLOW: u64 = 12;
 const PART_POINTS: u64 = 13;
 const PART_BATCH: u64 = 14;
 const PART_STATES: u64 = 15;
+const PART_RECOVERY: u64 = 16;
+
+/// Seeds of a hundred whose cluster is given up in the end.
+const RECOVERIES: u64 = 6;
 
 /// Time in which a cluster settles, without the work that is left, milliseconds.
 const SETTLE_MS: u64 = 120_000;
@@ -102,6 +106,7 @@ pub fn generate(seed: u64, limits: &Limits) -> Plan {
         faults: Vec::new(),
         left_out: Vec::new(),
         core,
+        recovery: None,
     };
     // Scenes may ask for more than a small cluster can give, which is a fault of its own.
     let (more, alone) = if limits.faults { scenes::add(&mut plan) } else { (Vec::new(), false) };
@@ -123,8 +128,17 @@ pub fn generate(seed: u64, limits: &Limits) -> Plan {
         }
         plan.faults.sort_by_key(|fault| fault.at_ms);
         states::states(&mut plan);
+        plan.recovery = recovery(&plan);
     }
     plan
+}
+
+/// How the cluster is given up in the end, in some plans.
+fn recovery(plan: &Plan) -> Option<RecoveryPlan> {
+    let mut draws = Draws::new(plan.seed, PART_RECOVERY);
+    let master = draws.range(0, plan.masters.clocks.len() as u64 - 1) as u8;
+    let (given_up, snapshot) = (percent(&mut draws, RECOVERIES), percent(&mut draws, 35));
+    given_up.then_some(RecoveryPlan { master, snapshot })
 }
 
 /// Slots times milliseconds that all jobs may take, when all goes wrong that may.

@@ -86,6 +86,9 @@ impl Plan {
             places("core.masters", &core.masters, sizes.masters, "master", 1)?;
             places("core.executors", &core.executors, sizes.executors, "executor", 0)?;
         }
+        if let Some(recovery) = self.recovery {
+            range("recovery.master", recovery.master.into(), 0, sizes.masters as u64 - 1)?;
+        }
         for (number, client) in self.clients.iter().enumerate() {
             let field = format!("clients[{number}]");
             session(format!("{field}.session_ttl_ms"), client.session_ttl_ms)?;

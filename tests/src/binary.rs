@@ -41,14 +41,15 @@ pub fn next_binary() -> &'static Path {
     })
 }
 
-/// The `quorate-sim` that `QUORATE_SIM_BIN` names; without it, one that is built as `cargo sim` builds it, once.
+/// The `quorate-sim` that `QUORATE_SIM_BIN` names; without it, one that is built as `cargo sim-fast` builds it, once: bugs
+/// can be planted in it.
 ///
 /// # Panics
 /// If it cannot be built, or is not there.
 #[must_use]
 pub fn simulator() -> &'static Path {
     SIMULATOR.get_or_init(|| {
-        let words = ["--profile", "sim", "--package", "quorate-sim", "--features", "planted-bugs"];
+        let words = ["--profile", "sim-fast", "--package", "quorate-sim", "--features", "planted-bugs"];
         let words = [&words[..], &["--bin", "quorate-sim"]].concat();
         let path = std::env::var_os("QUORATE_SIM_BIN").map_or_else(|| build(&words), PathBuf::from);
         assert!(path.is_file(), "QUORATE_SIM_BIN is {}: there is no such file", path.display());

@@ -1,13 +1,12 @@
 //! Planted bugs and fault points are for the simulator alone: no shipped program holds one, and a run without a bug is what
 //! it would be.
 
-use quorate_tests::binary;
+use quorate_tests::{binary, simulator};
 use std::{
     collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::{Mutex, PoisonError},
 };
 
 /// What a program says of itself in which bugs can be planted.
@@ -45,18 +44,12 @@ fn held<'a>(program: &Path, texts: &[&'a str]) -> Vec<&'a str> {
     texts.iter().filter(|text| found.contains(**text)).copied().collect()
 }
 
-/// Both builds of the simulator have one place: held from the build on until the program was used.
-static PLACE: Mutex<()> = Mutex::new(());
-
-/// The simulator as `cargo sim` builds it, with or without bugs that can be planted.
-fn simulator(bugs: bool) -> PathBuf {
+/// The simulator without bugs that can be planted, among all packages, as the stage of unit tests builds them.
+fn simulator_without() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.args(["build", "--profile", "sim", "--package", "quorate-sim", "--bin", "quorate-sim"]);
+    build.args(["build", "--workspace", "--exclude", "quorate-tests", "--bin", "quorate-sim"]);
     build.args(["--message-format", "json"]).current_dir(root());
-    if bugs {
-        build.args(["--features", "planted-bugs"]);
-    }
     let built = build.output().expect("cargo can be started");
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let text = String::from_utf8_lossy(&built.stdout);
@@ -74,8 +67,7 @@ fn the_shipped_program_holds_no_bug_and_no_fault_point_and_one_that_does_is_noti
     let mut texts: Vec<&str> = keys.iter().map(String::as_str).collect();
     texts.extend([CONFESSION, POINTS_CONFESSION]);
     assert_eq!(held(binary(), &texts), Vec::<&str>::new(), "{}", binary().display());
-    let _place = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
-    assert_eq!(held(&simulator(true), &texts), texts, "the search does not find what is there");
+    assert_eq!(held(simulator(), &texts), texts, "the search does not find what is there");
 }
 
 #[test]
@@ -89,10 +81,7 @@ fn runs_without_a_bug_are_the_same_whether_one_could_be_planted_or_not() {
         };
         (0..8).map(hash).collect()
     };
-    let _place = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
-    // One runs before the other is made.
-    let without = hashes(&simulator(false));
-    let with = hashes(&simulator(true));
+    let (without, with) = (hashes(&simulator_without()), hashes(simulator()));
     assert!(without[0].trim().len() == 16 && without[0] != without[1], "{without:?}");
     assert_eq!(with, without);
 }

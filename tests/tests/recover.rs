@@ -1,6 +1,6 @@
 //! Snapshots outside of a cluster, new clusters made of them, and a cluster that lost its majority for good.
 
-use quorate_tests::{Acknowledged, Cli, Cluster, Directory, Options, Output, Writer};
+use quorate_tests::{Acknowledged, Cli, Cluster, Directory, Options, Output, Writer, relay_that_breaks};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
@@ -31,7 +31,12 @@ fn parsed(text: &str) -> Value {
 fn a_snapshot_of_a_cluster_under_load_becomes_clusters_of_one_three_and_five() {
     let place = Directory::new();
     let file = place.path().join("backup.snapshot");
-    let before = save_under_load(&file);
+    let (before, written) = save_under_load(&file);
+    let own = made_of(&place.path().join("own.snapshot"));
+    assert!(
+        !own.is_empty() && own.iter().all(|(key, value)| written.keys.get(key) == Some(value)),
+        "{own:?}"
+    );
     let saved = parsed(&status(&file).ok());
     assert!(saved["keys"].as_u64() >= Some(before.keys.len() as u64), "{saved}");
     for masters in [1, 3, 5] {
@@ -59,8 +64,8 @@ fn a_snapshot_of_a_cluster_under_load_becomes_clusters_of_one_three_and_five() {
     }
 }
 
-/// A cluster whose client writes while it is saved; what was acknowledged before.
-fn save_under_load(file: &Path) -> Acknowledged {
+/// A cluster whose client writes while it is saved; what was acknowledged before, and in the end.
+fn save_under_load(file: &Path) -> (Acknowledged, Acknowledged) {
     let mut cluster = Cluster::prepare(Options { agents: 1, ..Options::default() });
     for id in cluster.ids() {
         for word in ["--snapshot-entries", "100"] {
@@ -86,24 +91,60 @@ fn save_under_load(file: &Path) -> Acknowledged {
     assert!(!file.with_file_name("backup.snapshot.part").exists(), "nothing is left beside it");
     let written = writer.stop();
     assert!(written.failed.is_empty(), "{:?}", written.failed);
-    own_files(&cluster, follower, &written);
+    own_file(&cluster, follower, &written, &file.with_file_name("own.snapshot"));
     damaged_files(file);
-    before
+    (before, written)
 }
 
 /// What a master keeps itself can be looked at too.
-fn own_files(cluster: &Cluster, id: u64, written: &Acknowledged) {
+fn own_file(cluster: &Cluster, id: u64, written: &Acknowledged, copy: &Path) {
     let files = fs::read_dir(cluster.data(id)).expect("it is there").flatten().map(|file| file.path());
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let newest =
         files.filter(|path| name(path).starts_with("snapshot-") && !name(path).ends_with(".tmp")).max();
     let newest = newest.expect("there is one after some hundred entries");
-    let copy = cluster.directory().path().join("copy");
-    fs::copy(newest, &copy).expect("it can be copied");
-    let found = parsed(&status(&copy).ok());
+    fs::copy(newest, copy).expect("it can be copied");
+    let found = parsed(&status(copy).ok());
     let keys = found["keys"].as_u64().expect("it is a number");
     assert!(keys > 0 && keys <= written.keys.len() as u64, "{found}");
     assert_eq!((&found["node"], &found["members"][2]["part"]), (&json!(id), &json!("voter")));
+}
+
+/// A cluster of one out of a file, and what it holds.
+fn made_of(file: &Path) -> BTreeMap<String, String> {
+    let mut cluster = Cluster::prepare(Options { masters: 1, ..Options::default() });
+    restore(&cluster, 1, file, &[]).ok();
+    cluster.start_all();
+    cluster.wait_ready();
+    cluster.keys("w/")
+}
+
+#[test]
+fn a_save_that_is_cut_off_leaves_nothing_behind_and_spoils_nothing() {
+    let cluster = Cluster::start(Options { masters: 1, ..Options::default() });
+    let value = "v".repeat(256 * 1024);
+    for number in 0..8 {
+        cluster.cli().run(&["kv", "put", &format!("w/{number}"), &value]).ok();
+    }
+    let place = Directory::new();
+    let (file, part) = (place.path().join("backup.snapshot"), place.path().join("backup.snapshot.part"));
+    let name = file.to_string_lossy().into_owned();
+    let half = Cli::to(&relay_that_breaks(cluster.endpoint(1), 1024 * 1024));
+    let cut_off = half.within("3s").run(&["snapshot", "save", &name]);
+    assert_ne!(cut_off.code, 0, "{}", cut_off.stdout);
+    assert!(!file.exists() && !part.exists(), "half a snapshot is none: {}", cut_off.stderr);
+
+    cluster.cli().run(&["snapshot", "save", &name]).ok();
+    let whole = fs::read(&file).expect("it is there");
+    cluster.cli().run(&["kv", "put", "w/late", "1"]).ok();
+    let half = Cli::to(&relay_that_breaks(cluster.endpoint(1), 1024 * 1024));
+    assert_ne!(half.within("3s").run(&["snapshot", "save", &name, "--overwrite"]).code, 0);
+    assert!(fs::read(&file).expect("it is there") == whole, "the one before is as it was");
+    assert!(!part.exists());
+    drop(cluster);
+    let there = made_of(&file);
+    assert_eq!(there.len(), 8);
+    assert!(there.values().all(|it| *it == value));
 }
 
 #[test]

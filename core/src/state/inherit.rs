@@ -11,7 +11,7 @@
 //! * who takes part is forgotten.
 
 use super::{
-    Counters, Members, RecordKey, State, Turn, fleet,
+    Members, RecordKey, State, Turn, fleet,
     hash::{Kind, digest},
 };
 use crate::{
@@ -153,11 +153,9 @@ impl State {
         let again = bug::planted(Bug::HeirNumbersAgain);
         let (indexes, ids) = if again { (1, 0) } else { (INHERITED_INDEXES, INHERITED_IDS) };
         let index = Index(plus("the index", self.index.0, indexes)?);
-        let counters = Counters {
-            executors: plus("the number of executors", self.counters.executors, ids)?,
-            leases: plus("the number of leases", self.counters.leases, ids)?,
-            ..self.counters
-        };
+        let mut counters = self.counters;
+        counters.executors = plus("the number of executors", counters.executors, ids)?;
+        counters.leases = plus("the number of leases", counters.leases, ids)?;
         let revision = Revision(plus("the revision", self.business.revision().0, what.revisions)?);
         let records =
             Revision(plus("the records' revision", self.records.frame().revision().0, what.revisions)?);

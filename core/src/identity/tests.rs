@@ -160,6 +160,27 @@ fn a_directory_that_joined_and_is_not_written_down_yet_goes_on_asking() {
 }
 
 #[test]
+fn a_directory_that_was_removed_while_it_was_away_goes_on_asking_until_it_is_added_again() {
+    // Of the voters that it knows, 2 and 3 are gone for good; it was removed itself.
+    let known = [(1, 11), (2, 22), (3, 33), (4, 44)];
+    let mut away = identity(4, 44, &known);
+    assert!(away.follow(&members(1, 5, &known)).is_some());
+    assert_eq!(away.caught_up(), Verdict::Nothing);
+    let mut one = identity(1, 11, &known);
+    one.standing = Standing::Member;
+    assert!(one.follow(&members(2, 9, &[(1, 11)])).is_some());
+    let Body::Hello(hello) = one.hello(NodeId(4), false) else { unreachable!() };
+    away.learn(&hello);
+    assert_eq!(tell(&one, &mut away, (1, 5)), Verdict::Nothing);
+    assert!(away.questions().iter().any(|(peer, _)| *peer == NodeId(1)), "who has greeted it may lead");
+    // Its leader has added it again, and heard of its directory.
+    assert!(one.follow(&members(4, 20, &[(1, 11), (4, 44)])).is_some());
+    let Body::Hello(hello) = one.hello(NodeId(4), false) else { unreachable!() };
+    away.learn(&hello);
+    assert_eq!(tell(&one, &mut away, (1, 5)), Verdict::Join);
+}
+
+#[test]
 fn a_founder_without_a_log_does_not_take_the_word_of_a_peer_that_has_not_carried_out_who_the_members_are() {
     // Node 1 lost its directory, and the cluster has written the new one down as a learner's.
     let kept = [(1, 99), (2, 22), (3, 33)];

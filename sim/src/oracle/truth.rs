@@ -40,12 +40,12 @@ pub struct Truth {
     started: BTreeMap<AttemptId, u32>,
     /// How attempts ended that ended by themselves.
     exits: BTreeMap<AttemptId, i32>,
-    /// Terms of calls that are not answered.
-    calls: BTreeMap<(u8, CallKey), (Term, Attempt)>,
+    /// Calls that are not answered: their terms, and the registrations that they are for.
+    calls: BTreeMap<(u8, CallKey), (Term, u64, Attempt)>,
     /// Attempts that an agent refused for good.
     refused: BTreeSet<Attempt>,
-    /// The highest term of a call that each run of an agent took.
-    terms: BTreeMap<(u8, u64), Term>,
+    /// The highest term of a call that each run of an agent took for each registration: another cluster has terms of its own.
+    terms: BTreeMap<(u8, u64, u64), Term>,
     runs: BTreeMap<u64, Runs>,
     by_task: BTreeMap<(TaskKey, Index), BTreeSet<u64>>,
     frozen: BTreeSet<u8>,
@@ -100,7 +100,8 @@ impl Truth {
         };
         let attempt = attempt.unwrap_or_default();
         let term = Term(header.map_or(0, |header| header.term));
-        self.calls.insert((machine, key), (term, (attempt.job, attempt.number, attempt.epoch)));
+        let executor = header.map_or(0, |header| header.executor);
+        self.calls.insert((machine, key), (term, executor, (attempt.job, attempt.number, attempt.epoch)));
     }
 
     /// An agent answered a call.
@@ -111,14 +112,14 @@ impl Truth {
         key: CallKey,
         reply: &pb::ExecutorCallReply,
     ) {
-        let Some((term, attempt)) = self.calls.remove(&(machine, key)) else { return };
+        let Some((term, executor, attempt)) = self.calls.remove(&(machine, key)) else { return };
         if let Some(Answer::Refusal(refusal)) = &reply.body {
             if refusal.code() == pb::RefusalCode::Stale {
                 self.refused.insert(attempt);
             }
             return;
         }
-        let newest = self.terms.entry((machine, run)).or_insert(term);
+        let newest = self.terms.entry((machine, run, executor)).or_insert(term);
         ledger.hold(Rule::StaleCall, *newest <= term, || {
             format!("machine {machine} takes a call of term {term}, and took one of term {newest} before")
         });

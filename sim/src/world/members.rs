@@ -15,6 +15,7 @@ use quorate_core::{
     codec,
     command::Command,
     contract::Entry,
+    identity::Standing,
     limits::PROMOTED_PERCENT,
     raft::{Raft, Role, membership::Membership},
     state::Members,
@@ -326,12 +327,15 @@ impl World {
     }
 
     /// In the end somebody looks at the list of members: a directory that was given up is emptied, also when nobody had heard
-    /// that the change was made.
+    /// that the change was made, and so is one that takes no part for good, and was removed and added again as it was.
     pub(super) fn operator_tidies(&mut self) {
         let Some(members) = &self.roll.members else { return };
         let given_up = |master: &&crate::master::Master| {
+            let standing = master.node.as_ref().map(|node| node.identity().standing());
+            let denied = matches!(standing, Some(Standing::Denied(_)));
+            let useless = |given_up| given_up == master.storage.0 || denied;
             let it = members.get(master.id);
-            !master.outside && it.is_some_and(|it| it.storage == 0 && it.given_up == master.storage.0)
+            !master.outside && it.is_some_and(|it| it.storage == 0 && useless(it.given_up))
         };
         let ids: Vec<u64> = self.masters.iter().filter(given_up).map(|master| master.id.0).collect();
         self.roll.waits.extend(ids.into_iter().map(|id| Wait { id, replaced: true, told: false }));

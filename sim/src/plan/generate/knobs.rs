@@ -211,8 +211,9 @@ pub(super) fn executors(seed: u64, executors: usize, slots: u32, pace: &Pace) ->
         1 => (draws.range(8_000, 20_000), draws.range(200, 1_000), draws.range(500, 3_000)),
         _ => (draws.range(800, 4_000), draws.range(20, 200), draws.range(50, 500)),
     };
-    // Some heartbeats must be answered before it ends, also while a leader is found.
-    let ttl = ttl.max(8 * pace.round_ms);
+    // Some heartbeats must be answered before it ends, also while a leader is found, and by way of another master: three rounds,
+    // for which an agent waits a quarter of it.
+    let ttl = ttl.max(16 * pace.round_ms);
     let mut plan = ExecutorsPlan {
         clocks: (0..executors).map(|_| clock(&mut draws, drift_ppm)).collect(),
         slots,
@@ -224,6 +225,26 @@ pub(super) fn executors(seed: u64, executors: usize, slots: u32, pace: &Pace) ->
     least_grace(&mut plan);
     plan.lease_ms[1] += if percent(&mut draws, 50) { 0 } else { draws.range(0, 1_000) };
     plan
+}
+
+/// A leader that takes one entry at a time needs a round for each: all executors must be registered, and have their tasks placed,
+/// before the first one's lease ends.
+pub(super) fn lease_for(flow: &[FlowPlan], plan: &mut ExecutorsPlan, pace: &Pace) {
+    /// Less than this holds one usual entry, or few.
+    const FEW_BYTES: u64 = 2_000;
+    /// Entries that an executor needs while it comes and goes.
+    const ENTRIES: u64 = 6;
+    const MOST_MS: u64 = 20_000;
+    if flow.iter().all(|flow| flow.uncommitted_bytes >= FEW_BYTES) {
+        return;
+    }
+    let least = (plan.clocks.len() as u64 * ENTRIES * pace.round_ms.max(1)).min(MOST_MS);
+    if plan.lease_ms[0] < least {
+        let grace = plan.lease_ms[1];
+        plan.lease_ms[0] = least;
+        least_grace(plan);
+        plan.lease_ms[1] = plan.lease_ms[1].max(grace);
+    }
 }
 
 /// The least grace that is safe, which is itself part of what it must cover: it settles after a few rounds.

@@ -80,8 +80,9 @@ pub fn generate(seed: u64, limits: &Limits) -> Plan {
     let disk = knobs::disk(seed);
     let batch_us = knobs::batches(seed, masters);
     let pace = knobs::Pace::of(&network, &disk, &batch_us);
-    let executors = knobs::executors(seed, executors as usize, slots, &pace);
+    let mut executors = knobs::executors(seed, executors as usize, slots, &pace);
     let mut masters = knobs::masters(seed, batch_us, executors.drift_ppm, &pace);
+    knobs::lease_for(&masters.flow, &mut executors, &pace);
     if !limits.faults {
         masters.timing_ms = knobs::calm_timing(&pace);
         // Nobody is put off until it gives up.

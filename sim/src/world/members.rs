@@ -443,21 +443,24 @@ impl World {
                 continue;
             }
             let Command::ChangeMembers { changes } = proposal.command else { continue };
-            // What will be refused changes nothing.
-            if self.roll.members.as_ref().is_none_or(|members| members.changed(&changes).is_err()) {
+            // What will be refused changes nothing. Who led before knows other members: what it adds meant nothing to it then.
+            let Some(members) = node.state().members().filter(|it| it.changed(&changes).is_ok()) else {
                 continue;
-            }
+            };
             for change in changes {
                 let Some(member_change::Change::Promote(id)) = change.change else { continue };
-                let Some(place) = self.machine_of(id).filter(|_| !self.membership().is_voter(NodeId(id)))
-                else {
-                    continue;
-                };
-                looked = true;
-                // Nobody can know that a directory was lost since.
+                let learns = !members.membership().is_voter(NodeId(id));
+                let Some(place) = self.machine_of(id).filter(|_| learns) else { continue };
                 let master = &self.masters[usize::from(place)];
+                // Nobody can know that a directory was lost since, or that a later leader cut off what it held.
+                let same = members.get(master.id).is_some_and(|it| it.storage == master.storage.0);
+                let heard = master.disk.image.hard_state.term <= entry.term;
+                if !same || !heard || !master.intact() {
+                    continue;
+                }
+                looked = true;
                 let held = master.disk.image.last().index;
-                if master.intact() && (held.0 + 1) * 100 < entry.index.0 * PROMOTED_PERCENT {
+                if (held.0 + 1) * 100 < entry.index.0 * PROMOTED_PERCENT {
                     late.push(format!("node {id} has {held} of {} entries", entry.index));
                 }
             }

@@ -45,6 +45,8 @@ pub(super) struct Roll {
     members: Option<Members>,
     /// All that there were, the oldest first.
     pub(super) past: Vec<Membership>,
+    /// The same, with the entries that made them, also where only a directory or a priority is another.
+    made: Vec<(Index, Membership)>,
     /// The entry that made them, or named a directory of theirs.
     at: Index,
     /// Until when a change may be made that nobody waits for, nanoseconds.
@@ -91,9 +93,10 @@ pub(crate) fn request(steps: &[MemberStep]) -> Vec<pb::MemberChange> {
 impl Roll {
     /// That of a cluster which begins with these members, if it knows any.
     pub(super) fn of(members: Option<Members>) -> Self {
-        let past = members.iter().map(|members| members.membership().clone()).collect();
+        let past: Vec<Membership> = members.iter().map(|members| members.membership().clone()).collect();
         let at = Index(members.as_ref().map_or(0, Members::index));
-        Self { members, past, at, ..Self::default() }
+        let made = past.iter().map(|past| (at, past.clone())).collect();
+        Self { members, past, made, at, ..Self::default() }
     }
 
     /// The newest, once the cluster has begun.
@@ -153,6 +156,7 @@ impl World {
         let old = self.roll.members.replace(next);
         self.roll.at = members_at;
         let Some(next) = &self.roll.members else { return };
+        self.roll.made.push((members_at, next.membership().clone()));
         if self.roll.past.last() != Some(next.membership()) {
             self.roll.past.push(next.membership().clone());
         }
@@ -287,7 +291,7 @@ impl World {
         }
         let at = Index(reply.map_or(0, |reply| reply.index));
         if done && self.changes_members() {
-            let known = self.is_known(at);
+            let known = self.was_known(at);
             self.ledger.hold(Rule::ChangeKnown, known, || {
                 format!(
                     "the change at {at} is answered, and the members are {}",
@@ -340,7 +344,17 @@ impl World {
 
     /// Whether a majority of the newest members will know of the change at `index` when they come up again.
     fn is_known(&self, index: Index) -> bool {
-        is_quorum(self.membership(), |place| {
+        self.is_known_to(self.membership(), index)
+    }
+
+    /// The same of the members that it made, or of any that came later: the answer may have been on its way meanwhile.
+    fn was_known(&self, index: Index) -> bool {
+        let mut later = self.roll.made.iter().filter(|(made, _)| *made >= index);
+        self.is_known(index) || later.any(|(_, members)| self.is_known_to(members, index))
+    }
+
+    fn is_known_to(&self, members: &Membership, index: Index) -> bool {
+        is_quorum(members, |place| {
             let Some(master) = self.masters.get(place) else { return false };
             let image = &master.disk.image;
             // What a directory lost, nobody can have kept for it.

@@ -29,8 +29,10 @@ impl Raft {
     /// # Errors
     /// Also `ChangePending` while the change before is not carried out here.
     pub fn propose_change(&mut self, data: Bytes) -> Result<Index, ProposeError> {
-        let Some(leading) = &self.leading else { return Err(ProposeError::NotLeader) };
-        if leading.changes_until > self.applied && !bug::planted(Bug::ChangeAtOnce) {
+        if self.leading.is_none() {
+            return Err(ProposeError::NotLeader);
+        }
+        if self.is_changing() && !bug::planted(Bug::ChangeAtOnce) {
             mark::hit(Mark::ChangeWaits);
             return Err(ProposeError::ChangePending);
         }
@@ -121,6 +123,12 @@ impl Raft {
         if bug::planted(Bug::ChangeUnconfirmed) {
             self.membership_confirmed(index);
         }
+    }
+
+    /// Whether a leader's log may hold a change that it has not carried out, so that others may be members any time.
+    #[must_use]
+    pub fn is_changing(&self) -> bool {
+        self.leading.as_ref().is_some_and(|leading| leading.changes_until > self.applied)
     }
 
     /// Whether a leader does not know yet that a majority of the newest members knows that they are.

@@ -5,6 +5,7 @@ use crate::{
     disk::StoredSnapshot,
     draw::{Purpose, again, draw, within},
     marks::SimMark,
+    master::Master,
     network::Endpoint,
     oracle::Rule,
 };
@@ -264,15 +265,20 @@ impl World {
             return false;
         }
         let luck = draw(self.plan.seed, Purpose::Fault, &[fault as u64]);
-        let image = &mut self.masters[at].disk.image;
-        if snapshot {
-            return image.rot_snapshot(luck).is_some();
-        }
-        let hit = image.rot_entry(luck).is_some();
+        let Master { disk, told_damage, .. } = &mut self.masters[at];
+        let image = &mut disk.image;
+        let (entries, old_snapshot) = (image.damaged.clone(), image.damaged_snapshot);
+        let hit = if snapshot { image.rot_snapshot(luck).is_some() } else { image.rot_entry(luck).is_some() };
         if misdirect {
             // Where it should be, there is what was there before.
             let missing = hit && image.rot_entry(again(luck, 1)).is_some();
             self.marks.hit_if(missing, SimMark::MisdirectDone);
+        }
+        // What had been written anew, and rots at the same place, nobody was told of.
+        if let Some(told) = told_damage {
+            told.entries.retain(|index| entries.contains(index) || !image.damaged.contains(index));
+            told.snapshot =
+                told.snapshot.filter(|at| old_snapshot == Some(*at) || image.damaged_snapshot != Some(*at));
         }
         hit
     }

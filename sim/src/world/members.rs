@@ -46,6 +46,8 @@ pub(super) struct Roll {
     members: Option<Members>,
     /// All that there were, the oldest first.
     pub(super) past: Vec<Membership>,
+    /// The same, with the entries that made them, also where only a directory or a priority is another.
+    made: Vec<(Index, Membership)>,
     /// The entry that made them, or named a directory of theirs.
     at: Index,
     /// Until when a change may be made that nobody waits for, nanoseconds.
@@ -92,9 +94,10 @@ pub(crate) fn request(steps: &[MemberStep]) -> Vec<pb::MemberChange> {
 impl Roll {
     /// That of a cluster which begins with these members, if it knows any.
     pub(super) fn of(members: Option<Members>) -> Self {
-        let past = members.iter().map(|members| members.membership().clone()).collect();
+        let past: Vec<Membership> = members.iter().map(|members| members.membership().clone()).collect();
         let at = Index(members.as_ref().map_or(0, Members::index));
-        Self { members, past, at, ..Self::default() }
+        let made = past.iter().map(|past| (at, past.clone())).collect();
+        Self { members, past, made, at, ..Self::default() }
     }
 
     /// The newest, once the cluster has begun.
@@ -154,6 +157,7 @@ impl World {
         let old = self.roll.members.replace(next);
         self.roll.at = members_at;
         let Some(next) = &self.roll.members else { return };
+        self.roll.made.push((members_at, next.membership().clone()));
         if self.roll.past.last() != Some(next.membership()) {
             self.roll.past.push(next.membership().clone());
         }
@@ -288,7 +292,7 @@ impl World {
         }
         let at = Index(reply.map_or(0, |reply| reply.index));
         if done && self.changes_members() {
-            let known = self.is_known(at);
+            let known = self.was_known(at);
             self.ledger.hold(Rule::ChangeKnown, known, || {
                 format!(
                     "the change at {at} is answered, and the members are {}",
@@ -344,7 +348,17 @@ impl World {
 
     /// Whether a majority of the newest members will know of the change at `index` when they come up again.
     fn is_known(&self, index: Index) -> bool {
-        is_quorum(self.membership(), |place| {
+        self.is_known_to(self.membership(), index)
+    }
+
+    /// The same of the members that it made, or of any that came later: the answer may have been on its way meanwhile.
+    fn was_known(&self, index: Index) -> bool {
+        let mut later = self.roll.made.iter().filter(|(made, _)| *made >= index);
+        self.is_known(index) || later.any(|(_, members)| self.is_known_to(members, index))
+    }
+
+    fn is_known_to(&self, members: &Membership, index: Index) -> bool {
+        is_quorum(members, |place| {
             let Some(master) = self.masters.get(place) else { return false };
             let image = &master.disk.image;
             // What a directory lost, nobody can have kept for it.
@@ -447,21 +461,24 @@ impl World {
                 continue;
             }
             let Command::ChangeMembers { changes } = proposal.command else { continue };
-            // What will be refused changes nothing.
-            if self.roll.members.as_ref().is_none_or(|members| members.changed(&changes).is_err()) {
+            // What will be refused changes nothing. Who led before knows other members: what it adds meant nothing to it then.
+            let Some(members) = node.state().members().filter(|it| it.changed(&changes).is_ok()) else {
                 continue;
-            }
+            };
             for change in changes {
                 let Some(member_change::Change::Promote(id)) = change.change else { continue };
-                let Some(place) = self.machine_of(id).filter(|_| !self.membership().is_voter(NodeId(id)))
-                else {
-                    continue;
-                };
-                looked = true;
-                // Nobody can know that a directory was lost since.
+                let learns = !members.membership().is_voter(NodeId(id));
+                let Some(place) = self.machine_of(id).filter(|_| learns) else { continue };
                 let master = &self.masters[usize::from(place)];
+                // Nobody can know that a directory was lost since, or that a later leader cut off what it held.
+                let same = members.get(master.id).is_some_and(|it| it.storage == master.storage.0);
+                let heard = master.disk.image.hard_state.term <= entry.term;
+                if !same || !heard || !master.intact() {
+                    continue;
+                }
+                looked = true;
                 let held = master.disk.image.last().index;
-                if master.intact() && (held.0 + 1) * 100 < entry.index.0 * PROMOTED_PERCENT {
+                if (held.0 + 1) * 100 < entry.index.0 * PROMOTED_PERCENT {
                     late.push(format!("node {id} has {held} of {} entries", entry.index));
                 }
             }

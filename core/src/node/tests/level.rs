@@ -102,6 +102,35 @@ fn a_cluster_that_goes_back_leaves_nothing_that_an_old_program_cannot_read() {
 }
 
 #[test]
+fn the_level_does_not_rise_behind_a_change_that_brings_a_member_of_whom_nobody_has_heard() {
+    let mut cluster = Cluster::mixed(&[1, 2, 3]);
+    let leader = cluster.leader();
+    let session = cluster.session(leader);
+    for id in [1, 2, 3].map(NodeId) {
+        cluster.hung.insert(id, Vec::new());
+    }
+    let request_id = Some(pb::RequestId { session, sequence: 1, lowest_open: 1 });
+    let member = pb::AddMember { id: 4, peer_address: "p4:1".into(), client_address: "c4:1".into() };
+    let changes = vec![pb::MemberChange { change: Some(pb::member_change::Change::Add(member)) }];
+    let add = Request::ChangeMembers(pb::ChangeMembersRequest { request_id, changes });
+    assert_eq!(cluster.ask(leader, add), None, "it waits for the disks");
+    // Meanwhile the last of those who are members gets the next program.
+    for id in [1, 2, 3].map(NodeId) {
+        cluster.program(id, NEXT);
+    }
+    cluster.run(Duration::from_millis(200));
+    for (id, writes) in core::mem::take(&mut cluster.hung) {
+        for write in writes {
+            cluster.nodes.get_mut(&id).unwrap().step(cluster.now, Input::WriteDone { io: write.io });
+        }
+    }
+    cluster.settle();
+    cluster.run(Duration::from_millis(200));
+    let members = cluster.nodes[&leader].raft.membership().to_string();
+    assert_eq!((members.as_str(), cluster.levels()), ("voters=(1 2 3) learners=(4)", vec![FIRST_LEVEL; 3]));
+}
+
+#[test]
 fn a_level_that_no_program_knows_is_no_bound() {
     let mut cluster = Cluster::mixed(&[]);
     let leader = cluster.leader();

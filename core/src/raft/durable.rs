@@ -174,20 +174,32 @@ impl Raft {
         index <= self.log.start().index.max(later)
     }
 
-    /// Releases the log up to `position`, which must be committed and covered by a snapshot; as soon as that is durable.
+    /// Releases the log up to `position`, which must be committed and covered by a snapshot: what of it is durable at once, the
+    /// rest as it becomes durable.
     pub fn compact(&mut self, position: LogPosition) {
         if position.index <= self.log.start().index || !self.log.holds(position) {
             return;
         }
-        if position.index > self.durable_index() {
+        let durable = self.durable_index();
+        if position.index > durable {
             // The larger one waits.
             if !self.is_released(position.index) {
                 mark::hit(Mark::CompactTooSoon);
                 self.durability.compact_later = Some(position);
             }
+            // Of a disk that is always a little late, nothing that is to go would ever be durable as a whole.
+            if durable > self.log.start().index
+                && let Some(term) = self.log.term_at(durable)
+            {
+                self.release_log(LogPosition { term, index: durable });
+            }
             return;
         }
         let _ = self.durability.compact_later.take_if(|later| later.index <= position.index);
+        self.release_log(position);
+    }
+
+    fn release_log(&mut self, position: LogPosition) {
         self.log.start_at(position);
         self.durability.start = Some(position);
     }
@@ -242,8 +254,7 @@ impl Raft {
             state.durable_term = write.term;
             state.pending.pop_front();
         }
-        let durable = state.durable;
-        let later = state.compact_later.take_if(|position| position.index <= durable);
+        let later = state.compact_later.take();
         while let Some(held) = state.held.front()
             && held.io <= io
         {

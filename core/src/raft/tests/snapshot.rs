@@ -182,7 +182,7 @@ fn what_is_durable_is_cut_though_more_waits_to_be() {
     bench.sync();
     bench.hear(2, 2, append_of(2, 4, 4));
     bench.raft.compact(place(2, 4));
-    assert_eq!(bench.raft.first_index(), Index(1), "a crash could lose what is not durable");
+    assert_eq!(bench.raft.first_index(), Index(3), "a crash could lose what is not durable");
     bench.raft.compact(place(2, 2));
     bench.raft.compact(place(2, 3));
     assert_eq!(bench.raft.first_index(), Index(3));
@@ -190,4 +190,21 @@ fn what_is_durable_is_cut_though_more_waits_to_be() {
     bench.sync();
     assert_eq!(bench.raft.first_index(), Index(5));
     assert_eq!(bench.writes.last().unwrap().start, Some(place(2, 4)));
+}
+
+#[test]
+fn a_log_whose_end_is_never_durable_is_cut_all_the_same() {
+    let mut bench = Bench::new(3, 1, &[]);
+    bench.hear(2, 2, append_of(2, 2, 2));
+    let mut late = bench.writes.last().unwrap().io;
+    for last in 3..9 {
+        bench.hear(2, 2, append_of(2, last, last));
+        bench.raft.compact(place(2, last));
+        let io = bench.writes.last().unwrap().io;
+        // It says of a write that it is done only when the next one is on its way.
+        bench.raft.write_done(late);
+        late = io;
+        assert_eq!(bench.raft.durable_index(), Index(last - 1));
+        assert_eq!(bench.raft.first_index(), Index(last));
+    }
 }

@@ -528,8 +528,8 @@ impl World {
             let most =
                 self.plan.masters.trailing_entries + LOG_SNAPSHOTS * self.plan.masters.snapshot_entries;
             // What is not on the disk yet is released when it is.
-            let writes = !master.disk.waiting.is_empty();
-            self.ledger.hold(Rule::LogBounded, writes || kept <= most + LOG_SLACK, || {
+            let late = !master.disk.waiting.is_empty() || master.learns_late_of_snapshot(self.time);
+            self.ledger.hold(Rule::LogBounded, late || kept <= most + LOG_SLACK, || {
                 format!(
                     "node {} keeps {kept} entries of its log; its snapshots leave at most {most}",
                     master.id

@@ -208,6 +208,8 @@ pub struct World {
     follows: Vec<(u64, Index)>,
     /// Whose hashes were made wrong.
     wronged: BTreeSet<usize>,
+    /// Leaders that took a wrong hash for that of the majority, because it was: in which term, at which index.
+    misjudged: BTreeSet<(usize, Term, Index)>,
     /// What each master was told of states while it led.
     told_states: BTreeMap<usize, states::Told>,
     /// The members of a leader that is told of a state in the step under way.
@@ -271,6 +273,7 @@ impl World {
             founders: Membership::of((1..=plan.masters.founding() as u64).map(NodeId)),
             follows: vec![(0, Index(0)); plan.masters.clocks.len()],
             wronged: BTreeSet::new(),
+            misjudged: BTreeSet::new(),
             told_states: BTreeMap::new(),
             takes_answer: None,
             core: None,

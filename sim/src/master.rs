@@ -84,6 +84,8 @@ pub struct Master {
     pub slow: Vec<(usize, u64)>,
     /// Microseconds that each step takes while the processor is slow, by fault.
     pub steps: Vec<(usize, u64)>,
+    /// The newest state that this run had written aside, whether it knows that this is done or not.
+    pub saves: Index,
     /// Until when its processor is busy.
     pub busy_until: u64,
     /// What of its disk it was told to be damaged.
@@ -157,6 +159,7 @@ impl Master {
             calls: BTreeSet::new(),
             slow: Vec::new(),
             steps: Vec::new(),
+            saves: Index(0),
             busy_until: 0,
             told_damage: None,
             batch: None,
@@ -229,6 +232,13 @@ impl Master {
         self.disk.waiting.is_empty()
     }
 
+    /// A slow processor has not come to the word that its newest snapshot is written: until then the log stays.
+    #[must_use]
+    pub fn learns_late_of_snapshot(&self, time: u64) -> bool {
+        let known = self.node.as_ref().and_then(|node| node.raft().snapshot());
+        self.busy_until > time && self.saves > known.map_or(Index(0), |at| at.index)
+    }
+
     /// The cluster knows its new directory: it is as good as any.
     pub fn known_again(&mut self) {
         (self.wiped, self.term_lost) = (false, Term(0));
@@ -266,7 +276,7 @@ impl Master {
         (self.led, self.doubted) = (false, None);
         self.held.clear();
         self.hung.clear();
-        self.busy_until = 0;
+        (self.saves, self.busy_until) = (Index(0), 0);
         (self.batch, self.batches) = (None, 0);
         self.wake = u64::MAX;
         self.forwarded.clear();

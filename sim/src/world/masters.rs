@@ -176,7 +176,10 @@ impl World {
         match output {
             Output::Send { to, lane, envelope } => self.send_envelope(at, to, lane, &envelope),
             Output::Write(write) => self.write(at, write),
-            Output::SaveSnapshot(snapshot) => self.disk_later(at, 20, DiskEvent::Saved(snapshot)),
+            Output::SaveSnapshot(snapshot) => {
+                self.masters[at].saves = snapshot.at.index;
+                self.disk_later(at, 20, DiskEvent::Saved(snapshot));
+            }
             Output::StoreSnapshotChunk { at: position, number, data, last } => {
                 let commit = self.masters[at].node.as_ref().map_or(Index(0), |node| node.raft().commit());
                 self.ledger.hold(Rule::SnapshotAhead, position.index > commit, || {

@@ -208,6 +208,8 @@ pub struct World {
     follows: Vec<(u64, Index)>,
     /// Whose hashes were made wrong.
     wronged: BTreeSet<usize>,
+    /// Leaders that took a wrong hash for that of the majority, because it was: in which term, at which index.
+    misjudged: BTreeSet<(usize, Term, Index)>,
     /// What each master was told of states while it led.
     told_states: BTreeMap<usize, states::Told>,
     /// The members of a leader that is told of a state in the step under way.
@@ -271,6 +273,7 @@ impl World {
             founders: Membership::of((1..=plan.masters.founding() as u64).map(NodeId)),
             follows: vec![(0, Index(0)); plan.masters.clocks.len()],
             wronged: BTreeSet::new(),
+            misjudged: BTreeSet::new(),
             told_states: BTreeMap::new(),
             takes_answer: None,
             core: None,
@@ -528,8 +531,8 @@ impl World {
             let most =
                 self.plan.masters.trailing_entries + LOG_SNAPSHOTS * self.plan.masters.snapshot_entries;
             // What is not on the disk yet is released when it is.
-            let writes = !master.disk.waiting.is_empty();
-            self.ledger.hold(Rule::LogBounded, writes || kept <= most + LOG_SLACK, || {
+            let late = !master.disk.waiting.is_empty() || master.learns_late_of_snapshot(self.time);
+            self.ledger.hold(Rule::LogBounded, late || kept <= most + LOG_SLACK, || {
                 format!(
                     "node {} keeps {kept} entries of its log; its snapshots leave at most {most}",
                     master.id

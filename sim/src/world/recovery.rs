@@ -198,6 +198,7 @@ impl World {
         self.levels = Levels::of(&start.heir.state, &start.masters);
         self.follows.fill((0, Index(0)));
         self.wronged.clear();
+        self.misjudged.clear();
         self.told_states.clear();
         self.promised.clear();
         let executors = match &self.plan.core {

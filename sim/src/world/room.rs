@@ -2,7 +2,11 @@
 
 use super::{Event, World};
 use crate::{client::Client, master::Master, plan::Operation};
-use quorate_core::{Node, state::State, types::NodeId};
+use quorate_core::{
+    Node,
+    state::State,
+    types::{Index, NodeId},
+};
 
 /// The members that have no more room, as far as this state knows.
 fn without_room(state: &State) -> impl Iterator<Item = NodeId> {
@@ -27,13 +31,19 @@ impl World {
         }
     }
 
-    /// How many alarms of a master are right in a cluster that is whole again: of those that were made to differ, of its own
-    /// doubt if nobody starts it again, and of room that concerns nobody or that it has not heard of to be there again.
+    /// How many alarms of a master are right in a cluster that is whole again: of those that were made to differ, or that did
+    /// from a majority that was made to; of its own doubt if nobody starts it again; and of room that concerns nobody or that
+    /// it has not heard of to be there again.
     pub(super) fn tolerated(&self, master: &Master, node: &Node) -> usize {
-        let wronged = |(other, _): &(NodeId, _)| {
-            self.masters.iter().any(|it| it.id == *other && self.wronged.contains(&usize::from(it.place)))
+        let (place, term) = (usize::from(master.place), node.raft().term());
+        let wronged = |node: NodeId| {
+            self.masters.iter().any(|it| it.id == node && self.wronged.contains(&usize::from(it.place)))
         };
-        let differing = node.raft().differing().filter(wronged).count();
+        // What is right only the oracles know.
+        let misjudged =
+            |index: Index| self.oracles.is_none() || self.misjudged.contains(&(place, term, index));
+        let right = |(other, index): &(NodeId, Index)| wronged(*other) || misjudged(*index);
+        let differing = node.raft().differing().filter(right).count();
         let doubt = usize::from(master.outside && node.doubt().is_some());
         let newest = self.newest().map(|newest| newest.state().index());
         let behind = master.outside || newest.is_some_and(|newest| node.state().index() < newest);

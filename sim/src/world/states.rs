@@ -46,11 +46,8 @@ impl World {
         let own = node.raft().checkpoint_at(doubt.index).map(|(_, hash)| hash);
         let right = self.oracles.as_ref().and_then(|it| it.reference.hash_at(doubt.index));
         let differs = own.is_some() && right.is_some() && own != right;
-        // Nobody can know who is right where those that are wrong are not the fewer.
-        let fewer = |voters: usize| 2 * self.wronged.len() < voters;
-        let known = self.in_force().into_iter().all(|it| fewer(it.all_voters().count()));
         let reason = match doubt.decided {
-            true => differs || !known || self.oracles.is_none(),
+            true => differs || !self.can_know() || self.oracles.is_none(),
             false => !self.wronged.is_empty(),
         };
         self.ledger.hold(Rule::StateJudged, reason, || {
@@ -61,6 +58,12 @@ impl World {
             )
         });
         true
+    }
+
+    /// Whether those that are wrong are the fewer: else nobody can know who is right.
+    fn can_know(&self) -> bool {
+        let fewer = |voters: usize| 2 * self.wronged.len() < voters;
+        self.in_force().into_iter().all(|it| fewer(it.all_voters().count()))
     }
 
     /// A leader is about to take what a member has at an agreed index.
@@ -120,9 +123,14 @@ impl World {
         let Some(raft) = self.masters[at].node.as_ref().map(quorate_core::Node::raft) else { return };
         let Some(judged) = raft.judged().filter(|_| raft.role() == Role::Leader) else { return };
         let own = raft.checkpoint_at(judged.index).map(|(_, hash)| hash);
+        let term = raft.term();
         self.ledger.hold(Rule::StateJudged, own.is_none() || own == judged.hash, || {
             format!("node {} leads on with {own:x?}, and says {judged:x?}", at + 1)
         });
+        let right = self.oracles.as_ref().and_then(|it| it.reference.hash_at(judged.index));
+        if right.is_some() && judged.hash.is_some() && judged.hash != right && !self.can_know() {
+            self.misjudged.insert((at, term, judged.index));
+        }
     }
 
     /// What a master says to another one.

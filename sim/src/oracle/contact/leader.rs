@@ -21,6 +21,11 @@ impl Place {
             self.beats.clear();
         }
         self.leads = Some((term, since));
+        // Whoever is removed and comes back begins anew, and is sent something when the batch ends that brings it back.
+        let takes_part = |peer: &NodeId| raft.matched(*peer).is_some();
+        self.counted.retain(|peer, _| takes_part(peer));
+        self.fed.retain(|peer, _| takes_part(peer));
+        self.beats.retain(|peer, _| takes_part(peer));
         for peer in raft.membership().members() {
             let Some(counted) = raft.matched(peer) else { continue };
             self.feeds(ledger, step, peer, counted);

@@ -71,7 +71,7 @@ impl Place {
     }
 
     /// `from`: nothing is held against its peers for the time before.
-    fn is_heard(&self, ledger: &mut Ledger, step: Stepped<'_>, from: Time) {
+    fn is_heard(&mut self, ledger: &mut Ledger, step: Stepped<'_>, from: Time) {
         let Stepped { master, raft, now, timing, late } = step;
         let term = raft.term();
         let heard = |node: NodeId| match self.heard.get(&(term, node)) {
@@ -79,10 +79,16 @@ impl Place {
             Some(at) => (*at).max(from).0,
             None => from.0,
         };
-        let silent = now.since(Time(reached(raft.membership(), heard)));
-        // Of whom a majority must answer has just changed, for one that leads only until they know.
-        let looks = now.since(self.members_since) <= late && !raft.membership().is_voter(master.id);
-        ledger.hold(Rule::StepsDown, looks || silent <= timing.election_max + late, || {
+        let at = Time(reached(raft.membership(), heard));
+        // Of whom a majority must answer has just changed: until it looks, it may go by those before.
+        if now.since(self.members_since) > late {
+            self.heard_before = Time(0);
+        } else if self.members_since == now {
+            self.heard_before = self.heard_before.max(self.heard_last);
+        }
+        self.heard_last = at;
+        let silent = now.since(at.max(self.heard_before));
+        ledger.hold(Rule::StepsDown, silent <= timing.election_max + late, || {
             format!(
                 "node {} leads in term {term}; no majority has answered for {silent:?}, and {:?} is the most",
                 master.id, timing.election_max

@@ -52,6 +52,10 @@ struct Place {
     led: Option<(Term, Time)>,
     /// When it carried out who its members are.
     members_since: Time,
+    /// When a leader had heard a majority, when that was looked at last.
+    heard_last: Time,
+    /// The same of the members before a change, for as long as it may not have looked since.
+    heard_before: Time,
     /// Whose word that was.
     led_by: Option<NodeId>,
     /// When each peer was last heard in each term: who restarts may come back in an older one.

@@ -2,7 +2,7 @@
 
 use super::{Ledger, Rule, jobs::Claim};
 use pb::{executor_call::Body, executor_call_reply::Body as Answer};
-use quorate_core::types::{AttemptId, CallKey, ExecutorId, Index, TaskKey, Term, Time};
+use quorate_core::types::{AttemptId, CallKey, Epoch, ExecutorId, Index, TaskKey, Term, Time};
 use quorate_proto::v1 as pb;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,8 +49,8 @@ pub struct Truth {
     runs: BTreeMap<u64, Runs>,
     by_task: BTreeMap<(TaskKey, Index), BTreeSet<u64>>,
     frozen: BTreeSet<u8>,
-    /// What a cluster started that was given up: its heir waits for it by time alone.
-    orphans: BTreeSet<u64>,
+    /// Attempts up to this epoch are of a cluster that was given up: its heir waits for them by time alone.
+    orphans: Epoch,
 }
 
 impl Truth {
@@ -142,14 +142,14 @@ impl Truth {
                 });
             }
             Claim::Quiet(index, job, created) => {
-                let mut own = self.runs.iter().filter(|(serial, _)| !self.orphans.contains(serial));
-                let left = own.find(|(_, runs)| {
+                let mut own = self.runs.values().filter(|runs| runs.attempt.epoch > self.orphans);
+                let left = own.find(|runs| {
                     runs.attempt.task.job == *job
                         && runs.created == *created
                         && !self.frozen.contains(&runs.machine)
                 });
                 ledger.hold(Rule::CancelWaits, left.is_none(), || {
-                    let (attempt, machine) = left.map_or((None, 0), |(_, runs)| (Some(&runs.attempt), runs.machine));
+                    let (attempt, machine) = left.map_or((None, 0), |runs| (Some(&runs.attempt), runs.machine));
                     format!("entry {index} ends the canceled job {job}; {attempt:?} still runs on machine {machine}")
                 });
             }
@@ -208,9 +208,9 @@ impl Truth {
         });
     }
 
-    /// The cluster that started what runs is given up.
-    pub fn orphan_all(&mut self) {
-        self.orphans.extend(self.runs.keys());
+    /// The cluster is given up that gave epochs up to this index; what it started may still come up.
+    pub const fn orphan_all(&mut self, last: Index) {
+        self.orphans = Epoch(last.0);
     }
 
     /// Processes that run.
@@ -223,7 +223,7 @@ impl Truth {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorate_core::types::{Epoch, JobId};
+    use quorate_core::types::JobId;
 
     fn seen(serial: u64, machine: u8, executor: u64) -> Seen {
         Seen { serial, machine, executor: Some(ExecutorId(executor)), slots: 9 }

@@ -184,7 +184,7 @@ impl World {
             oracles.reference = reference;
             (oracles.contact, oracles.logs) = (Contact::default(), Logs::default());
             self.marks.hit_if(oracles.truth.running() > 0, SimMark::RecoveryOrphans);
-            oracles.truth.orphan_all();
+            oracles.truth.orphan_all(index);
         }
         for at in 0..self.masters.len() {
             let begins = start.masters.contains(&at);

@@ -66,6 +66,7 @@ rules! {
     LevelKnown = "G6 the feature level rises only when the program of every member knows it",
     LevelWritten = "G6 an entry needs no higher level than the cluster is at",
     ChangeKnown = "G1 a change that was answered is on the disks of a majority of the new members",
+    ChangeHealthy = "L6 a leader adds a change only if a majority of the members after it has answered lately",
     ChangeInTurn = "G1 a leader adds a change only when the one before is carried out, and an entry of its term is committed",
     CarriedFirst = "G1 who stands for election has carried out all that it knew to be committed",
     NewestVoters = "G1 who decides has the newest members, or those before",

@@ -8,7 +8,7 @@ use crate::{
     draw::{Purpose, chance, draw},
     marks::SimMark,
     network::Endpoint,
-    oracle::{Rule, quorum::is_quorum},
+    oracle::{Rule, contact::LATE_HEARTBEATS, quorum::is_quorum},
     plan::{CorePlan, MemberStep, MemberWhat, Operation},
 };
 use quorate_core::{
@@ -24,7 +24,7 @@ use quorate_core::{
 use quorate_proto::v1::{
     self as pb, RefusalCode, client_reply::Body, client_request::Body as Ask, member_change,
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 /// Whoever gave up a change does not know whether it is made yet for so long, milliseconds.
 const UNSURE_MS: u64 = 30_000;
@@ -453,7 +453,7 @@ impl World {
     pub(super) fn caught_up(&mut self, at: usize, entries: &[Entry]) {
         let Some(node) = self.masters[at].node.as_ref().filter(|_| self.changes_members()) else { return };
         let own = |entry: &&Entry| node.raft().role() == Role::Leader && entry.term == node.raft().term();
-        let (mut late, mut looked) = (Vec::new(), false);
+        let (mut late, mut looked, mut silent) = (Vec::new(), false, None);
         for entry in entries.iter().filter(own) {
             let Ok(proposal) = codec::decode(&entry.data) else { continue };
             // A repeated request gets the answer that it got, and changes nothing.
@@ -462,9 +462,9 @@ impl World {
             }
             let Command::ChangeMembers { changes } = proposal.command else { continue };
             // What will be refused changes nothing. Who led before knows other members: what it adds meant nothing to it then.
-            let Some(members) = node.state().members().filter(|it| it.changed(&changes).is_ok()) else {
-                continue;
-            };
+            let Some(members) = node.state().members() else { continue };
+            let Ok(next) = members.changed(&changes) else { continue };
+            silent = silent.max(self.silence_of(at, next.membership()));
             for change in changes {
                 let Some(member_change::Change::Promote(id)) = change.change else { continue };
                 let learns = !members.membership().is_voter(NodeId(id));
@@ -483,9 +483,25 @@ impl World {
                 }
             }
         }
+        if let Some(silent) = silent {
+            let timing = self.plan.masters.timing();
+            let most = timing.election_max + timing.heartbeat * LATE_HEARTBEATS;
+            self.ledger.hold(Rule::ChangeHealthy, silent <= most, || {
+                format!(
+                    "leader {} adds a change; no majority of those after it was heard for {silent:?}",
+                    at + 1
+                )
+            });
+        }
         if looked {
             self.ledger.hold(Rule::CaughtUp, late.is_empty(), || format!("{} is to vote", late.join(", ")));
         }
+    }
+
+    fn silence_of(&self, at: usize, members: &Membership) -> Option<Duration> {
+        let master = &self.masters[at];
+        let now = master.clock.local(self.time);
+        self.oracles.as_ref()?.contact.silence_of(master, now, members)
     }
 
     /// The planned core, and as many more as a majority of everybody who may decide needs.

@@ -2,9 +2,31 @@
 
 use super::{
     super::{flow::REPEAT_HEARTBEATS, quorum::reached},
-    Ledger, Place, Rule, Stepped,
+    Contact, Ledger, Place, Rule, Stepped,
 };
-use quorate_core::types::{Index, NodeId, Time};
+use crate::master::Master;
+use quorate_core::{
+    raft::membership::Membership,
+    types::{Index, NodeId, Time},
+};
+use std::time::Duration;
+
+impl Contact {
+    /// For how long a leader has heard no majority of these members. Nothing is held against them for the time before it led, ran,
+    /// or carried out who its members are. `None`: it does not lead.
+    #[must_use]
+    pub fn silence_of(&self, leader: &Master, now: Time, members: &Membership) -> Option<Duration> {
+        let place = self.places.get(usize::from(leader.place)).filter(|place| place.run == leader.run)?;
+        let (term, since) = place.leads?;
+        let from = since.max(place.awake_since).max(place.members_since);
+        let heard = |node: NodeId| match place.heard.get(&(term, node)) {
+            _ if node == leader.id => now.0,
+            Some(at) => (*at).max(from).0,
+            None => from.0,
+        };
+        Some(now.since(Time(reached(members, heard))))
+    }
+}
 
 impl Place {
     /// After a step of a leader.

@@ -19,7 +19,7 @@ use speech::Said;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Heartbeats that a node may be late with what is due by time.
-const LATE_HEARTBEATS: u32 = 5;
+pub const LATE_HEARTBEATS: u32 = 5;
 
 /// Reads of one chunk for one peer that nothing calls for.
 const CHUNK_READS: u64 = 4;

@@ -122,8 +122,8 @@ fn made_of(file: &Path) -> BTreeMap<String, String> {
 #[test]
 fn a_save_that_is_cut_off_leaves_nothing_behind_and_spoils_nothing() {
     let cluster = Cluster::start(Options { masters: 1, ..Options::default() });
-    let value = "v".repeat(256 * 1024);
-    for number in 0..8 {
+    let value = "v".repeat(64 * 1024);
+    for number in 0..40 {
         cluster.cli().run(&["kv", "put", &format!("w/{number}"), &value]).ok();
     }
     let place = Directory::new();
@@ -143,7 +143,7 @@ fn a_save_that_is_cut_off_leaves_nothing_behind_and_spoils_nothing() {
     assert!(!part.exists());
     drop(cluster);
     let there = made_of(&file);
-    assert_eq!(there.len(), 8);
+    assert_eq!(there.len(), 40);
     assert!(there.values().all(|it| *it == value));
 }
 

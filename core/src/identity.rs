@@ -447,7 +447,8 @@ impl Identity {
                 self.decide()
             }
             Standing::Fresh => self.heard_of_cluster(from, hello),
-            Standing::Greeting if !hello.empty => self.heard_seen(from, hello, held),
+            // Also when a majority has greeted it already: who knows what it lost may answer last.
+            Standing::Greeting | Standing::Member if !hello.empty => self.heard_seen(from, hello, held),
             Standing::Greeting | Standing::Member | Standing::Denied(_) => {
                 mark::hit_if(hello.empty, Mark::IdentityEmptyPeer);
                 Verdict::Nothing

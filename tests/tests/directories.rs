@@ -88,6 +88,42 @@ fn a_wiped_directory_does_not_vote() {
     assert_eq!(cluster.status(wiped).expect("it answers")["role"], "no-vote");
 }
 
+/// Copies the files of a directory.
+fn copy(from: &Path, to: &Path) {
+    let _nothing_there = fs::remove_dir_all(to);
+    fs::create_dir_all(to).expect("it can be made");
+    for file in fs::read_dir(from).expect("it is there").flatten() {
+        fs::copy(file.path(), to.join(file.file_name())).expect("it can be copied");
+    }
+}
+
+#[test]
+fn an_old_copy_of_a_directory_is_found_out_and_a_new_one_takes_its_place() {
+    let (mut cluster, writer, id) = with_a_killed_follower();
+    let (data, old) = (cluster.data(id), cluster.directory().path().join("old-copy"));
+    copy(&data, &old);
+    cluster.master(id).start();
+    cluster.wait_caught_up(id);
+    writer.wait_more(50, SOON);
+    cluster.wait_caught_up(id);
+    cluster.master(id).kill();
+    // What it acknowledged since is gone.
+    copy(&old, &data);
+    cluster.master(id).start();
+    let status = cluster.wait_alarm(id, &["went back in time", "replace the member"]);
+    assert_eq!(status["role"], "no-vote", "{status}");
+    check(&cluster, writer);
+
+    let rest = cluster.others(id);
+    cluster.cli_to(&rest).run(&["member", "replace", &id.to_string()]).ok();
+    cluster.master(id).kill();
+    fs::remove_dir_all(&data).expect("it can be removed");
+    cluster.joiner(id, &rest);
+    cluster.master(id).start();
+    cluster.promote(id, &rest);
+    cluster.wait_caught_up(id);
+}
+
 #[test]
 fn wal_commands_name_what_is_wrong_with_their_arguments() {
     let none = Path::new("/nonexistent/quorate");

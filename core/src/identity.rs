@@ -508,7 +508,9 @@ impl Identity {
 
     fn heard_seen(&mut self, from: NodeId, hello: &pb::Hello, (term, index): (Term, Index)) -> Verdict {
         let (seen_term, seen_index) = (Term(hello.seen_term), Index(hello.seen_index));
-        let lost = seen_term > term || (seen_term == term && seen_index > index);
+        // A word that was long on its way may be of the directory that was here before.
+        let own = hello.voters.iter().any(|it| (it.node, it.storage) == (self.node.0, self.storage.0));
+        let lost = own && (seen_term, seen_index) > (term, index);
         if lost && !bug::planted(Bug::IdentityRollback) {
             mark::hit(Mark::IdentityWentBack);
             return self.deny(format!(

@@ -60,6 +60,33 @@ fn a_directory_that_went_back_in_time_is_denied() {
     }
 }
 
+#[test]
+fn a_directory_that_went_back_in_time_is_denied_also_when_who_knows_answers_last() {
+    let voters = [(1, 11), (2, 22), (3, 33)];
+    let (two, mut three) = (identity(2, 22, &voters), identity(3, 33, &voters));
+    three.saw((NodeId(1), StorageId(11)), Term(4), Index(10));
+    for (held, verdict) in [((4, 9), Verdict::Deny), ((4, 10), Verdict::Nothing), ((5, 2), Verdict::Nothing)]
+    {
+        let mut one = identity(1, 11, &voters);
+        one.caught_up();
+        assert_eq!((tell(&two, &mut one, held), &one.standing), (Verdict::Join, &Standing::Member));
+        assert_eq!(tell(&three, &mut one, held), verdict, "{held:?}");
+    }
+}
+
+#[test]
+fn what_the_directory_before_acknowledged_is_not_held_against_the_one_in_its_place() {
+    let mut late = identity(2, 22, &[(1, 11), (2, 22), (3, 33)]);
+    late.saw((NodeId(1), StorageId(11)), Term(4), Index(10));
+    let voters = [(1, 12), (2, 22), (3, 33)];
+    let mut one = identity(1, 12, &voters);
+    one.caught_up();
+    assert_eq!(tell(&identity(3, 33, &voters), &mut one, (0, 0)), Verdict::Join);
+    let Body::Hello(late) = late.hello(NodeId(1), false) else { unreachable!() };
+    let (_, verdict) = one.hello_heard(NodeId(2), StorageId(22), &late, (Term(4), Index(0)));
+    assert_eq!((verdict, &one.standing), (Verdict::Nothing, &Standing::Member));
+}
+
 fn members(changes: u64, index: u64, storages: &[(u64, u64)]) -> Members {
     let record = |&(id, storage): &(u64, u64)| pb::MemberRecord {
         id,

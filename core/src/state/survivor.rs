@@ -26,20 +26,37 @@ pub struct Survivor {
     pub state: State,
 }
 
-/// What a cluster of one begins with.
+/// What a cluster begins with that goes on with another one's state.
 #[derive(Clone, Debug)]
 pub struct Heir {
-    /// Another one than the survivor's: whoever is left of that is not heard.
+    /// Another one than that it comes from: whoever is left of that is not heard.
     pub cluster: ClusterId,
-    /// Behind which entry its log begins. Its term is higher than any that the survivor has seen.
+    /// Behind which entry its log begins. Where it goes on with a log, its term is higher than any that the survivor has seen.
     pub at: LogPosition,
-    /// The only directory that decides.
+    /// The directories that decide. None: its founders have yet to find each other.
     pub voters: Voters,
     /// The state there.
     pub state: State,
 }
 
 impl Heir {
+    /// What the founders of a new cluster begin with out of a snapshot that was saved: all keys and records, and no client's
+    /// session. `from`: whose it was; `configured`: the id that the founders would have by their settings; `term`: the
+    /// snapshot's; `revisions`: added to the keys' newest revision.
+    ///
+    /// # Errors
+    /// A number that cannot grow any more.
+    pub fn of_snapshot(
+        (from, configured): (ClusterId, ClusterId),
+        term: Term,
+        state: State,
+        revisions: u64,
+    ) -> Result<Self, InheritError> {
+        let state = state.inherited(&Inheritance { revisions, sessions: false, alone: None })?;
+        let (cluster, at) = (state.heir(from, configured, 0), LogPosition { term, index: state.index() });
+        Ok(Self { cluster, at, voters: Voters::new(), state })
+    }
+
     /// What its directory says of terms and of what is committed.
     #[must_use]
     pub const fn hard_state(&self) -> HardState {

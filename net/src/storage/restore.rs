@@ -9,8 +9,7 @@ use super::{
     saved::Saved,
 };
 use quorate_core::{
-    contract::{LogPosition, Voters},
-    state::{InheritError, Inheritance},
+    state::{self, InheritError},
     types::{ClusterId, NodeId, StorageId},
 };
 
@@ -60,9 +59,9 @@ pub enum RestoreError {
 pub fn restore(disk: &dyn Disk, saved: Saved, options: RestoreOptions) -> Result<Identity, RestoreError> {
     let RestoreOptions { node, configured, storage, revisions } = options;
     let Saved { header, state } = saved;
-    let state = state.inherited(&Inheritance { revisions, sessions: false, alone: None })?;
     let from = header.identity.cluster;
-    let identity = Identity::new(state.heir(from, configured, 0), node, storage);
+    let made = state::Heir::of_snapshot((from, configured), header.at.term, state, revisions)?;
+    let identity = Identity::new(made.cluster, node, storage);
     if heir::finish(disk)? && is_same(disk, identity)? {
         return Ok(Identity {
             storage: Identity::load(disk)?.map_or(storage, |found| found.storage),
@@ -73,10 +72,8 @@ pub fn restore(disk: &dyn Disk, saved: Saved, options: RestoreOptions) -> Result
     if let Some(file) = names.into_iter().find(|name| !heir::is_aside(name)) {
         return Err(RestoreError::NotEmpty { directory: disk.location(), file });
     }
-    let at = LogPosition { term: header.at.term, index: state.index() };
-    let lineage = Lineage { configured, from };
-    // Nobody knows the others' directories yet: they find each other as those of any new cluster do.
-    heir::install(disk, &Heir { identity, lineage, at, state, voters: Voters::new() })?;
+    let state::Heir { at, voters, state, .. } = made;
+    heir::install(disk, &Heir { identity, lineage: Lineage { configured, from }, at, state, voters })?;
     Ok(identity)
 }
 

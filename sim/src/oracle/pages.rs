@@ -67,10 +67,13 @@ struct Known {
 impl Known {
     fn of(state: &State) -> Self {
         let jobs: Vec<pb::Job> = records(state, JOBS);
+        // The keys put `a-2/0` before `a/0`; lists go by the jobs' names.
+        let mut tasks: Vec<pb::Task> = records(state, TASKS);
+        tasks.sort_by(|one, other| (&one.job, one.number).cmp(&(&other.job, other.number)));
         Self {
             executors: records(state, EXECUTORS),
             jobs: jobs.into_iter().map(|job| (job.id.clone(), job)).collect(),
-            tasks: records(state, TASKS),
+            tasks,
             index: state.index().0,
         }
     }

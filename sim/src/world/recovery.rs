@@ -12,9 +12,10 @@ use crate::{
 };
 use quorate_core::{
     contract::{Entry, LogPosition},
-    state::{Heir, InheritError, Inheritance, Survivor},
+    state::{Heir, Inheritance, Survivor},
     types::{Index, StorageId, Term},
 };
+use quorate_proto::v1::ClientReply;
 use std::collections::BTreeSet;
 
 /// What a new cluster begins with, and where it comes from.
@@ -68,12 +69,9 @@ impl World {
             let snapshot = recovered.snapshot?;
             // Somebody saved it while the cluster was there.
             snapshot.state.members()?;
-            let inheritance = Inheritance { revisions: 0, sessions: false, alone: None };
-            snapshot.state.inherited(&inheritance).map(|state| {
-                let cluster = state.heir(master.cluster, CLUSTER, 0);
-                let at = LogPosition { term: snapshot.at.term, index: state.index() };
-                (snapshot.at, Heir { cluster, at, voters: [].into(), state })
-            })
+            let last = snapshot.at;
+            Heir::of_snapshot((master.cluster, CLUSTER), last.term, snapshot.state, 0)
+                .map(|heir| (last, heir))
         } else {
             let survivor = match Survivor::of((master.cluster, master.id, master.storage), recovered) {
                 Ok(survivor) => survivor,
@@ -86,25 +84,15 @@ impl World {
             let last = survivor.last;
             survivor.alone(CLUSTER, storage).map(|heir| (last, heir))
         };
-        self.started(at, recovery, made)
-    }
-
-    fn started(
-        &mut self,
-        from: usize,
-        recovery: RecoveryPlan,
-        made: Result<(LogPosition, Heir), InheritError>,
-    ) -> Option<Start> {
-        let (last, heir) = match made {
-            Ok(made) => made,
+        let founders = self.plan.masters.founding();
+        let masters = if recovery.snapshot { (0..founders).collect() } else { vec![at] };
+        match made {
+            Ok((last, heir)) => Some(Start { from: at, masters, last, sessions: !recovery.snapshot, heir }),
             Err(error) => {
-                self.ledger.fail(Rule::Contract, format!("node {}: {error}", from + 1));
-                return None;
+                self.ledger.fail(Rule::Contract, format!("node {}: {error}", at + 1));
+                None
             }
-        };
-        let masters =
-            if recovery.snapshot { (0..self.plan.masters.founding()).collect() } else { vec![from] };
-        Some(Start { from, masters, last, sessions: !recovery.snapshot, heir })
+        }
     }
 
     /// Whoever has the newest log of a majority of whole directories holds all that was committed: that is whom an operator is
@@ -149,13 +137,15 @@ impl World {
         committed.chain(own).collect()
     }
 
-    /// What clients were told behind the part of the old cluster's log that goes on is lost, and they know it.
+    /// What clients were told behind the part of the old cluster's log that goes on is lost, and they know it. What goes on may
+    /// still hold what they asked, in an entry that was never committed: the new log says so.
     fn forget_lost(&mut self, log: &[Entry]) {
         let Some(oracles) = &self.oracles else { return };
         let committed = |entry: &&Entry| oracles.consensus.entry(entry.index) == Some(*entry);
         let kept = log.iter().take_while(committed).count() as u64;
         for client in &mut self.clients {
-            client.history.retain(|it| it.answer.as_ref().is_none_or(|(_, reply)| reply.index <= kept));
+            let lost = |(_, reply): &mut (u64, ClientReply)| reply.index > kept;
+            client.history.iter_mut().for_each(|it| drop(it.answer.take_if(lost)));
         }
     }
 

@@ -118,9 +118,10 @@ impl World {
         master.ended_at = node.raft().last_index();
         master.handed_over = node.raft().transferring().is_some();
         if let Some(oracles) = &mut self.oracles {
-            oracles.contact.takes((at, master.run), node, now.time, &input);
+            oracles.contact.takes(master, now.time, &input);
             oracles.logs.takes((at, master.run), &input);
         }
+        let Some(node) = &mut master.node else { return };
         if let Some(tape) = &mut master.tape {
             if fed { tape.fed(now, &input) } else { tape.input(now, &input) }
         }

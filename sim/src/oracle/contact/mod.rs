@@ -8,7 +8,7 @@ use super::{Ledger, Rule, flow::Flow};
 use crate::master::Master;
 use core::time::Duration;
 use quorate_core::{
-    Input, Node,
+    Input,
     contract::{LogPosition, Timing},
     point::Point,
     raft::{Raft, Role, membership::Membership},
@@ -135,13 +135,16 @@ impl Contact {
     }
 
     /// A node takes an input.
-    pub fn takes(&mut self, (place, run): (usize, u64), node: &Node, now: Time, input: &Input) {
-        let place = self.place(place, run, now);
+    pub fn takes(&mut self, master: &Master, now: Time, input: &Input) {
+        let Some(node) = &master.node else { return };
+        let place = self.place(usize::from(master.place), master.run, now);
         (place.vote_asked, place.speaks) = (None, None);
         let raft = node.raft();
         let owed = Some(raft.commit()).filter(|commit| *commit > node.state().index());
         place.before = (Some(raft.role()), raft.term(), owed);
         match input {
+            // Nobody hears who is of the cluster that it was before.
+            Input::Peer(envelope) if envelope.cluster != master.cluster.0 => {}
             // One that came in place of another is heard when that is known, and the other one no more.
             Input::Peer(envelope)
                 if !matches!(envelope.body, Some(Body::Hello(_)))

@@ -33,7 +33,7 @@ pub fn binary() -> &'static Path {
 #[must_use]
 pub fn next_binary() -> &'static Path {
     NEXT.get_or_init(|| {
-        let words = ["--workspace", "--exclude", "quorate-tests", "--bin", "quorate"];
+        let words = ["--workspace", "--bin", "quorate"];
         let words = [&words[..], &["--features", "quorate/next-format,quorate-sim/planted-bugs"]].concat();
         let path = std::env::var_os("QUORATE_NEXT_BIN").map_or_else(|| build(&words), PathBuf::from);
         assert!(path.is_file(), "QUORATE_NEXT_BIN is {}: there is no such file", path.display());

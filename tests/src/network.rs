@@ -8,6 +8,7 @@ use std::{
     path::Path,
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
+    thread,
 };
 
 const NAME: &str = "quorate-e2e";
@@ -95,6 +96,19 @@ impl Network {
         rustix::thread::move_into_link_name_space(file.as_fd(), kind).expect("root may enter a namespace");
     }
 
+    /// Runs something on a machine, in a thread of its own.
+    ///
+    /// # Panics
+    /// If the system refuses, or `action` does.
+    pub fn within<T: Send + 'static>(&self, name: &str, action: impl FnOnce() -> T + Send + 'static) -> T {
+        let file = self.file(name);
+        let thread = thread::spawn(move || {
+            Self::enter(&file);
+            action()
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
     /// The file that stands for a machine's namespace.
     pub(crate) fn file(&self, name: &str) -> std::path::PathBuf {
         Path::new("/run/netns").join(self.space(name))
@@ -164,89 +178,5 @@ fn remove_stale() {
             // Somebody else may remove it at the same time.
             let _gone = run_ip(&["netns", "delete", space]);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{directory::Directory, process::Process, serial::Serial, wait::wait_until};
-    use std::{
-        io::{ErrorKind, Read as _},
-        net::{TcpListener, TcpStream, UdpSocket},
-        thread,
-        time::Duration,
-    };
-
-    /// Runs something on a machine, in a thread of its own.
-    fn there<T: Send + 'static>(
-        network: &Network,
-        name: &str,
-        action: impl FnOnce() -> T + Send + 'static,
-    ) -> T {
-        let file = network.file(name);
-        let thread = thread::spawn(move || {
-            Network::enter(&file);
-            action()
-        });
-        thread.join().unwrap()
-    }
-
-    #[test]
-    fn a_cut_has_one_direction_and_a_plug_both() {
-        let _serial = Serial::take();
-        let network = Network::new(&["a", "b"]);
-        let address = |name: &str| format!("{}:7000", network.address(name));
-        let bind = |name: &'static str| {
-            let address = address(name);
-            there(&network, name, move || {
-                let socket = UdpSocket::bind(address).unwrap();
-                socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-                socket
-            })
-        };
-        let (a, b) = (bind("a"), bind("b"));
-        let arrives = |from: &UdpSocket, to: &UdpSocket, name: &str| {
-            // A machine without a plug may refuse to send.
-            let _lost = from.send_to(b"x", address(name));
-            let mut bytes = [0; 8];
-            match to.recv(&mut bytes) {
-                Ok(count) => count == 1,
-                Err(error) => {
-                    assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
-                    false
-                }
-            }
-        };
-        let both = || (arrives(&a, &b, "b"), arrives(&b, &a, "a"));
-        assert_eq!(both(), (true, true));
-        network.cut("a", "b");
-        assert_eq!(both(), (false, true));
-        network.heal("a", "b");
-        network.unplug("b");
-        assert_eq!(both(), (false, false));
-        network.plug("b");
-        wait_until(Duration::from_secs(5), "the plug", || {
-            if both() == (true, true) { Ok(()) } else { Err("a frame was lost".to_owned()) }
-        });
-    }
-
-    #[test]
-    fn a_command_runs_on_its_machine() {
-        let _serial = Serial::take();
-        let (network, directory) = (Network::new(&["a", "b"]), Directory::new());
-        let listener = {
-            let address = format!("{}:7000", network.address("a"));
-            there(&network, "a", move || TcpListener::bind(address).unwrap())
-        };
-        let script = format!("exec 3<>/dev/tcp/{}/7000; echo hello >&3", network.address("a"));
-        let words = [network.on("b"), ["bash", "-c", &script].map(str::to_owned).to_vec()].concat();
-        let mut process = Process::new(directory.path(), "there", words);
-        process.start();
-        let (mut stream, from): (TcpStream, _) = listener.accept().unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        assert_eq!((text.as_str(), from.ip().to_string()), ("hello\n", network.address("b")));
-        assert!(process.ended(Duration::from_secs(5)).success());
     }
 }

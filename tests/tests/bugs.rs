@@ -48,7 +48,7 @@ fn held<'a>(program: &Path, texts: &[&'a str]) -> Vec<&'a str> {
 fn simulator_without() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.args(["build", "--workspace", "--exclude", "quorate-tests", "--bin", "quorate-sim"]);
+    build.args(["build", "--workspace", "--bin", "quorate-sim"]);
     build.args(["--message-format", "json"]).current_dir(root());
     let built = build.output().expect("cargo can be started");
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));

@@ -35,7 +35,8 @@ pub const WAL_SPARE_SEGMENTS: usize = 2;
 pub const WAL_READ_BYTES: usize = 1024 * 1024;
 /// The payload of one record of the log on disk, in bytes: the largest entry, or many small ones.
 pub const WAL_RECORD_BYTES: usize = ENTRY_BYTES + APPEND_BYTES;
-/// Snapshots kept on disk: the newest, and the one that a peer may still be reading.
+/// Snapshots kept on disk: the newest, and the one before, which a peer may still be reading. Who reads for longer begins again
+/// with the newest.
 pub const SNAPSHOTS_KEPT: usize = 2;
 /// One record of a tape, in bytes: the largest input is a request that is over its own limit, and is refused.
 pub const TAPE_RECORD_BYTES: usize = 8 * 1024 * 1024;

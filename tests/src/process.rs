@@ -123,6 +123,15 @@ impl Process {
         self.ended(END_WITHIN)
     }
 
+    /// Asks it to end, with SIGTERM as a service manager does, and waits until it has.
+    ///
+    /// # Panics
+    /// If it takes too long.
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.ended(END_WITHIN)
+    }
+
     /// Waits until it ends by itself.
     ///
     /// # Panics

@@ -1,6 +1,6 @@
 //! Masters are killed and frozen while a client writes and tasks run.
 
-use quorate_tests::{Cluster, LEASE_MS, Options, Writer, holders, wait_until};
+use quorate_tests::{Cluster, LEASE_MS, Options, Process, Writer, holders, wait_until};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Far above what a test needs, so that a busy machine does not fail it.
@@ -158,10 +158,10 @@ fn a_leader_that_is_asked_to_end_hands_over_first() {
     let writer = Writer::start(&cluster, "w");
     run_tasks(&cluster, "j");
     let epochs = cluster.truth().newest("j");
-    for _ in 0..3 {
+    for ask in [Process::interrupt, Process::terminate, Process::terminate] {
         writer.wait_more(30, SOON);
         let leader = cluster.leader();
-        assert!(cluster.master(leader).interrupt().success());
+        assert!(ask(cluster.master(leader)).success());
         let log = cluster.master_log(leader);
         assert!(log.contains("another master leads"), "it ended without a successor:\n{log}");
         assert_ne!(cluster.leader_among(&cluster.others(leader)), leader);

@@ -51,7 +51,8 @@ impl Raft {
     pub fn check_change(&self, next: &Membership) -> Result<(), String> {
         let Some(leading) = &self.leading else { return Ok(()) };
         let answers = |node: NodeId| match leading.progress.get(&node) {
-            Some(peer) => self.now.since(peer.active_at) <= self.timing.election_max,
+            // Who has not answered since the election may have been gone before.
+            Some(peer) => peer.answered && self.now.since(peer.active_at) <= self.timing.election_max,
             None => node == self.id,
         };
         let enough = next.reached(|node| u64::from(answers(node))) > 0;

@@ -162,6 +162,22 @@ fn a_change_that_would_leave_too_few_who_answer_is_refused() {
 }
 
 #[test]
+fn who_has_not_answered_a_leader_yet_is_not_counted_on_for_a_change() {
+    let (mut cluster, session) = Cluster::began(3);
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    let other = *cluster.nodes.keys().find(|id| **id != leader && **id != follower).unwrap();
+    cluster.cut.push(other);
+    let hand_over = pb::TransferLeaderRequest { to: follower.0, from: leader.0 };
+    cluster.ask(leader, Request::TransferLeader(hand_over));
+    assert_eq!(cluster.leader(), follower, "no time has passed");
+    let refused = message(cluster.change(session, [Change::Remove(leader.0)]));
+    assert!(refused.contains("do not answer"), "{refused}");
+    cluster.cut.clear();
+    cluster.run(Duration::from_millis(200));
+    cluster.accepted(session, [Change::Remove(leader.0)]);
+}
+
+#[test]
 fn a_learner_without_the_log_does_not_vote() {
     let (mut cluster, session) = Cluster::began(3);
     for _ in 0..20 {

@@ -133,6 +133,20 @@ fn nobody_is_left_without_voters_and_no_two_share_an_address() {
 }
 
 #[test]
+fn a_learner_that_moves_stays_one() {
+    let mut world = founded();
+    world.change([Change::Add(added(4))]).unwrap();
+    world.know(4, 40);
+    let moved = pb::AddMember { id: 4, peer_address: "new:4".into(), client_address: "new:5".into() };
+    assert_eq!(world.change([Change::Update(moved)]), Ok("voters=(1 2 3) learners=(4)".to_owned()));
+    let member = world.state.members().unwrap().get(NodeId(4)).unwrap().clone();
+    assert_eq!(
+        (member.part(), member.storage, member.peer_address.as_str()),
+        (MemberPart::Learner, 40, "new:4")
+    );
+}
+
+#[test]
 fn members_are_in_snapshots_and_what_does_not_fit_is_refused() {
     let mut world = founded();
     world.change([Change::Add(added(4))]).unwrap();

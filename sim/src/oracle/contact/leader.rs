@@ -12,8 +12,8 @@ use quorate_core::{
 use std::time::Duration;
 
 impl Contact {
-    /// For how long a leader has heard no majority of these members. Nothing is held against them for the time before it led, ran,
-    /// or carried out who its members are. `None`: it does not lead.
+    /// For how long a leader has heard no majority of these members: for ever, of those that it has not heard in its term. Nothing
+    /// is held against the others for the time before it led, ran, or carried out who its members are. `None`: it does not lead.
     #[must_use]
     pub fn silence_of(&self, leader: &Master, now: Time, members: &Membership) -> Option<Duration> {
         let place = self.places.get(usize::from(leader.place)).filter(|place| place.run == leader.run)?;
@@ -22,7 +22,7 @@ impl Contact {
         let heard = |node: NodeId| match place.heard.get(&(term, node)) {
             _ if node == leader.id => now.0,
             Some(at) => (*at).max(from).0,
-            None => from.0,
+            None => 0,
         };
         Some(now.since(Time(reached(members, heard))))
     }

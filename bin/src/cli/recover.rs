@@ -119,7 +119,7 @@ impl RecoverArgs {
                 &json!({ "node": node.0, "recovered": { "cluster": cluster, "finished": true } }),
             ),
             Format::Table => output::line(&format!(
-                "{}: what was cut off is done: node {node} is the only member of cluster {cluster}",
+                "{}: what was cut off is done: node {node} is of the new cluster {cluster}",
                 self.data_dir.display()
             )),
         }

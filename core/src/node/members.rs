@@ -20,6 +20,7 @@ impl Node {
         if let Some(others) = changed.as_ref().filter(|others| !others.is_empty()) {
             self.raft.forget_peers(others);
             self.raft.keep_voters(self.identity.carried().clone());
+            self.spoken.retain(|node, _| !others.contains(node));
         }
         self.raft.follow(index, members.membership().clone(), changed.is_some());
         self.raft.set_priorities(members.priorities());

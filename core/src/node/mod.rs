@@ -210,7 +210,8 @@ impl Node {
 
     /// Carries on what the input set going, until there is nothing left to do without another input.
     fn finish(&mut self) {
-        if self.raft.last_index() > Index(0) {
+        // A cluster that was restored begins behind what it holds, and does not know its members yet either.
+        if self.raft.last_index() >= self.raft.first_index() || self.state.members().is_some() {
             self.identity.holds_entries();
         }
         self.drain_raft();

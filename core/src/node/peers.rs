@@ -65,7 +65,10 @@ impl Node {
             return;
         }
         self.identity.heard(from);
-        self.spoken.insert(from, level);
+        // What the program of a machine knows that is no member says nothing of the one that comes in its place.
+        if self.identity.carried().get(&from) == Some(&storage) {
+            self.spoken.insert(from, level);
+        }
         match body {
             Body::Forward(forward) => self.forward_asked(from, forward),
             Body::ForwardReply(reply) => self.forward_answered(from, reply),
@@ -85,6 +88,10 @@ impl Node {
         match message {
             Message::Appended { index } => self.identity.saw(from, term, *index),
             Message::VoteReply { granted: true, .. } => self.identity.saw(from, term, Index(0)),
+            // It vouches for what is on its disk only in a term that is there as well.
+            Message::HeartbeatReply { verified, .. } if *verified > Index(0) => {
+                self.identity.saw(from, term, *verified);
+            }
             Message::TimeoutNow
             | Message::PreVote { .. }
             | Message::PreVoteReply { .. }

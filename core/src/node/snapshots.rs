@@ -35,6 +35,8 @@ impl Node {
             self.save();
             return;
         }
+        // What the log does not hold any more needs nothing in its place.
+        self.mending = self.mending.map(|through| through.min(self.raft.last_index()));
         let mends = self.mending.is_some_and(|through| index >= through);
         if self.saving.is_none()
             && (mends || (index > self.saved && self.raft.points.fires(Point::SnapshotAtOnce)))

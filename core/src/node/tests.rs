@@ -421,6 +421,26 @@ fn a_damaged_disk_is_mended_by_a_new_snapshot_that_covers_the_whole_log() {
 }
 
 #[test]
+fn a_damaged_disk_is_mended_though_the_end_of_its_log_is_cut_off() {
+    let mut cluster = Cluster::new(3);
+    cluster.run(Duration::from_secs(1));
+    let alone = cluster.leader();
+    let session = cluster.session(alone);
+    cluster.cut.push(alone);
+    for sequence in 1..=9 {
+        cluster.put(alone, session, sequence, "lost");
+    }
+    let now = cluster.now;
+    cluster.nodes.get_mut(&alone).unwrap().step(now, Input::DiskDamaged);
+    cluster.run(Duration::from_secs(1));
+    assert!(cluster.nodes[&alone].mending.is_some(), "what it holds may be committed");
+    cluster.cut.clear();
+    cluster.run(Duration::from_secs(1));
+    let node = &cluster.nodes[&alone];
+    assert_eq!((node.mending, node.saved), (None, node.raft.last_index()));
+}
+
+#[test]
 fn a_request_over_its_limit_is_refused_by_name() {
     let mut cluster = Cluster::new(1);
     cluster.run(Duration::from_secs(1));

@@ -11,6 +11,12 @@ use crate::{
 };
 use quorate_proto::v1::{self as pb, client_reply};
 
+/// It says nothing of the state, which may have moved on there.
+const fn leads(leader: NodeId) -> pb::ClientReply {
+    let body = client_reply::Body::TransferLeader(pb::TransferLeaderReply { leader: leader.0 });
+    pb::ClientReply { index: 0, body: Some(body) }
+}
+
 impl Node {
     /// Somebody wants another node to lead.
     pub(super) fn transfer_for(
@@ -31,26 +37,27 @@ impl Node {
                     refusal(pb::RefusalCode::Precondition, error.to_string())
                 }
             })?;
+        // It leads already. Others may still wait until somebody else does.
+        if to == self.config.node {
+            self.answer(asker, leads(to));
+            return Ok(());
+        }
         let token = self.waiting.token();
         self.waiting.transfers.insert(token, (to, asker));
         self.wait(Place::Transfer(token), asker);
-        if to == self.config.node {
-            self.transferred(to);
-        }
         Ok(())
     }
 
     /// This node leads: whoever waited for that is told.
     pub(super) fn transferred(&mut self, leader: NodeId) {
         for (to, asker) in core::mem::take(&mut self.waiting.transfers).into_values() {
-            let body = if to == leader {
-                client_reply::Body::TransferLeader(pb::TransferLeaderReply { leader: leader.0 })
-            } else {
-                let message = format!("node {leader} leads, and not node {to}");
-                client_reply::Body::Refusal(refusal(pb::RefusalCode::Precondition, message))
+            let message = || format!("node {leader} leads, and not node {to}");
+            let other = || client_reply::Body::Refusal(refusal(pb::RefusalCode::Precondition, message()));
+            let reply = match to == leader {
+                true => leads(leader),
+                false => pb::ClientReply { index: 0, body: Some(other()) },
             };
-            // It says nothing of the state, which may have moved on there.
-            self.answer(asker, pb::ClientReply { index: 0, body: Some(body) });
+            self.answer(asker, reply);
         }
     }
 

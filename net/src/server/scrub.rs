@@ -75,6 +75,10 @@ pub async fn round(snapshots: &SnapshotStore, rate: u64, node: &NodeHandle) -> R
             Step::Found(finding) => {
                 damaged = true;
                 tell(&finding);
+                // At once: what is found may be gone with the next line, and what is read next may fail.
+                if !bug::planted(Bug::NetDamageUntold) && !node.lanes().control(Input::DiskDamaged).await {
+                    return Ok(false);
+                }
                 if let Some(at) = finding.snapshot
                     && let Err(error) = snapshots.remove_damaged(at)
                 {
@@ -89,9 +93,7 @@ pub async fn round(snapshots: &SnapshotStore, rate: u64, node: &NodeHandle) -> R
         }
     }
     tracing::debug!(read, damaged, "the data directory was read");
-    damaged &= !bug::planted(Bug::NetDamageUntold);
-    // Once for all that was found: what is written anew covers the whole log.
-    Ok(!damaged || node.lanes().control(Input::DiskDamaged).await)
+    Ok(true)
 }
 
 fn tell(finding: &Finding) {

@@ -15,7 +15,10 @@ use quorate_proto::v1::{
 };
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tonic::{Request, Response, Status, Streaming};
 
@@ -32,6 +35,7 @@ impl Requests for Api {
             node: self.node.clone(),
             keys: Mutex::default(),
             places: Semaphore::new(STREAM_REQUESTS),
+            here: AtomicBool::new(false),
         });
         let (failed, failure) = mpsc::channel(1);
         rt::spawn(receive(Arc::clone(&open), request.into_inner(), answers, failed));
@@ -53,6 +57,8 @@ struct Open {
     node: NodeHandle,
     keys: Mutex<BTreeSet<RequestKey>>,
     places: Semaphore,
+    /// The client asked whether anybody is here, and was not answered yet.
+    here: AtomicBool,
 }
 
 /// Hands batches on to the driver. Ends with the stream, with its other half, or with the node.
@@ -74,7 +80,8 @@ async fn receive(
             Ok(None) => return,
             Err(status) => break status,
         };
-        if requests.is_empty() {
+        // One answer is enough for all that ask meanwhile.
+        if requests.is_empty() && !open.here.swap(true, Ordering::AcqRel) {
             let _ = answers.send(Answer::Here);
         }
         let count = u32::try_from(requests.len()).unwrap_or(u32::MAX);
@@ -151,7 +158,10 @@ impl Going {
         {
             let mut keys = lock(&self.open.keys);
             while let Some(answer) = next.take() {
-                let Answer::Reply { key, number, mut reply } = answer else { break };
+                let Answer::Reply { key, number, mut reply } = answer else {
+                    self.open.here.store(false, Ordering::Release);
+                    break;
+                };
                 keys.remove(&key);
                 if let Some(Reply::Status(status)) = &mut reply.body {
                     self.open.node.complete(status);

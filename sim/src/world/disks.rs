@@ -243,7 +243,10 @@ impl World {
                 || !master.steps.is_empty()
                 || master.disk.failing;
             // What it covers must be carried out: a master that is cut off may wait for that.
-            let carried = master.node.as_ref().is_some_and(|node| node.state().index() >= told.last);
+            let carried = master
+                .node
+                .as_ref()
+                .is_some_and(|node| node.state().index() >= told.last.min(node.raft().last_index()));
             if told.run != master.run || hindered || !carried || !had_time {
                 continue;
             }

@@ -108,10 +108,13 @@ impl World {
         let promise = match &envelope.body {
             Some(Body::AppendReply(reply)) if reply.accepted => Some((term, Index(reply.index))),
             Some(Body::VoteReply(reply)) if reply.granted => Some((term, Index(0))),
+            Some(Body::HeartbeatAnswer(answer)) if answer.verified_index > 0 => {
+                Some((term, Index(answer.verified_index)))
+            }
             _ => None,
         };
         let told = match &envelope.body {
-            Some(Body::Hello(hello)) if master.rolled && !hello.empty && steps_now && !votes(self) => {
+            Some(Body::Hello(hello)) if master.rolled && !hello.empty && steps_now => {
                 Some((Term(hello.seen_term), Index(hello.seen_index)))
             }
             _ => None,

@@ -1,10 +1,11 @@
 //! Stories of clusters whose masters run different programs, and of one that goes back.
 
-use super::*;
+use super::{members::added, *};
 use crate::{
     codec,
     level::{FEATURE_LEVEL, FIRST_LEVEL},
 };
+use pb::member_change::Change;
 
 const NEXT: u32 = FEATURE_LEVEL;
 
@@ -70,6 +71,23 @@ fn the_level_waits_for_the_last_program_and_nothing_is_written_before_that_the_o
 }
 
 #[test]
+fn what_the_program_of_a_member_that_was_removed_knew_says_nothing_of_the_next_under_its_id() {
+    let mut cluster = Cluster::mixed(&[2]);
+    let (leader, gone) = (NodeId(1), NodeId(3));
+    cluster.lead(leader);
+    let session = cluster.session(leader);
+    cluster.accepted(session, [Change::Remove(gone.0)]);
+    // It runs on for a while, and its connection is never seen to be lost.
+    cluster.run(Duration::from_millis(200));
+    cluster.nodes.remove(&gone);
+    cluster.accepted(session, [Change::Add(added(3))]);
+    cluster.program(NodeId(2), NEXT);
+    cluster.run(Duration::from_millis(500));
+    let levels: Vec<_> = [1, 2].map(|id| cluster.nodes[&NodeId(id)].state.feature_level()).into();
+    assert_eq!(levels, [FIRST_LEVEL; 2], "nobody knows what the program of node 3 is");
+}
+
+#[test]
 fn a_cluster_that_goes_back_leaves_nothing_that_an_old_program_cannot_read() {
     let mut cluster = Cluster::mixed(&[]);
     assert_eq!(cluster.levels(), [NEXT; 3]);
@@ -111,7 +129,7 @@ fn the_level_does_not_rise_behind_a_change_that_brings_a_member_of_whom_nobody_h
     }
     let request_id = Some(pb::RequestId { session, sequence: 1, lowest_open: 1 });
     let member = pb::AddMember { id: 4, peer_address: "p4:1".into(), client_address: "c4:1".into() };
-    let changes = vec![pb::MemberChange { change: Some(pb::member_change::Change::Add(member)) }];
+    let changes = vec![pb::MemberChange { change: Some(Change::Add(member)) }];
     let add = Request::ChangeMembers(pb::ChangeMembersRequest { request_id, changes });
     assert_eq!(cluster.ask(leader, add), None, "it waits for the disks");
     // Meanwhile the last of those who are members gets the next program.

@@ -7,7 +7,7 @@ fn joining(node: u64, storage: u64) -> Config {
     Config { joins: true, storage: StorageId(storage), ..config(node, 3) }
 }
 
-fn added(id: u64) -> pb::AddMember {
+pub(super) fn added(id: u64) -> pb::AddMember {
     pb::AddMember { id, peer_address: format!("p{id}:1"), client_address: format!("c{id}:1") }
 }
 
@@ -36,7 +36,15 @@ impl Cluster {
         self.put(leader, session, sequence, value)
     }
 
-    fn accepted(&mut self, session: u64, changes: impl IntoIterator<Item = Change>) {
+    /// Hands over to this node, unless it leads already.
+    pub(super) fn lead(&mut self, to: NodeId) {
+        let from = self.leader();
+        let ask = pb::TransferLeaderRequest { to: to.0, from: 0 };
+        let told = self.ask(from, Request::TransferLeader(ask));
+        assert!(matches!(told, Some(Reply::TransferLeader(_))), "{told:?}");
+    }
+
+    pub(super) fn accepted(&mut self, session: u64, changes: impl IntoIterator<Item = Change>) {
         let reply = self.change(session, changes);
         assert!(matches!(reply, Some(Reply::ChangeMembers(_))), "{reply:?}");
     }
@@ -167,8 +175,7 @@ fn who_has_not_answered_a_leader_yet_is_not_counted_on_for_a_change() {
     let (leader, follower) = (cluster.leader(), cluster.follower());
     let other = *cluster.nodes.keys().find(|id| **id != leader && **id != follower).unwrap();
     cluster.cut.push(other);
-    let hand_over = pb::TransferLeaderRequest { to: follower.0, from: leader.0 };
-    cluster.ask(leader, Request::TransferLeader(hand_over));
+    cluster.lead(follower);
     assert_eq!(cluster.leader(), follower, "no time has passed");
     let refused = message(cluster.change(session, [Change::Remove(leader.0)]));
     assert!(refused.contains("do not answer"), "{refused}");

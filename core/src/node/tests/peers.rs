@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::types::LeaseId;
+use crate::{contract::Snapshot, state::Heir};
 
 /// One executor that is registered at the leader. Its lease lasts `ttl_ms` and its grace.
 fn register(cluster: &mut Cluster) -> u64 {
@@ -193,4 +194,90 @@ fn a_snapshot_that_is_installed_while_the_own_state_is_saved_stays() {
         _ => None,
     });
     assert_eq!(starts.collect::<Vec<_>>(), [at], "the log on the disk begins behind it, and never earlier");
+}
+
+#[test]
+fn who_leads_and_is_asked_to_does_not_end_another_hand_over() {
+    let mut cluster = Cluster::new(3);
+    cluster.run(Duration::from_secs(1));
+    let (leader, to) = (cluster.leader(), cluster.follower());
+    // The successor hears nothing yet.
+    cluster.cut.push(to);
+    let ask = |to: NodeId| Request::TransferLeader(pb::TransferLeaderRequest { to: to.0, from: 0 });
+    assert_eq!(cluster.ask(leader, ask(to)), None, "it is under way");
+    assert!(matches!(cluster.ask(leader, ask(leader)), Some(Reply::TransferLeader(_))));
+    assert_eq!(cluster.nodes[&leader].waiting.transfers.len(), 1, "the other one still waits");
+}
+
+#[test]
+fn what_a_heartbeats_answer_vouches_for_is_remembered_against_its_directory() {
+    let mut cluster = Cluster::new(3);
+    cluster.run(Duration::from_secs(1));
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    let session = cluster.session(leader);
+    // What it acknowledges is lost on its way.
+    cluster.cut.push(follower);
+    cluster.put(leader, session, 1, "a");
+    let (config, now) = (config(follower.0, 3), cluster.now);
+    let node = cluster.nodes.get_mut(&leader).unwrap();
+    let (term, index) = (node.raft.term(), node.raft.last_index());
+    let answer = pb::HeartbeatAnswer { verified_index: index.0, ..pb::HeartbeatAnswer::default() };
+    let hello = pb::Hello { ask: true, ..pb::Hello::default() };
+    let mut told = None;
+    for body in [pb::envelope::Body::HeartbeatAnswer(answer), pb::envelope::Body::Hello(hello)] {
+        let envelope = pb::Envelope {
+            from: follower.0,
+            to: leader.0,
+            cluster: config.cluster.0,
+            storage: config.storage.0,
+            term: term.0,
+            body: Some(body),
+            ..pb::Envelope::default()
+        };
+        node.step(now, Input::Peer(Box::new(envelope)));
+        while let Some(output) = node.poll_output() {
+            if let Output::Send { envelope, .. } = output
+                && let Some(pb::envelope::Body::Hello(hello)) = envelope.body
+            {
+                told = Some((hello.seen_term, hello.seen_index));
+            }
+        }
+    }
+    assert_eq!(told, Some((term.0, index.0)));
+}
+
+#[test]
+fn a_founder_of_a_restored_cluster_that_missed_the_beginning_takes_part() {
+    let mut cluster = Cluster::new(2);
+    let now = cluster.now;
+    for id in [1, 2] {
+        let heir = Heir::of_snapshot((ClusterId(1), ClusterId(77)), Term(3), State::default(), 0).unwrap();
+        let recovered = Recovered {
+            hard_state: heir.hard_state(),
+            start: heir.at,
+            snapshot: Some(Snapshot { at: heir.at, state: heir.state }),
+            ..Recovered::default()
+        };
+        let config = Config { cluster: heir.cluster, ..config(id, 2) };
+        cluster.nodes.insert(NodeId(id), Node::new(config, recovered, id, now));
+    }
+    let hellos = |node: &mut Node| {
+        let outputs = core::iter::from_fn(|| node.poll_output());
+        outputs
+            .filter_map(|it| if let Output::Send { envelope, .. } = it { Some(envelope) } else { None })
+            .collect()
+    };
+    let second = cluster.nodes.get_mut(&NodeId(2)).unwrap();
+    second.step(now, Input::Deadline);
+    let asks: Vec<Box<pb::Envelope>> = hellos(second);
+    let first = cluster.nodes.get_mut(&NodeId(1)).unwrap();
+    asks.into_iter().for_each(|ask| first.step(now, Input::Peer(ask)));
+    // The first one knows all founders then, and what it answers is lost.
+    let lost: Vec<Box<pb::Envelope>> = hellos(first);
+    assert!(!lost.is_empty(), "it answers");
+    assert_eq!(*first.identity.standing(), Standing::Member);
+    cluster.run(Duration::from_secs(3));
+    let leader = cluster.leader();
+    let session = cluster.session(leader);
+    assert!(matches!(cluster.put(leader, session, 1, "a"), Some(Reply::Put(_))));
 }

@@ -50,7 +50,8 @@ impl World {
         if master.wiped && master.joins.is_some() && known {
             master.known_again();
         }
-        if master.joins.is_some() && master.disk.image.voters.is_empty() {
+        let new = master.joins.is_some() || master.intact();
+        if new && master.disk.image.voters.is_empty() {
             master.joined_in = Some(master.run + 1);
         }
         let recovered = match master.disk.image.recover() {

@@ -39,7 +39,7 @@ impl Place {
         }
         self.speaking = true;
         let Said { master, to, .. } = said;
-        // One that comes to a cluster that there is has promised nothing to anybody.
+        // One that comes to a cluster that there is, or founds it, has promised nothing to anybody.
         if master.joined_in == Some(master.run) {
             return;
         }

@@ -47,6 +47,7 @@ impl Ours {
                 membership: Membership::of((1..=NODES).map(NodeId)),
                 timing: Timing { election_max: Duration::from_secs(1_000), ..Timing::default() },
                 flow: Flow::default(),
+                snapshot_rate: 0,
                 seed: id,
                 hard_state: HardState::default(),
                 start: LogPosition::default(),

@@ -127,6 +127,10 @@ bugs! {
     SnapshotDamageIgnored = "snapshot-damage-ignored", "a node that is told of damage writes nothing anew", "G6";
     SnapshotDamageKept = "snapshot-damage-kept", "a node that is told of damage writes its state anew, and keeps the log that is damaged", "G6";
     SnapshotAskedAtOnce = "snapshot-asked-at-once", "a snapshot that cannot be read is asked for again without a pause", "storm";
+    SnapshotBytesIgnored = "snapshot-bytes-ignored", "snapshots are due, and the log is kept, by the number of entries alone", "G6";
+    SnapshotInTheWay = "snapshot-in-the-way", "a snapshot takes the place of one that a follower is being sent", "G7";
+    SnapshotUnthrottled = "snapshot-unthrottled", "a snapshot is sent as fast as the follower takes it", "DESIGN 3";
+    LogNotHeld = "raft-log-not-held", "a leader cuts its log though a follower that answers lacks what goes", "G7";
     IdentityWipedJoins = "identity-wiped-joins", "a directory that was emptied votes again", "G1, DESIGN 2.4";
     IdentityEarlyStart = "identity-early-start", "a new cluster begins before all members have answered", "G1, DESIGN 2.4";
     IdentityNoGreeting = "identity-no-greeting", "a node that comes up takes part at once", "DESIGN 2.4";

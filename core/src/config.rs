@@ -38,11 +38,39 @@ pub struct Config {
     pub snapshot_entries: u64,
     /// Entries kept behind a snapshot; at most [`TRAILING_ENTRIES`](crate::limits::TRAILING_ENTRIES).
     pub trailing_entries: u64,
+    /// How large the log may grow, in bytes.
+    pub log_bytes: LogBytes,
     /// How much is on its way at a time.
     pub flow: Flow,
+    /// What the node sends of snapshots in a second, in bytes, to all followers together; 0 = as fast as they take it.
+    pub snapshot_rate: u64,
     /// The newest feature level that this program takes part in: [`FEATURE_LEVEL`](crate::level::FEATURE_LEVEL), or less, to
     /// be what an older program is.
     pub level: u32,
+}
+
+/// How large a node's log may grow, in bytes: an entry counts its payload, and
+/// [`ENTRY_HEADER_BYTES`](crate::limits::ENTRY_HEADER_BYTES) more. Each node has its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogBytes {
+    /// So much was applied since the last snapshot: the next is due, however few entries that was. At least 1.
+    pub snapshot: u64,
+    /// So much stays behind a snapshot at most, so that a slow peer needs none; less if that is more entries than
+    /// [`trailing_entries`](Config::trailing_entries).
+    pub trailing: u64,
+    /// A log that is no larger is not cut, by a leader, while a follower that answers lacks what would go; nor is another
+    /// snapshot taken while such a follower is sent one that would go for it. 0 = followers are not waited for.
+    pub held: u64,
+}
+
+impl Default for LogBytes {
+    fn default() -> Self {
+        Self {
+            snapshot: limits::SNAPSHOT_LOG_BYTES,
+            trailing: limits::TRAILING_BYTES,
+            held: limits::HELD_BYTES,
+        }
+    }
 }
 
 /// How much a node has on its way at a time. Each node has its own: it bounds what that node sends, and no other node, nor
@@ -262,6 +290,7 @@ impl Config {
             ("node", self.node.0),
             ("storage", self.storage.0),
             ("snapshot_entries", self.snapshot_entries),
+            ("log_bytes.snapshot", self.log_bytes.snapshot),
         ] {
             if value == 0 {
                 return Err(ConfigError::Zero { field });
@@ -333,7 +362,9 @@ mod tests {
             executor_lease: LeaseTimes::default(),
             snapshot_entries: 10_000,
             trailing_entries: 5_000,
+            log_bytes: LogBytes::default(),
             flow: Flow::default(),
+            snapshot_rate: limits::SNAPSHOT_RATE,
             level: FEATURE_LEVEL,
         }
     }

@@ -1,6 +1,6 @@
 //! What goes into a [`Node`](crate::Node) and what comes out of it.
 
-pub use crate::config::{Config, ConfigError, Flow, LeaseTimes, MemberAddress, Timing};
+pub use crate::config::{Config, ConfigError, Flow, LeaseTimes, LogBytes, MemberAddress, Timing};
 
 use crate::{
     state::State,

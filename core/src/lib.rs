@@ -29,12 +29,12 @@
 //!
 //! ```
 //! use quorate_core::{Config, Input, Node, Output, types::{Now, Time, WriteId}};
-//! # use quorate_core::{contract::{Flow, LeaseTimes, MemberAddress, Recovered, Timing}, types::{ClusterId, NodeId, StorageId}};
+//! # use quorate_core::{contract::{Flow, LeaseTimes, LogBytes, MemberAddress, Recovered, Timing}, types::{ClusterId, NodeId, StorageId}};
 //! # let config = Config {
 //! #     cluster: ClusterId(7), node: NodeId(1), storage: StorageId(3),
 //! #     members: [(NodeId(1), MemberAddress { peer: "a:1".into(), client: "a:2".into() })].into(),
 //! #     timing: Timing::default(), executor_lease: LeaseTimes::default(), snapshot_entries: 100, trailing_entries: 10,
-//! #     flow: Flow::default(), joins: false, level: quorate_core::level::FEATURE_LEVEL,
+//! #     log_bytes: LogBytes::default(), flow: Flow::default(), snapshot_rate: 0, joins: false, level: quorate_core::level::FEATURE_LEVEL,
 //! # };
 //! config.validate()?;
 //! let mut now = Now { time: Time(0), wall_ms: 0 };

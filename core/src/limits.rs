@@ -9,6 +9,8 @@ pub const ENTRY_BYTES: usize = 2 * 1024 * 1024;
 pub const APPEND_BYTES: usize = 1024 * 1024;
 /// The entries of one append message.
 pub const APPEND_ENTRIES: usize = 1024;
+/// What a node sends of snapshots in a second, in bytes, unless its [`Config`](crate::contract::Config) says otherwise.
+pub const SNAPSHOT_RATE: u64 = 64 * 1024 * 1024;
 /// Append messages to one peer that are not answered yet.
 pub const INFLIGHT_MESSAGES: usize = 256;
 /// Bytes in append messages to one peer that are not answered yet.
@@ -23,6 +25,14 @@ pub const SNAPSHOT_CHUNK_BYTES: usize = 512 * 1024;
 pub const SNAPSHOT_CHUNK_BYTES_MIN: usize = 256;
 /// Entries kept behind a snapshot, so that a slow peer needs no snapshot.
 pub const TRAILING_ENTRIES: u64 = 5_000;
+/// What an entry of the log counts beside its payload, in bytes: its header, wherever it is kept.
+pub const ENTRY_HEADER_BYTES: u64 = 64;
+/// Applied entries in bytes between two snapshots, unless a node's [`LogBytes`](crate::contract::LogBytes) say otherwise.
+pub const SNAPSHOT_LOG_BYTES: u64 = 128 * 1024 * 1024;
+/// The same of the entries kept behind a snapshot.
+pub const TRAILING_BYTES: u64 = 64 * 1024 * 1024;
+/// The same of the whole log of a leader that keeps it for a follower.
+pub const HELD_BYTES: u64 = 256 * 1024 * 1024;
 /// Reads that wait for their confirmation or for their index.
 pub const PENDING_READS: usize = 16 * 1024;
 /// Client requests, and forwarded ones, that wait for an answer.

@@ -74,6 +74,8 @@ pub(crate) fn recorded() -> (Vec<u8>, Vec<u8>) {
         executor_lease: LeaseTimes::default(),
         snapshot_entries: 10,
         trailing_entries: 1,
+        log_bytes: quorate_core::contract::LogBytes::default(),
+        snapshot_rate: 0,
         flow: Flow::default(),
         level: quorate_core::level::FEATURE_LEVEL,
     };

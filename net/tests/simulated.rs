@@ -44,6 +44,8 @@ fn machine(id: u64) -> NodeHandle {
                 executor_lease: LeaseTimes::default(),
                 snapshot_entries: 50,
                 trailing_entries: 10,
+                log_bytes: quorate_core::contract::LogBytes::default(),
+                snapshot_rate: 0,
                 flow: Flow::default(),
                 level: quorate_core::level::FEATURE_LEVEL,
             };

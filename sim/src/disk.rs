@@ -486,6 +486,8 @@ mod tests {
                 executor_lease: LeaseTimes::default(),
                 snapshot_entries: 1_000,
                 trailing_entries: 1_000,
+                log_bytes: quorate_core::contract::LogBytes::default(),
+                snapshot_rate: 0,
                 flow: Flow::default(),
                 level: quorate_core::level::FEATURE_LEVEL,
             };

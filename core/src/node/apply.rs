@@ -9,6 +9,7 @@ use crate::{
     limits,
     mark::{self, Mark},
     point::Point,
+    raft::log::entry_bytes,
     state::{ApplyContext, RecordKey, StateHash},
     types::{Index, JobId, NodeId},
 };
@@ -38,11 +39,13 @@ impl Node {
             self.outputs.push_back(Output::Changed { index: self.state.index(), jobs });
         }
         self.save_if_due();
+        self.release();
         self.leave_higher_level();
     }
 
     fn apply(&mut self, entry: &Entry, changed: &mut BTreeSet<JobId>) {
         let index = entry.index;
+        self.unsaved_bytes += entry_bytes(entry);
         if entry.data.is_empty() {
             self.state.skip(index);
             self.entry_applied(index, entry.term, None);

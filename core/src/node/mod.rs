@@ -55,6 +55,10 @@ pub struct Node {
     mending: Option<Index>,
     /// Applied entries are counted from here to the next snapshot.
     saved: Index,
+    /// What was applied since a snapshot was last begun counts so many bytes of the log.
+    unsaved_bytes: u64,
+    /// The log may go up to here; what followers lack of it stays for a while.
+    releasable: Index,
     /// What an operator has to mend; while it stands, the node serves nothing.
     alarm: Option<String>,
     doubt: Option<Doubt>,
@@ -88,6 +92,7 @@ impl Node {
             membership: founders,
             timing: config.timing,
             flow: config.flow,
+            snapshot_rate: config.snapshot_rate,
             seed,
             hard_state: recovered.hard_state,
             start: recovered.start,
@@ -105,6 +110,8 @@ impl Node {
             saving: None,
             mending: None,
             saved: snapshot.map_or(Index(0), |at| at.index),
+            unsaved_bytes: 0,
+            releasable: Index(0),
             alarm: None,
             doubt: None,
             refusals: BTreeMap::new(),

@@ -30,17 +30,31 @@ impl Node {
 
     pub(super) fn save_if_due(&mut self) {
         let index = self.state.index();
-        if index.0.saturating_sub(self.saved.0) >= self.config.snapshot_entries {
+        let many = index.0.saturating_sub(self.saved.0) >= self.config.snapshot_entries;
+        let large = self.unsaved_bytes >= self.config.log_bytes.snapshot && index > self.saved;
+        if many || (large && !bug::planted(Bug::SnapshotBytesIgnored)) {
             mark::hit_if(self.saving.is_some(), Mark::SaveWaits);
-            self.save();
+            mark::hit_if(!many, Mark::SaveForBytes);
+            self.save_unless_in_the_way();
             return;
         }
         // What the log does not hold any more needs nothing in its place.
         self.mending = self.mending.map(|through| through.min(self.raft.last_index()));
-        let mends = self.mending.is_some_and(|through| index >= through);
-        if self.saving.is_none()
-            && (mends || (index > self.saved && self.raft.points.fires(Point::SnapshotAtOnce)))
-        {
+        if self.mending.is_some_and(|through| index >= through) {
+            self.save();
+        } else if index > self.saved && self.raft.points.fires(Point::SnapshotAtOnce) {
+            self.save_unless_in_the_way();
+        }
+    }
+
+    /// A snapshot takes the place of an older one: not of one that a follower is being sent, who would have to begin anew, and
+    /// again, as long as clients write. The log grows meanwhile, up to its bound.
+    fn save_unless_in_the_way(&mut self) {
+        let in_the_way = self.raft.sends_older_snapshot() && !bug::planted(Bug::SnapshotInTheWay);
+        let room = self.raft.log_bytes() <= self.config.log_bytes.held;
+        if in_the_way && room && self.mending.is_none() {
+            mark::hit(Mark::SaveInTheWay);
+        } else {
             self.save();
         }
     }
@@ -55,6 +69,7 @@ impl Node {
         let term = if bug::planted(Bug::SnapshotTermWrong) { self.raft.term() } else { term };
         let at = LogPosition { term, index };
         self.saving = Some(at);
+        self.unsaved_bytes = 0;
         if bug::planted(Bug::SnapshotCompactsEarly) {
             self.raft.compact(at);
         }
@@ -71,16 +86,35 @@ impl Node {
         self.saved = self.saved.max(at.index);
         self.raft.snapshot_saved(at);
         // Some entries stay, so that a peer that is a little behind needs no snapshot.
-        let mut index = Index(at.index.0.saturating_sub(self.config.trailing_entries));
+        let few = Index(at.index.0.saturating_sub(self.config.trailing_entries));
+        let small = self.raft.trailing(at.index, self.config.log_bytes.trailing);
+        let index = if bug::planted(Bug::SnapshotBytesIgnored) { few } else { few.max(small) };
         let mended = self.mending.take_if(|through| *through <= at.index).is_some();
         if mended && !bug::planted(Bug::SnapshotDamageKept) {
-            index = at.index;
+            self.compact(at.index);
+        } else if bug::planted(Bug::SnapshotCompactsPast) {
+            self.compact(self.state.index());
+        } else {
+            self.releasable = self.releasable.max(index);
+            self.release();
         }
-        if bug::planted(Bug::SnapshotCompactsPast) {
-            index = self.state.index();
-        }
-        self.compact(index);
         self.leave_higher_level();
+    }
+
+    /// The log goes as far as it may. What a follower that answers lacks stays, unless the log is over its bound: for the
+    /// follower it is that or a snapshot, and behind the snapshot it needs the entries again.
+    pub(super) fn release(&mut self) {
+        if self.raft.is_released(self.releasable) {
+            return;
+        }
+        let lacked = self.raft.held_by_all().is_some_and(|held| held < self.releasable);
+        let room = self.raft.log_bytes() <= self.config.log_bytes.held;
+        mark::hit_if(lacked && !room, Mark::LogOverBound);
+        if lacked && room && !bug::planted(Bug::LogNotHeld) {
+            mark::hit(Mark::LogHeld);
+        } else {
+            self.compact(self.releasable);
+        }
     }
 
     /// The log up to this index goes, if it is there. A snapshot of this index or a higher one is durable.
@@ -108,6 +142,7 @@ impl Node {
             mark::hit_if(self.saving.is_some(), Mark::InstalledWhileSaving);
             self.state = *state;
             self.saved = at.index;
+            self.unsaved_bytes = 0;
             self.raft.applied(at.index);
             self.follow_members(at.index);
             self.raft.forget_checkpoints();

@@ -6,6 +6,7 @@ mod batch;
 mod level;
 mod members;
 mod peers;
+mod snapshots;
 
 use super::*;
 use crate::{
@@ -47,6 +48,8 @@ fn config(node: u64, members: u64) -> Config {
         executor_lease: LeaseTimes::default(),
         snapshot_entries: 50,
         trailing_entries: 10,
+        log_bytes: crate::contract::LogBytes::default(),
+        snapshot_rate: 0,
         flow: Flow::default(),
         level: crate::level::FEATURE_LEVEL,
     }

@@ -174,6 +174,12 @@ impl Raft {
         index <= self.log.start().index.max(later)
     }
 
+    /// The newest entries up to `last` that count no more than so many bytes are those behind this index.
+    #[must_use]
+    pub fn trailing(&self, last: Index, bytes: u64) -> Index {
+        self.log.trailing(last, bytes)
+    }
+
     /// Releases the log up to `position`, which must be committed and covered by a snapshot: what of it is durable at once, the
     /// rest as it becomes durable.
     pub fn compact(&mut self, position: LogPosition) {

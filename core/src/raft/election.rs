@@ -257,6 +257,7 @@ impl Raft {
             transfer: None,
             told_to_lead: false,
             agreement: Agreement::default(),
+            chunks: super::sending::Chunks::new(self.now),
             since: self.now,
         });
         // Until an entry of the own term is committed, a leader does not know what is (section 8).

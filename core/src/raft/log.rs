@@ -12,13 +12,21 @@ use std::collections::VecDeque;
 pub struct Log {
     start: LogPosition,
     entries: VecDeque<Entry>,
+    /// What they count.
+    bytes: u64,
+}
+
+/// What an entry counts for the size of the log.
+pub(crate) const fn entry_bytes(entry: &Entry) -> u64 {
+    entry.data.len() as u64 + limits::ENTRY_HEADER_BYTES
 }
 
 impl Log {
     /// A log as it was recovered. Entries must follow `start` without gaps.
     #[must_use]
     pub fn new(start: LogPosition, entries: Vec<Entry>) -> Self {
-        let log = Self { start, entries: entries.into() };
+        let bytes = entries.iter().map(entry_bytes).sum();
+        let log = Self { start, entries: entries.into(), bytes };
         debug_assert!(
             log.entries.iter().zip(start.index.0 + 1..).all(|(entry, index)| entry.index.0 == index)
         );
@@ -35,6 +43,24 @@ impl Log {
     #[must_use]
     pub fn last(&self) -> LogPosition {
         self.entries.back().map_or(self.start, Entry::position)
+    }
+
+    /// What its entries count, in bytes; see [`LogBytes`](crate::contract::LogBytes).
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The newest entries up to `last` that count no more than so many bytes are those behind this index.
+    #[must_use]
+    pub fn trailing(&self, last: Index, bytes: u64) -> Index {
+        let (mut index, mut rest) = (last, bytes);
+        while let Some(entry) = self.entry(index)
+            && let Some(less) = rest.checked_sub(entry_bytes(entry))
+        {
+            (index, rest) = (Index(index.0 - 1), less);
+        }
+        index
     }
 
     /// One entry, if it is there.
@@ -80,6 +106,7 @@ impl Log {
     /// Adds an entry at the end.
     pub fn push(&mut self, entry: Entry) {
         assert_eq!(entry.index, self.last().index.next(), "entries follow each other without gaps");
+        self.bytes += entry_bytes(&entry);
         self.entries.push_back(entry);
     }
 
@@ -87,6 +114,8 @@ impl Log {
     pub fn truncate_from(&mut self, index: Index) {
         assert!(index > self.start.index, "what was released cannot be taken back");
         let keep = usize::try_from(index.0 - self.start.index.0 - 1).unwrap_or(usize::MAX);
+        let cut: u64 = self.entries.iter().skip(keep).map(entry_bytes).sum();
+        self.bytes -= cut;
         self.entries.truncate(keep);
     }
 
@@ -97,9 +126,12 @@ impl Log {
         }
         if self.holds(position) {
             let release = usize::try_from(position.index.0 - self.start.index.0).unwrap_or(usize::MAX);
-            self.entries.drain(..release.min(self.entries.len()));
+            let released: u64 =
+                self.entries.drain(..release.min(self.entries.len())).map(|entry| entry_bytes(&entry)).sum();
+            self.bytes -= released;
         } else {
             self.entries.clear();
+            self.bytes = 0;
         }
         self.start = position;
     }
@@ -159,6 +191,23 @@ mod tests {
         let mut behind = self::log(&[1]);
         behind.start_at(place(4, 9));
         assert_eq!(behind.last(), place(4, 9));
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_the_entries_that_are_there() {
+        const EACH: u64 = 4 + limits::ENTRY_HEADER_BYTES;
+        let mut log = log(&[1, 1, 2, 2, 2]);
+        assert_eq!(log.bytes(), 5 * EACH);
+        assert_eq!(log.trailing(Index(4), 2 * EACH), Index(2));
+        assert_eq!(log.trailing(Index(4), 2 * EACH - 1), Index(3));
+        assert_eq!(log.trailing(Index(4), u64::MAX), Index(0));
+        log.truncate_from(Index(5));
+        log.start_at(place(1, 1));
+        assert_eq!(log.bytes(), 3 * EACH);
+        log.push(Entry { term: Term(3), index: Index(5), data: Bytes::new() });
+        assert_eq!(log.bytes(), 3 * EACH + limits::ENTRY_HEADER_BYTES);
+        log.start_at(place(9, 9));
+        assert_eq!(log.bytes(), 0);
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod append;
 pub mod change;
 pub mod durable;
 pub mod election;
+mod leading;
 mod lease;
 pub mod log;
 pub mod membership;
@@ -20,6 +21,7 @@ pub mod progress;
 pub mod quorum;
 pub mod read;
 pub mod replicate;
+mod sending;
 pub mod snapshot;
 pub mod transfer;
 pub mod wire;
@@ -39,12 +41,13 @@ use crate::{
     types::{Index, NodeId, Term, Time},
 };
 use bytes::Bytes;
+use core::time::Duration;
 use durable::Durability;
+use leading::Leading;
 use log::Log;
 use membership::Membership;
 use message::Message;
 use progress::Progress;
-use read::Reads;
 use snapshot::Receiving;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -126,29 +129,6 @@ pub enum ProposeError {
     HandingOver(NodeId),
 }
 
-/// What only a leader keeps.
-#[derive(Clone, Debug)]
-pub(crate) struct Leading {
-    /// Everybody else who takes part.
-    pub(crate) progress: BTreeMap<NodeId, Progress>,
-    /// The first entry of the term: until it is committed, nothing of older terms is known to be.
-    pub(crate) first_of_term: Index,
-    pub(crate) reads: Reads,
-    pub(crate) heartbeat_at: Time,
-    /// Of all entries that are not committed, those of earlier terms among them.
-    pub(crate) uncommitted_bytes: usize,
-    /// Behind every change of the membership that the log may hold.
-    pub(crate) changes_until: Index,
-    /// Once it is committed, a majority of the newest members knows who they are.
-    pub(crate) confirms: Option<Index>,
-    pub(crate) transfer: Option<transfer::Transfer>,
-    /// Somebody was told to stand at once, in this term.
-    pub(crate) told_to_lead: bool,
-    pub(crate) agreement: agreement::Agreement,
-    /// When it was elected.
-    pub(crate) since: Time,
-}
-
 /// One node's consensus state.
 #[derive(Clone, Debug)]
 pub struct Raft {
@@ -162,6 +142,8 @@ pub struct Raft {
     applied: Index,
     timing: Timing,
     flow: Flow,
+    /// Between two chunks of snapshots.
+    chunk_gap: Duration,
     draws: Draws,
     hard_state: HardState,
     log: Log,
@@ -203,6 +185,8 @@ pub struct RaftStart {
     pub timing: Timing,
     /// How much is on its way at a time.
     pub flow: Flow,
+    /// See [`Config::snapshot_rate`](crate::contract::Config::snapshot_rate).
+    pub snapshot_rate: u64,
     /// For its draws.
     pub seed: u64,
     /// What was durable.
@@ -236,6 +220,7 @@ impl Raft {
             applied: start.snapshot.map_or(Index(0), |at| at.index),
             timing: start.timing,
             flow: start.flow,
+            chunk_gap: sending::chunk_gap(&start.flow, start.snapshot_rate),
             points: Points::new(start.seed),
             draws: Draws::new(start.seed, start.id.0),
             durability: Durability::new(hard_state, log.last().index),
@@ -296,7 +281,7 @@ impl Raft {
     #[must_use]
     pub fn next_deadline(&self) -> Time {
         match &self.leading {
-            Some(leading) => leading.heartbeat_at,
+            Some(leading) => leading.heartbeat_at.min(leading.chunks.due()),
             None => self.election_at,
         }
     }
@@ -305,6 +290,7 @@ impl Raft {
     pub fn deadline(&mut self) {
         match &self.leading {
             Some(leading) if self.now >= leading.heartbeat_at => self.heartbeat_due(),
+            Some(leading) if self.now >= leading.chunks.due() => self.read_chunks(),
             None if self.now >= self.election_at => self.election_due(),
             Some(_) | None => {}
         }
@@ -463,7 +449,7 @@ impl Raft {
         if let Some(leading) = &self.leading {
             print.add((leading.first_of_term, leading.changes_until, leading.confirms, &leading.reads));
             print.add((leading.told_to_lead, &leading.agreement));
-            print.add_time(leading.heartbeat_at);
+            print.add_time(leading.heartbeat_at).add_time(leading.chunks.due());
             for (peer, progress) in &leading.progress {
                 print.add(peer);
                 progress.fingerprint(print);
@@ -541,6 +527,12 @@ impl Raft {
     #[must_use]
     pub fn held_index(&self) -> Index {
         self.snapshot.map_or(self.durable_index(), |at| at.index.max(self.durable_index()))
+    }
+
+    /// What the entries of the log count, in bytes; see [`LogBytes`](crate::contract::LogBytes).
+    #[must_use]
+    pub const fn log_bytes(&self) -> u64 {
+        self.log.bytes()
     }
 
     /// One entry, unless it was compacted.

@@ -26,6 +26,8 @@ pub enum Mode {
         number: u64,
         /// When it was last asked for or sent.
         since: Time,
+        /// It is still to be read: the throttle holds it back.
+        waits: bool,
     },
 }
 
@@ -193,7 +195,7 @@ impl Progress {
         match &self.mode {
             Mode::Probe { waiting } => print.add((0, waiting)),
             Mode::Replicate => print.add(1),
-            Mode::Snapshot { at, number, since } => print.add((2, at, number)).add_time(*since),
+            Mode::Snapshot { at, number, since, waits } => print.add((2, at, number, waits)).add_time(*since),
         };
     }
 }

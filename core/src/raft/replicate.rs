@@ -13,7 +13,7 @@ use crate::{
     trace::StepDown,
     types::{Index, NodeId},
 };
-use core::{ops::Bound, time::Duration};
+use core::ops::Bound;
 
 impl Raft {
     /// A leader's period: does it still lead, is something lost on its way, are they told that it is there?
@@ -274,34 +274,5 @@ impl Raft {
         progress.active_at = now;
         progress.answered = true;
         Some(progress)
-    }
-
-    /// The entries that `peer` lacks are gone from the log: it gets the newest snapshot, chunk by chunk.
-    fn start_snapshot(&mut self, peer: NodeId) {
-        let now = self.now;
-        let Some(at) = self.snapshot.filter(|at| at.index >= self.log.start().index) else { return };
-        let Some(leading) = &mut self.leading else { return };
-        let Some(progress) = leading.progress.get_mut(&peer) else { return };
-        progress.probe(at.index.next());
-        mark::hit(Mark::SnapshotNeeded);
-        progress.mode = Mode::Snapshot { at, number: 0, since: now };
-        self.effects.push_back(Effect::ReadSnapshotChunk { peer, at, number: 0 });
-    }
-
-    /// Asks again for chunks that got lost on their way.
-    fn resume_snapshots(&mut self) {
-        let patience = self.timing.election_max.max(Duration::from_millis(500));
-        let now = self.now;
-        let Some(leading) = &mut self.leading else { return };
-        for (&peer, progress) in &mut leading.progress {
-            if let Mode::Snapshot { at, number, since } = &mut progress.mode
-                && !bug::planted(Bug::SnapshotNotResumed)
-                && now.since(*since) > patience
-            {
-                mark::hit(Mark::SnapshotResumed);
-                *since = now;
-                self.effects.push_back(Effect::ReadSnapshotChunk { peer, at: *at, number: *number });
-            }
-        }
     }
 }

@@ -1,13 +1,13 @@
-//! What a follower does with a leader's snapshot (Raft, section 7), and what a node does with its own.
+//! What a follower does with a leader's snapshot (Raft, section 7), and what a node knows of its own.
 
-use super::{Effect, Raft, message::Message, progress::Mode};
+use super::{Effect, Raft, message::Message};
 use crate::{
     bug::{self, Bug},
     contract::LogPosition,
     mark::{self, Mark},
     point::Point,
     trace::TraceEvent,
-    types::{Index, NodeId},
+    types::NodeId,
 };
 use bytes::Bytes;
 
@@ -130,76 +130,6 @@ impl Raft {
         self.trace(TraceEvent::SnapshotInstalled { index: at.index });
         self.promise(receiving.from, Message::SnapshotReply { index: at.index, next: 0, installed: true });
         true
-    }
-
-    pub(crate) fn chunk_answered(&mut self, from: NodeId, index: Index, next: u64, installed: bool) {
-        let now = self.now;
-        let last = self.log.last().index;
-        let first = self.log.start().index;
-        let Some(progress) = self.active(from) else { return };
-        if installed && index <= last {
-            // Whoever sent it, and whichever it is: what a snapshot covers is committed, and equal everywhere.
-            progress.acknowledged(now, index);
-            if matches!(progress.mode, Mode::Snapshot { .. }) && index >= first {
-                progress.replicate();
-            }
-            self.advance_commit();
-            self.replicate();
-            return;
-        }
-        let Mode::Snapshot { at, number, since } = &mut progress.mode else { return };
-        if at.index != index || installed {
-            mark::hit(Mark::SnapshotAnswerOld);
-            return;
-        }
-        if next == *number + 1 || next == 0 || (next != *number && !bug::planted(Bug::SnapshotNextIgnored)) {
-            // An old answer may have led away from what the follower wants: only its word brings the two together again.
-            mark::hit_if(next < *number, Mark::SnapshotAgain);
-            mark::hit_if(next > *number + 1, Mark::SnapshotCatchesUp);
-            *number = next;
-            *since = now;
-            let (at, number) = (*at, *number);
-            self.effects.push_back(Effect::ReadSnapshotChunk { peer: from, at, number });
-        }
-    }
-
-    /// A chunk was read for a follower. `None`: that snapshot is gone, and a newer one takes its place; or it is the newest,
-    /// and cannot be read. True then: the caller has to write another, or the follower never gets one.
-    pub fn chunk_read(
-        &mut self,
-        peer: NodeId,
-        at: LogPosition,
-        number: u64,
-        chunk: Option<(Bytes, bool)>,
-    ) -> bool {
-        let now = self.now;
-        let newest = self.snapshot == Some(at);
-        let Some(leading) = &mut self.leading else { return false };
-        let Some(progress) = leading.progress.get_mut(&peer) else { return false };
-        match &mut progress.mode {
-            Mode::Snapshot { at: wanted, number: chunk_number, since }
-                if *wanted == at && *chunk_number == number =>
-            {
-                *since = now;
-            }
-            _ => {
-                mark::hit(Mark::ChunkReadLate);
-                return false;
-            }
-        }
-        match chunk {
-            Some((data, last)) => self.send(peer, Message::SnapshotChunk { at, number, data, last }),
-            // Asked for again at once, it would be read in vain without a pause: `resume_snapshots` waits.
-            None if newest && !bug::planted(Bug::SnapshotAskedAtOnce) => {
-                mark::hit(Mark::SnapshotUnreadable);
-                return true;
-            }
-            None => {
-                mark::hit(Mark::SnapshotGone);
-                progress.probe(progress.matched.next());
-            }
-        }
-        false
     }
 
     /// This node's own snapshot is on the disk.

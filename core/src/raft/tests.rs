@@ -3,6 +3,7 @@
 mod change;
 mod lease;
 mod peers;
+mod sending;
 mod snapshot;
 mod transfer;
 
@@ -42,12 +43,17 @@ impl Bench {
     }
 
     fn with(voters: u64, term: u64, log: &[(u64, u64)], flow: Flow) -> Self {
+        Self::sending(voters, term, log, flow, 0)
+    }
+
+    fn sending(voters: u64, term: u64, log: &[(u64, u64)], flow: Flow, snapshot_rate: u64) -> Self {
         let start = RaftStart {
             no_vote_until: Time(0),
             id: id(1),
             membership: Membership::of((1..=voters).map(NodeId)),
             timing: Timing::default(),
             flow,
+            snapshot_rate,
             seed: 7,
             hard_state: HardState { term: Term(term), vote: None, commit: Index(0) },
             start: LogPosition::default(),
@@ -573,24 +579,6 @@ fn appends_are_as_small_and_as_few_as_the_node_is_told() {
     assert_eq!(appends(&sent), [[Index(2)], [Index(3)]]);
     let sent = bench.hear(2, 2, Message::Appended { index: Index(2) });
     assert_eq!(appends(&sent), [[Index(4)]]);
-}
-
-#[test]
-fn a_log_that_is_not_durable_yet_is_cut_when_it_is() {
-    let mut bench = Bench::new(3, 1, &[]);
-    bench.hear(2, 2, append_of(2, 3, 3));
-    assert_eq!(bench.raft.commit(), Index(3));
-    bench.raft.compact(place(2, 2));
-    assert_eq!(
-        bench.raft.first_index(),
-        Index(1),
-        "a crash could lose what a snapshot is not known to cover"
-    );
-    assert!(bench.raft.is_released(Index(2)) && !bench.raft.is_released(Index(3)));
-    bench.raft.compact(place(2, 1));
-    bench.sync();
-    assert_eq!(bench.raft.first_index(), Index(3));
-    assert_eq!(bench.writes.last().unwrap().start, Some(place(2, 2)));
 }
 
 /// All entries of a term up to the last, and the commit index.

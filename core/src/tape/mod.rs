@@ -59,9 +59,7 @@ pub fn sealed<'a>(records: impl IntoIterator<Item = (u8, &'a [u8])>) -> Vec<u8> 
 }
 
 /// The format's version.
-pub const VERSION: u32 = 4;
-/// The oldest version that is read: it has fewer kinds of records.
-pub const OLDEST_VERSION: u32 = 3;
+pub const VERSION: u32 = 5;
 
 /// Why bytes are not a tape that can be replayed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,7 +68,7 @@ pub enum TapeError {
     #[error("this is no tape: it does not begin with `quorate-tape`")]
     NoTape,
     /// Another version's.
-    #[error("the tape has version {found}: this program reads versions {OLDEST_VERSION} to {VERSION}")]
+    #[error("the tape has version {found}: this program reads version {VERSION}")]
     Version {
         /// What it says.
         found: u32,

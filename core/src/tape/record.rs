@@ -1,6 +1,6 @@
 //! Records: a header with two checksums, and a body.
 
-use super::{OLDEST_VERSION, TapeError, VERSION};
+use super::{TapeError, VERSION};
 use crate::limits::TAPE_RECORD_BYTES;
 use bytes::Bytes;
 use core::hash::Hasher;
@@ -42,7 +42,7 @@ pub(super) fn check_preamble(bytes: &[u8]) -> Result<(), TapeError> {
         return Err(TapeError::Short { offset: bytes.len() as u64 });
     };
     match u32::from_le_bytes(version) {
-        OLDEST_VERSION..=VERSION => Ok(()),
+        VERSION => Ok(()),
         found => Err(TapeError::Version { found }),
     }
 }

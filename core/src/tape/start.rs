@@ -3,7 +3,7 @@
 use super::{input::place, output::pair};
 use crate::{
     codec::{CodecError, pack, unpack},
-    contract::{Config, Flow, HardState, LeaseTimes, MemberAddress, Recovered, Timing},
+    contract::{Config, Flow, HardState, LeaseTimes, LogBytes, MemberAddress, Recovered, Timing},
     types::{ClusterId, Index, NodeId, Now, StorageId, Term, Time},
 };
 use core::time::Duration;
@@ -52,7 +52,9 @@ struct Head {
     drift_ppm: u32,
     snapshot_entries: u64,
     trailing_entries: u64,
+    log_bytes: [u64; 3],
     flow: [u64; 6],
+    snapshot_rate: u64,
     level: u32,
     hard_state: (Term, Option<NodeId>, Index),
     voters: Vec<(NodeId, StorageId)>,
@@ -126,7 +128,9 @@ pub(super) fn encode(start: &StartRef<'_>) -> Vec<u8> {
         drift_ppm: lease.drift_ppm,
         snapshot_entries: config.snapshot_entries,
         trailing_entries: config.trailing_entries,
+        log_bytes: [config.log_bytes.snapshot, config.log_bytes.trailing, config.log_bytes.held],
         flow: flow_numbers(&config.flow),
+        snapshot_rate: config.snapshot_rate,
         level: config.level,
         hard_state: (hard.term, hard.vote, hard.commit),
         voters: recovered.voters.iter().map(|(node, storage)| (*node, *storage)).collect(),
@@ -145,6 +149,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Start, CodecError> {
     let read_lease_drift_ppm = head.read_lease_drift_ppm;
     let [ttl, grace, check, kill] = head.lease.map(Duration::from_nanos);
     let member = |(id, peer, client)| (id, MemberAddress { peer, client });
+    let [snapshot, trailing, held] = head.log_bytes;
     let (term, vote, commit) = head.hard_state;
     let config = Config {
         cluster: head.cluster,
@@ -163,7 +168,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Start, CodecError> {
         executor_lease: LeaseTimes { ttl, grace, check, kill, drift_ppm: head.drift_ppm },
         snapshot_entries: head.snapshot_entries,
         trailing_entries: head.trailing_entries,
+        log_bytes: LogBytes { snapshot, trailing, held },
         flow: flow_of(head.flow),
+        snapshot_rate: head.snapshot_rate,
         level: head.level,
     };
     config.validate().map_err(|error| CodecError(format!("the configuration: {error}")))?;

@@ -41,6 +41,8 @@ fn config() -> Config {
         executor_lease: LeaseTimes::default(),
         snapshot_entries: 8,
         trailing_entries: 2,
+        log_bytes: crate::contract::LogBytes::default(),
+        snapshot_rate: 0,
         flow: flow(),
         level: crate::level::FIRST_LEVEL,
     }

@@ -49,6 +49,7 @@ impl Ours {
             timing,
             // Small, so that limits are reached.
             flow: Flow { append_entries: 3, inflight_messages: 4, ..Flow::default() },
+            snapshot_rate: 0,
             seed,
             hard_state,
             start: LogPosition::default(),

@@ -70,6 +70,7 @@ impl Node {
             membership: snapshot.membership.clone(),
             timing: options.timing(),
             flow: options.flow(),
+            snapshot_rate: 0,
             seed: id.0,
             hard_state: hard,
             start: snapshot.at,

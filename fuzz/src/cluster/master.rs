@@ -52,6 +52,8 @@ fn config(node: NodeId) -> Config {
         executor_lease: lease_times(),
         snapshot_entries: 8,
         trailing_entries: 2,
+        log_bytes: quorate_core::contract::LogBytes::default(),
+        snapshot_rate: 0,
         flow: Flow::default(),
         level: quorate_core::level::FEATURE_LEVEL,
     };

@@ -91,6 +91,7 @@ impl Local {
             membership: Membership::of((1..=NODES as u64).map(NodeId)),
             timing: timing(),
             flow: Flow::default(),
+            snapshot_rate: 0,
             seed: 0,
             hard_state: disk.hard_state,
             start: LogPosition::default(),

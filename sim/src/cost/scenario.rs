@@ -185,6 +185,8 @@ fn calm_plan(
             timing_ms: [50, 250, 450, 400, 5_000],
             snapshot_entries: 100_000,
             trailing_entries: 1_000,
+            log_bytes: quorate_core::contract::LogBytes::default(),
+            snapshot_rate: 0,
             flow: Vec::new(),
             batch_us: Vec::new(),
         },

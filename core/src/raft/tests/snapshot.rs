@@ -122,6 +122,7 @@ fn a_snapshot_that_is_ahead_of_the_log_is_what_the_node_holds() {
         membership: Membership::of([1, 2, 3].map(NodeId)),
         timing: Timing::default(),
         flow: Flow::default(),
+        snapshot_rate: 0,
         seed: 7,
         hard_state: HardState { term: Term(5), vote: None, commit: Index(1) },
         start: LogPosition::default(),
@@ -207,4 +208,22 @@ fn a_log_whose_end_is_never_durable_is_cut_all_the_same() {
         assert_eq!(bench.raft.durable_index(), Index(last - 1));
         assert_eq!(bench.raft.first_index(), Index(last));
     }
+}
+
+#[test]
+fn a_log_that_is_not_durable_yet_is_cut_when_it_is() {
+    let mut bench = Bench::new(3, 1, &[]);
+    bench.hear(2, 2, append_of(2, 3, 3));
+    assert_eq!(bench.raft.commit(), Index(3));
+    bench.raft.compact(place(2, 2));
+    assert_eq!(
+        bench.raft.first_index(),
+        Index(1),
+        "a crash could lose what a snapshot is not known to cover"
+    );
+    assert!(bench.raft.is_released(Index(2)) && !bench.raft.is_released(Index(3)));
+    bench.raft.compact(place(2, 1));
+    bench.sync();
+    assert_eq!(bench.raft.first_index(), Index(3));
+    assert_eq!(bench.writes.last().unwrap().start, Some(place(2, 2)));
 }

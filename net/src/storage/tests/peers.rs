@@ -38,6 +38,8 @@ impl Alone {
             executor_lease: LeaseTimes::default(),
             snapshot_entries: 5,
             trailing_entries: 2,
+            log_bytes: quorate_core::contract::LogBytes::default(),
+            snapshot_rate: 0,
             flow: Flow::default(),
             level: quorate_core::level::FEATURE_LEVEL,
         };

@@ -204,6 +204,8 @@ impl Master {
             executor_lease: plan.executors.lease(),
             snapshot_entries: plan.masters.snapshot_entries,
             trailing_entries: plan.masters.trailing_entries,
+            log_bytes: plan.masters.log.bytes(),
+            snapshot_rate: plan.masters.log.snapshot_rate,
             flow: plan.masters.flow(usize::from(self.place)),
             level: self.program,
         }

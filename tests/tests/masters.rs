@@ -200,3 +200,40 @@ fn an_operator_says_who_leads() {
     unknown.refused(1, &["node 9 has no vote", "only a voter can lead"]);
     check(&cluster, writer, "j");
 }
+
+/// A state that takes seconds to send, a snapshot after every few puts, and a follower that was away for longer than the log is.
+#[test]
+fn a_follower_far_behind_catches_up_while_clients_write() {
+    const LARGE: usize = 8;
+    let mut cluster = Cluster::prepare(Options::default());
+    for id in cluster.ids() {
+        for word in ["--snapshot-entries", "20", "--snapshot-rate", "2MiB"] {
+            cluster.master(id).argument(word);
+        }
+    }
+    cluster.start_all();
+    cluster.wait_ready();
+    let id = cluster.others(cluster.leader())[0];
+    cluster.master(id).kill();
+    let value = "v".repeat(1024 * 1024);
+    for number in 0..LARGE {
+        cluster.cli().run_with(&["kv", "put", &format!("large/{number}"), "-"], value.as_bytes()).ok();
+    }
+    let writer = Writer::start(&cluster, "w");
+    writer.wait_more(100, SOON);
+    let begun = writer.count();
+    cluster.master(id).start();
+    cluster.wait_caught_up(id);
+    let meanwhile = writer.count() - begun;
+    // Each forty of them would have taken away the snapshot that it was being sent.
+    assert!(meanwhile > 200, "only {meanwhile} puts while it caught up");
+    let log = cluster.master_log(id);
+    assert_eq!(log.matches("took a peer's snapshot in").count(), 1, "{log}");
+    let written = writer.stop();
+    assert!(written.failed.is_empty(), "{:?}", written.failed);
+    written.assert_all_there(&cluster);
+    let own = cluster.cli_to(&[id]);
+    for number in 0..LARGE {
+        assert!(own.run(&["kv", "get", "--stale", &format!("large/{number}")]).ok().trim_end() == value);
+    }
+}

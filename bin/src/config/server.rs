@@ -17,7 +17,7 @@ use crate::{
     failure::Failure,
 };
 use quorate_core::{
-    contract::{Config, ConfigError, Flow, LeaseTimes, Timing},
+    contract::{Config, ConfigError, Flow, LeaseTimes, LogBytes, Timing},
     limits,
     types::{ClusterId, NodeId, StorageId},
 };
@@ -63,6 +63,8 @@ impl Role for ServerRole {
         key("executor.kill", "executor-kill", "QUORATE_EXECUTOR_KILL", "DURATION", "How long killing a task takes at most [default: 500ms]"),
         key("executor.drift_ppm", "executor-drift-ppm", "QUORATE_EXECUTOR_DRIFT_PPM", "NUMBER", "How far two clocks may run apart, in parts of a million [default: 1000]"),
         key("snapshot_entries", "snapshot-entries", "QUORATE_SNAPSHOT_ENTRIES", "NUMBER", "Applied entries between two snapshots [default: 10000]"),
+        key("held_log", "held-log", "QUORATE_HELD_LOG", "SIZE", "A leader keeps its log for followers that are behind, and puts off the next snapshot for one that is sent one, while the log is no larger; 0 = it waits for nobody [default: 256MiB]"),
+        key("snapshot_rate", "snapshot-rate", "QUORATE_SNAPSHOT_RATE", "SIZE", "What a leader sends of snapshots in a second; 0 = as fast as followers take it [default: 64MiB]"),
         key("disk.quota", "disk-quota", "QUORATE_DISK_QUOTA", "SIZE", "The data directory may have so much, at least 256MiB: then the cluster takes no more data; 0 = as much as there is [default: 0]"),
         key("disk.reserve", "disk-reserve", "QUORATE_DISK_RESERVE", "SIZE", "With less left on the file system the cluster takes no more data; 0 = never [default: 256MiB]"),
         key("scrub.rate", "scrub-rate", "QUORATE_SCRUB_RATE", "SIZE", "What is read in a second of files that are not written any more, to find damage; 0 = nothing [default: 4MiB]"),
@@ -92,6 +94,8 @@ pub(crate) struct ServerSettings {
     pub(crate) timing: Timing,
     pub(crate) lease: LeaseTimes,
     pub(crate) snapshot_entries: u64,
+    pub(crate) held_log: u64,
+    pub(crate) snapshot_rate: u64,
     pub(crate) space: SpaceLimits,
     pub(crate) scrub: ScrubOptions,
     pub(crate) threads: u16,
@@ -143,6 +147,8 @@ impl ServerSettings {
             lease: lease(layer)?,
             snapshot_entries: layer
                 .read("snapshot_entries", SNAPSHOT_ENTRIES, |text| parse_number(text, 1, u64::MAX))?,
+            held_log: layer.read("held_log", limits::HELD_BYTES, size_or_0)?,
+            snapshot_rate: layer.read("snapshot_rate", limits::SNAPSHOT_RATE, size_or_0)?,
             space: space(layer)?,
             scrub: ScrubOptions {
                 rate: layer.read("scrub.rate", SCRUB_RATE, size_or_0)?,
@@ -175,8 +181,25 @@ impl ServerSettings {
             executor_lease: self.lease,
             snapshot_entries: self.snapshot_entries,
             trailing_entries: limits::TRAILING_ENTRIES.min(self.snapshot_entries),
+            log_bytes: self.log_bytes(),
             flow: Flow::default(),
+            snapshot_rate: self.snapshot_rate,
             level: quorate_core::level::FEATURE_LEVEL,
+        }
+    }
+
+    /// A directory that may have little must not be full of a log that nobody needs.
+    fn log_bytes(&self) -> LogBytes {
+        /// The log until the next snapshot, and what is held for followers, have such parts of the directory.
+        const PARTS: (u64, u64) = (8, 4);
+        let most = LogBytes { held: self.held_log, ..LogBytes::default() };
+        match self.space.quota {
+            None => most,
+            Some(quota) => LogBytes {
+                snapshot: most.snapshot.min(quota / PARTS.0),
+                trailing: most.trailing.min(quota / PARTS.0 / 2),
+                held: most.held.min(quota / PARTS.1),
+            },
         }
     }
 
@@ -204,6 +227,7 @@ impl ServerSettings {
         line(format!("data_dir = {}", quote(&self.data_dir.to_string_lossy())));
         line(format!("insecure = {}", self.insecure));
         line(format!("snapshot_entries = {}", self.snapshot_entries));
+        line(format!("held_log = {}\nsnapshot_rate = {}", self.held_log, self.snapshot_rate));
         line(format!("threads = {}", self.threads));
         let tape = self.tape.as_deref().map(std::path::Path::to_string_lossy).unwrap_or_default();
         line(format!("record_tape = {}\nrecord_tape_limit = {}", quote(&tape), self.tape_limit));
@@ -330,6 +354,19 @@ mod tests {
         assert_eq!(settings.lease, LeaseTimes::default());
         assert_eq!(settings.listen_peer, "127.0.0.1:2");
         assert_eq!(settings.listen_client, "127.0.0.1:1");
+    }
+
+    #[test]
+    fn a_directory_that_may_have_little_keeps_a_short_log() {
+        const MIB: u64 = 1 << 20;
+        let log = |text: &str| {
+            let layer = layer(&format!("{LEAST}held_log = \"200MiB\"\n{text}{MEMBERS}"));
+            let bytes = ServerSettings::resolve(&layer, None).unwrap().core().log_bytes;
+            (bytes.snapshot / MIB, bytes.trailing / MIB, bytes.held / MIB)
+        };
+        assert_eq!(log(""), (128, 64, 200));
+        assert_eq!(log("disk.quota = \"256MiB\"\n"), (32, 16, 64));
+        assert_eq!(log("disk.quota = \"100GiB\"\n"), (128, 64, 200));
     }
 
     #[test]

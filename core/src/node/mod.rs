@@ -233,6 +233,7 @@ impl Node {
         self.drain_raft();
         self.serve_confirmed();
         self.raft.replicate();
+        self.release();
         if let Some(write) = self.raft.take_write() {
             self.outputs.push_back(Output::Write(write));
         }

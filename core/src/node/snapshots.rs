@@ -96,13 +96,16 @@ impl Node {
             self.compact(self.state.index());
         } else {
             self.releasable = self.releasable.max(index);
+            if let Some(held) = self.raft.held_by_all() {
+                self.compact(held.min(index));
+            }
             self.release();
         }
         self.leave_higher_level();
     }
 
-    /// The log goes as far as it may. What a follower that answers lacks stays, unless the log is over its bound: for the
-    /// follower it is that or a snapshot, and behind the snapshot it needs the entries again.
+    /// What is left of the log that may go goes as a whole, so that not each answer of a follower is a write: when nobody who
+    /// answers lacks any of it, or when the log is over its bound.
     pub(super) fn release(&mut self) {
         if self.raft.is_released(self.releasable) {
             return;

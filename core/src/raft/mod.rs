@@ -41,7 +41,6 @@ use crate::{
     types::{Index, NodeId, Term, Time},
 };
 use bytes::Bytes;
-use core::time::Duration;
 use durable::Durability;
 use leading::Leading;
 use log::Log;
@@ -142,8 +141,7 @@ pub struct Raft {
     applied: Index,
     timing: Timing,
     flow: Flow,
-    /// Between two chunks of snapshots.
-    chunk_gap: Duration,
+    snapshot_rate: u64,
     draws: Draws,
     hard_state: HardState,
     log: Log,
@@ -220,7 +218,7 @@ impl Raft {
             applied: start.snapshot.map_or(Index(0), |at| at.index),
             timing: start.timing,
             flow: start.flow,
-            chunk_gap: sending::chunk_gap(&start.flow, start.snapshot_rate),
+            snapshot_rate: start.snapshot_rate,
             points: Points::new(start.seed),
             draws: Draws::new(start.seed, start.id.0),
             durability: Durability::new(hard_state, log.last().index),

@@ -4,7 +4,7 @@
 use super::{Effect, Leading, Raft, message::Message, progress::Mode};
 use crate::{
     bug::{self, Bug},
-    contract::{Flow, LogPosition},
+    contract::LogPosition,
     mark::{self, Mark},
     types::{Index, NodeId, Time},
 };
@@ -26,15 +26,20 @@ impl Chunks {
         Self { next_at: now, wait: false, last_for: NodeId(0) }
     }
 
+    fn sooner(&mut self, by: Duration) {
+        let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        self.next_at = Time(self.next_at.0.saturating_sub(by));
+    }
+
     /// When a chunk that waits is to be read; `Time::FAR`: none waits.
     pub(crate) const fn due(&self) -> Time {
         if self.wait { self.next_at } else { Time::FAR }
     }
 }
 
-/// So long after one chunk the next is read, that no more than `rate` bytes leave in a second; 0 = at once.
-pub(crate) fn chunk_gap(flow: &Flow, rate: u64) -> Duration {
-    let nanos = (flow.snapshot_chunk_bytes as u64).saturating_mul(1_000_000_000).checked_div(rate);
+/// So long so many bytes of snapshots take at `rate` bytes in a second; 0 = no time.
+fn time_of(bytes: usize, rate: u64) -> Duration {
+    let nanos = (bytes as u64).saturating_mul(1_000_000_000).checked_div(rate);
     Duration::from_nanos(nanos.unwrap_or(0))
 }
 
@@ -54,7 +59,8 @@ impl Leading {
 impl Raft {
     /// Reads the chunks that are wanted, each in its turn, as fast as the throttle lets them pass.
     pub(crate) fn read_chunks(&mut self) {
-        let (now, gap) = (self.now, self.chunk_gap);
+        let now = self.now;
+        let gap = time_of(self.flow.snapshot_chunk_bytes, self.snapshot_rate);
         let Some(leading) = &mut self.leading else { return };
         leading.chunks.wait = false;
         while let Some((peer, at, number)) = leading.chunk_wanted() {
@@ -186,7 +192,12 @@ impl Raft {
             }
         }
         match chunk {
-            Some((data, last)) => self.send(peer, Message::SnapshotChunk { at, number, data, last }),
+            Some((data, last)) => {
+                // A chunk that is not full takes less time.
+                let less = self.flow.snapshot_chunk_bytes.saturating_sub(data.len());
+                leading.chunks.sooner(time_of(less, self.snapshot_rate));
+                self.send(peer, Message::SnapshotChunk { at, number, data, last });
+            }
             // Asked for again at once, it would be read in vain without a pause: `resume_snapshots` waits.
             None if newest && !bug::planted(Bug::SnapshotAskedAtOnce) => {
                 mark::hit(Mark::SnapshotUnreadable);

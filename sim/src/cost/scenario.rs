@@ -3,8 +3,8 @@
 use super::{Cost, Meter};
 use crate::{
     plan::{
-        ClientPlan, ClockPlan, DiskPlan, ExecutorsPlan, GENERATOR, JobPlan, MastersPlan, NetworkPlan,
-        Operation, Plan, PlannedOperation,
+        ClientPlan, ClockPlan, DiskPlan, ExecutorsPlan, GENERATOR, JobPlan, LogPlan, MastersPlan,
+        NetworkPlan, Operation, Plan, PlannedOperation,
     },
     run::Outcome,
     world::{MILLISECOND, World},
@@ -185,8 +185,7 @@ fn calm_plan(
             timing_ms: [50, 250, 450, 400, 5_000],
             snapshot_entries: 100_000,
             trailing_entries: 1_000,
-            log_bytes: quorate_core::contract::LogBytes::default(),
-            snapshot_rate: 0,
+            log: LogPlan::default(),
             flow: Vec::new(),
             batch_us: Vec::new(),
         },

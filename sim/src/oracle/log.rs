@@ -2,8 +2,19 @@
 //! uncommitted.
 
 use super::{Ledger, Rule};
-use crate::master::Master;
-use quorate_core::{Input, raft::Role, types::Index};
+use crate::{master::Master, plan::MastersPlan};
+use quorate_core::{
+    Input, Node, limits,
+    raft::{Raft, Role, progress::Mode},
+    types::{Index, NodeId, Time},
+};
+
+/// A log may be longer than planned while a snapshot is on its way: so many of them in all,
+const LOG_SNAPSHOTS: u64 = 3;
+/// and so many entries,
+const LOG_SLACK: u64 = 100;
+/// or so many bytes and its largest entry.
+const LOG_SLACK_BYTES: u64 = 64 * 1024;
 
 /// What was told to one run of a node.
 #[derive(Clone, Copy, Debug, Default)]
@@ -11,6 +22,10 @@ struct Told {
     run: u64,
     /// The last entry of its newest snapshot that is on its disk.
     saved: Index,
+    /// What that snapshot leaves of the log begins behind this entry.
+    released: Index,
+    /// What its log counted after the step before.
+    bytes: u64,
 }
 
 /// The rules' memory.
@@ -21,28 +36,45 @@ pub struct Logs {
 
 impl Logs {
     /// A node takes an input.
-    pub fn takes(&mut self, (place, run): (usize, u64), input: &Input) {
+    pub fn takes(&mut self, master: &Master, input: &Input, plan: &MastersPlan) {
+        let (place, run) = (usize::from(master.place), master.run);
         if self.told.len() <= place {
             self.told.resize(place + 1, Told::default());
         }
         let told = &mut self.told[place];
         if told.run != run {
-            *told = Told { run, saved: Index(0) };
+            *told = Told { run, ..Told::default() };
         }
-        if let Input::SnapshotSaved { at } = input {
-            told.saved = told.saved.max(at.index);
+        if let (Input::SnapshotSaved { at }, Some(node)) = (input, &master.node)
+            && at.index > told.saved
+        {
+            told.saved = at.index;
+            let by_bytes = behind_newest(node.raft(), at.index, plan.log.trailing_bytes);
+            let by_entries = Index(at.index.0.saturating_sub(plan.trailing_entries));
+            told.released = told.released.max(by_bytes.max(by_entries));
         }
     }
 
-    /// After each step of a node. `trailing`: so many entries stay in front of a snapshot's end. `uncommitted`: bytes that
-    /// a leader may have uncommitted.
-    pub fn stepped(&self, ledger: &mut Ledger, master: &Master, trailing: u64, uncommitted: usize) {
-        let Some(told) = self.told.get(usize::from(master.place)) else { return };
+    /// After each step of a node. `uncommitted`: bytes that a leader may have uncommitted.
+    pub fn stepped(
+        &mut self,
+        ledger: &mut Ledger,
+        master: &Master,
+        now: Time,
+        plan: &MastersPlan,
+        uncommitted: usize,
+    ) {
         let Some(raft) = master.node.as_ref().map(|node| node.raft()) else { return };
-        let released = Index(told.saved.0.saturating_sub(trailing));
+        let Some(told) = self.told.get_mut(usize::from(master.place)) else { return };
+        // What a step takes in may bring it over its bound: the next one cuts it.
+        let bytes = core::mem::replace(&mut told.bytes, raft.log_bytes()).min(raft.log_bytes());
+        let released = told.released;
         if told.run == master.run && released.0 > 0 {
             // What is not on its own disk yet stays until it is.
-            let holds = raft.first_index() > released || raft.durable_index() < released;
+            let holds = raft.first_index() > released
+                || raft.durable_index() < released
+                || (bytes <= plan.log.held_bytes
+                    && lacked(raft, now, plan).is_some_and(|has| has < released));
             ledger.hold(Rule::LogReleased, holds, || {
                 format!(
                     "node {} has a snapshot of {}, and keeps its log from {} on; {} is durable",
@@ -79,4 +111,47 @@ impl Logs {
             )
         });
     }
+}
+
+/// The entry before the newest ones up to `last` that count no more than so many bytes.
+fn behind_newest(raft: &Raft, last: Index, bytes: u64) -> Index {
+    let (mut index, mut rest) = (last, bytes);
+    while let Some(entry) = raft.entry(index) {
+        let size = entry.data.len() as u64 + limits::ENTRY_HEADER_BYTES;
+        if size > rest {
+            break;
+        }
+        (index, rest) = (Index(index.0 - 1), rest - size);
+    }
+    index
+}
+
+/// At the end of a run, when nobody lacks anything.
+pub fn is_bounded(ledger: &mut Ledger, node: &Node, id: NodeId, plan: &MastersPlan) {
+    let (raft, log) = (node.raft(), &plan.log);
+    let (first, last) = (raft.first_index().0, raft.last_index().0);
+    let kept = last.saturating_sub(first);
+    let most = plan.trailing_entries + LOG_SNAPSHOTS * plan.snapshot_entries + LOG_SLACK;
+    let held = raft.log_bytes() <= log.held_bytes;
+    ledger.hold(Rule::LogBounded, held || kept <= most, || {
+        format!("node {id} keeps {kept} entries of its log; its snapshots leave at most {most}")
+    });
+    let sizes =
+        (first..=last).filter_map(|index| raft.entry(Index(index))).map(|entry| entry.data.len() as u64);
+    let (bytes, largest) = sizes.fold((0, 0), |(all, largest), size| (all + size, size.max(largest)));
+    let most = log.trailing_bytes + LOG_SNAPSHOTS * log.snapshot_bytes + LOG_SLACK_BYTES + largest;
+    ledger.hold(Rule::LogBounded, held || bytes <= most, || {
+        format!("node {id} keeps {bytes} bytes of its log; its snapshots leave at most {most}")
+    });
+}
+
+/// What all followers have that may still answer; `None`: it leads none.
+fn lacked(raft: &Raft, now: Time, plan: &MastersPlan) -> Option<Index> {
+    let progress = raft.membership().members().filter_map(|member| raft.progress(member));
+    let answering = progress.filter(|progress| now.since(progress.active_at) <= plan.timing().election_max);
+    let has = answering.map(|progress| match progress.mode {
+        Mode::Snapshot { at, .. } => at.index,
+        Mode::Probe { .. } | Mode::Replicate => progress.matched,
+    });
+    has.min()
 }

@@ -7,6 +7,7 @@ pub mod answers;
 pub mod conduct;
 pub mod contact;
 mod flow;
+pub mod held;
 pub mod jobs;
 pub mod log;
 pub mod pages;
@@ -20,6 +21,7 @@ pub mod truth;
 pub use answers::Answers;
 pub use conduct::Conduct;
 pub use contact::Contact;
+pub use held::Held;
 pub use jobs::Jobs;
 pub use log::Logs;
 pub use raft::Consensus;
@@ -110,6 +112,9 @@ rules! {
     DoubterQuiet = "G6 who takes no part because states differ elects and serves nobody",
     LogBounded = "G6 the log is cut from time to time",
     LogReleased = "G6 what a snapshot covers leaves the log as soon as it is durable",
+    LogHeld = "G7 a leader keeps what a follower that answers lacks, as long as its log is within its bound",
+    SnapshotNotOvertaken = "G7 a snapshot that is being sent is there until it is sent",
+    SnapshotThrottled = "G7 snapshots leave no faster than they may",
     UncommittedBounded = "G7 a leader takes no more than it may have uncommitted",
     DamageMended = "G6 what a running node is told to be damaged is written anew",
     CompactionCovered = "G6 the log is cut only up to a durable snapshot",
@@ -244,6 +249,8 @@ pub struct Oracles {
     pub contact: Contact,
     /// How much of its log each node keeps.
     pub logs: Logs,
+    /// What leaders keep for followers.
+    pub held: Held,
     /// The committed log, carried out once more.
     pub reference: Reference,
     /// What masters and clients were told.

@@ -5,6 +5,7 @@ mod fault;
 mod generate;
 mod kinds;
 mod links;
+mod log;
 mod operation;
 pub mod places;
 #[cfg(test)]
@@ -15,6 +16,7 @@ pub use atlas::Atlas;
 pub use fault::{Fault, FaultKind, MessageKind, Way};
 pub use generate::{GENERATOR, Limits, generate};
 pub use links::{Around, Link, between, both_ways, others, to_masters};
+pub use log::LogPlan;
 pub use operation::{
     Behaviour, Expectation, JobPlan, Look, MemberStep, MemberWhat, Operation, PlannedOperation, SeldomPlan,
     Wrong,
@@ -112,6 +114,9 @@ pub struct MastersPlan {
     pub snapshot_entries: u64,
     /// Entries kept behind a snapshot.
     pub trailing_entries: u64,
+    /// How large their logs may grow, in bytes.
+    #[serde(default, skip_serializing_if = "LogPlan::is_default")]
+    pub log: LogPlan,
     /// They read by lease, with clocks that run apart by so much, parts in a million; 0 = they do not.
     #[serde(default, skip_serializing_if = "is_zero_ppm")]
     pub read_lease_drift_ppm: u32,

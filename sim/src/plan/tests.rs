@@ -322,6 +322,7 @@ fn a_plan_of_the_first_generator_is_read_as_it_was() {
         "flow",
         "batch_us",
         "load_us",
+        "held_bytes",
     ] {
         assert!(!text.contains(later), "{later}");
     }

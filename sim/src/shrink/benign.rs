@@ -3,7 +3,7 @@
 //! that the violation does not need.
 
 use super::{reduce::reduce, search::Search};
-use crate::plan::{Fault, FaultKind, FlowPlan, Operation, Plan, places::names};
+use crate::plan::{Fault, FaultKind, FlowPlan, LogPlan, Operation, Plan, places::names};
 use core::ops::Range;
 use quorate_core::level::FIRST_LEVEL;
 use serde_json::Value;
@@ -15,6 +15,7 @@ fn benign(plan: &Plan) -> Plan {
     calm.masters.timing_ms = [50, 250, 450, 400, 5_000];
     calm.masters.snapshot_entries = 100_000;
     calm.masters.trailing_entries = 1_000;
+    calm.masters.log = LogPlan::default();
     calm.masters.flow.fill(FlowPlan::default());
     calm.masters.programs.fill(FIRST_LEVEL);
     calm.masters.batch_us.fill(0);

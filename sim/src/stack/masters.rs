@@ -251,6 +251,8 @@ impl Stage {
             executor_lease: world.plan.executors.lease(),
             snapshot_entries: world.plan.masters.snapshot_entries,
             trailing_entries: world.plan.masters.trailing_entries,
+            log_bytes: world.plan.masters.log.bytes(),
+            snapshot_rate: world.plan.masters.log.snapshot_rate,
             flow: world.plan.masters.flow(place),
             level: quorate_core::level::FEATURE_LEVEL,
         };

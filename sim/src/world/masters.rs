@@ -178,6 +178,12 @@ impl World {
             Output::Send { to, lane, envelope } => self.send_envelope(at, to, lane, &envelope),
             Output::Write(write) => self.write(at, write),
             Output::SaveSnapshot(snapshot) => {
+                let master = &self.masters[at];
+                if let Some(oracles) = &mut self.oracles {
+                    let (now, patience) =
+                        (master.clock.local(self.time), self.plan.masters.timing().election_max);
+                    oracles.held.saves(&mut self.ledger, master, (now, patience), &self.plan.masters.log);
+                }
                 self.masters[at].saves = snapshot.at.index;
                 self.disk_later(at, 20, DiskEvent::Saved(snapshot));
             }
@@ -207,6 +213,7 @@ impl World {
                     let (now, timing) = (master.clock.local(self.time), self.plan.masters.timing());
                     let chunk = (peer, position, number);
                     oracles.contact.reads(&mut self.ledger, master, now, chunk, &timing);
+                    oracles.held.reads(&mut self.ledger, master, now, &self.plan.masters.log);
                 }
                 self.disk_later(at, 5, DiskEvent::ChunkRead(peer, position, number));
             }
@@ -233,7 +240,16 @@ impl World {
             TraceEvent::LeaderElected { .. } => self.count("leader elected"),
             TraceEvent::SteppedDown { .. } => self.count("stepped down"),
             TraceEvent::SnapshotInstalled { .. } => self.count("snapshot installed"),
-            TraceEvent::Compacted { .. } => self.count("log compacted"),
+            TraceEvent::Compacted { index } => {
+                self.count("log compacted");
+                let master = &self.masters[usize::from(place)];
+                if let Some(oracles) = &mut self.oracles {
+                    let (now, patience) =
+                        (master.clock.local(self.time), self.plan.masters.timing().election_max);
+                    let log = &self.plan.masters.log;
+                    oracles.held.cuts(&mut self.ledger, master, (now, patience), *index, log);
+                }
+            }
             TraceEvent::LeaseMissed { lease } => self.last_words(place, *lease),
             TraceEvent::TaskMoved { .. } => self.count("task moved"),
             TraceEvent::NoVote { message } => {

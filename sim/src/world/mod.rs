@@ -30,7 +30,7 @@ use crate::{
     marks::SimCounts,
     master::Master,
     network::{Endpoint, Network},
-    oracle::{Ledger, Oracles, Register, Rule},
+    oracle::{Ledger, Oracles, Register, Rule, log},
     plan::{Atlas, CorePlan, Plan},
     queue::Queue,
     record::{Actor, Shared},
@@ -53,10 +53,6 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const MILLISECOND: u64 = 1_000_000;
 /// One microsecond in nanoseconds.
 const MICROSECOND: u64 = 1_000;
-/// A log may be longer than planned while a snapshot is on its way: so many of them in all,
-const LOG_SNAPSHOTS: u64 = 3;
-/// and so many entries.
-const LOG_SLACK: u64 = 100;
 /// Events in one simulated millisecond; more are a message storm.
 const EVENTS_PER_MILLISECOND: u64 = 50_000;
 
@@ -527,17 +523,11 @@ impl World {
             let Some(node) = &master.node else { continue };
             let checked = node.state().check();
             self.ledger.hold(Rule::Tables, checked.is_ok(), || format!("node {}: {checked:?}", master.id));
-            let kept = node.raft().last_index().0.saturating_sub(node.raft().first_index().0);
-            let most =
-                self.plan.masters.trailing_entries + LOG_SNAPSHOTS * self.plan.masters.snapshot_entries;
             // What is not on the disk yet is released when it is.
             let late = !master.disk.waiting.is_empty() || master.learns_late_of_snapshot(self.time);
-            self.ledger.hold(Rule::LogBounded, late || kept <= most + LOG_SLACK, || {
-                format!(
-                    "node {} keeps {kept} entries of its log; its snapshots leave at most {most}",
-                    master.id
-                )
-            });
+            if !late {
+                log::is_bounded(&mut self.ledger, node, master.id, &self.plan.masters);
+            }
             let (alarms, tolerated) = (node.alarms(), self.tolerated(master, node));
             // One that joins may still be waiting outside of the core.
             let waits = master.joins.is_some() && master.outside;

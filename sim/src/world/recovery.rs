@@ -7,7 +7,7 @@ use crate::{
     disk::{Disk, Image, StoredSnapshot},
     marks::SimMark,
     master::{CLUSTER, WIPED_STORAGE},
-    oracle::{Contact, Logs, Reference, Rule, quorum::is_quorum},
+    oracle::{Contact, Held, Logs, Reference, Rule, quorum::is_quorum},
     plan::{CorePlan, RecoveryPlan},
 };
 use quorate_core::{
@@ -172,7 +172,8 @@ impl World {
             reference.inherits(start.heir.state.clone(), start.sessions);
             oracles.consensus = oracles.consensus.heir(start.heir.at);
             oracles.reference = reference;
-            (oracles.contact, oracles.logs) = (Contact::default(), Logs::default());
+            (oracles.contact, oracles.logs, oracles.held) =
+                (Contact::default(), Logs::default(), Held::default());
             self.marks.hit_if(oracles.truth.running() > 0, SimMark::RecoveryOrphans);
             oracles.truth.orphan_all(index);
         }

@@ -119,7 +119,8 @@ impl World {
         master.handed_over = node.raft().transferring().is_some();
         if let Some(oracles) = &mut self.oracles {
             oracles.contact.takes(master, now.time, &input);
-            oracles.logs.takes((at, master.run), &input);
+            oracles.logs.takes(master, &input, &self.plan.masters);
+            oracles.held.takes(master, &input);
         }
         let Some(node) = &mut master.node else { return };
         if let Some(tape) = &mut master.tape {
@@ -252,7 +253,8 @@ impl World {
             oracles.contact.stepped(&mut self.ledger, master, now, &self.plan.masters.timing());
             let plan = &self.plan.masters;
             let uncommitted = plan.flow(at).uncommitted_bytes;
-            oracles.logs.stepped(&mut self.ledger, master, plan.trailing_entries, uncommitted);
+            oracles.logs.stepped(&mut self.ledger, master, now, plan, uncommitted);
+            oracles.held.stepped(master, now, plan.timing().election_max);
             for claim in core::mem::take(&mut oracles.reference.jobs.claims) {
                 oracles.truth.claimed(&mut self.ledger, &claim);
             }

@@ -1,6 +1,7 @@
 //! Stories of a leader whose followers need snapshots.
 
 use super::*;
+use core::time::Duration;
 
 const AT: (u64, u64) = (2, 4);
 /// Between two chunks.

@@ -2,9 +2,10 @@
 //! disk can be done in them: a cluster whose votes take longer than its elections is not broken, only wrongly set up.
 
 use super::{
-    PART_BATCH, PART_CLOCKS, PART_DISK, PART_FLOW, PART_LEASE, PART_NETWORK, PART_TIMING, percent, pick,
+    PART_BATCH, PART_CLOCKS, PART_DISK, PART_FLOW, PART_LEASE, PART_LOG, PART_NETWORK, PART_TIMING, percent,
+    pick,
 };
-use crate::plan::{ClockPlan, DiskPlan, ExecutorsPlan, FlowPlan, MastersPlan, NetworkPlan};
+use crate::plan::{ClockPlan, DiskPlan, ExecutorsPlan, FlowPlan, LogPlan, MastersPlan, NetworkPlan};
 use quorate_core::{limits, random::Draws};
 use std::time::Duration;
 
@@ -110,12 +111,14 @@ pub(super) fn masters(seed: u64, batch_us: Vec<u64>, drift_ppm: u32, pace: &Pace
     let mut draws = Draws::new(seed, PART_CLOCKS);
     let clocks = (0..masters).map(|_| clock(&mut draws, drift_ppm)).collect();
     let flow = flow(&mut Draws::new(seed, PART_FLOW), masters, pace);
+    let log = log(&mut Draws::new(seed, PART_LOG));
     MastersPlan {
         clocks,
         founders: 0,
         timing_ms,
         snapshot_entries,
         trailing_entries,
+        log,
         read_lease_drift_ppm,
         flow,
         programs: Vec::new(),
@@ -150,6 +153,26 @@ fn flow(draws: &mut Draws, masters: usize, pace: &Pace) -> Vec<FlowPlan> {
         (false, false) => FlowPlan::default(),
     };
     (0..masters).map(next).collect()
+}
+
+/// In most seeds only the numbers of entries count. In the others logs are short in bytes, leaders keep them for followers that
+/// are behind, as long as they are not too large, and snapshots leave slowly: still fast enough for a cluster that settles.
+fn log(draws: &mut Draws) -> LogPlan {
+    let usual = LogPlan::default();
+    let held = |draws: &mut Draws| *pick(draws, &[0, 2_000, 20_000, 200_000, limits::HELD_BYTES]);
+    if percent(draws, 60) {
+        let held_bytes = if percent(draws, 30) { limits::HELD_BYTES } else { 0 };
+        return LogPlan { held_bytes, ..usual };
+    }
+    LogPlan {
+        snapshot_bytes: *pick(
+            draws,
+            &[1, 3_000, 30_000, 200_000, usual.snapshot_bytes, usual.snapshot_bytes],
+        ),
+        trailing_bytes: *pick(draws, &[0, 500, 5_000, 50_000, usual.trailing_bytes, usual.trailing_bytes]),
+        held_bytes: held(draws),
+        snapshot_rate: *pick(draws, &[0, 100_000, 100_000, 400_000, 2_000_000, limits::SNAPSHOT_RATE]),
+    }
 }
 
 /// What a follower lacks must still come to it in the time in which a cluster settles: on a slow network more goes at once.

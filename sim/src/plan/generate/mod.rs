@@ -17,7 +17,7 @@ use super::{Atlas, ClientPlan, FaultKind, Operation, Plan, RecoveryPlan, validat
 use quorate_core::random::Draws;
 
 /// Grows with every change of what a seed means.
-pub const GENERATOR: u32 = 9;
+pub const GENERATOR: u32 = 10;
 
 /// What generated plans stay within.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +52,7 @@ const PART_POINTS: u64 = 13;
 const PART_BATCH: u64 = 14;
 const PART_STATES: u64 = 15;
 const PART_RECOVERY: u64 = 16;
+const PART_LOG: u64 = 17;
 
 /// Seeds of a hundred whose cluster is given up in the end.
 const RECOVERIES: u64 = 6;

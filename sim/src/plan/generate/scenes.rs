@@ -6,7 +6,7 @@ use super::{
     members, percent, pick, reigns, upgrades,
 };
 use crate::plan::{
-    Atlas, ClientPlan, DiskPlan, Fault, FaultKind, JobPlan, Look, MessageKind, Operation, Plan,
+    Atlas, ClientPlan, DiskPlan, Fault, FaultKind, JobPlan, LogPlan, Look, MessageKind, Operation, Plan,
     PlannedOperation, SeldomPlan, Way, Wrong,
 };
 use quorate_core::{limits, random::Draws};
@@ -409,6 +409,7 @@ fn transfers(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
     plan.masters.timing_ms = [50, 250, 450, 400, 5_000];
     plan.masters.snapshot_entries = *pick(draws, &[1, 3, 10]);
     plan.masters.trailing_entries = 0;
+    plan.masters.log.held_bytes = *pick(draws, &[0, 0, 20_000, limits::HELD_BYTES]);
     let masters: Vec<u8> = (0..plan.masters.clocks.len() as u8).collect();
     let most_ms = *pick(draws, &[20, 100, 400]);
     let late = |what| FaultKind::LateKind { from: masters.clone(), what, ppm: 600_000, most_ms };
@@ -443,6 +444,7 @@ fn overtaken_loads(draws: &mut Draws, plan: &mut Plan) -> Vec<Fault> {
     plan.masters.timing_ms = [50, 1_000, 2_000, 3_000, 5_000];
     plan.masters.snapshot_entries = draws.range(2, 8);
     plan.masters.trailing_entries = 0;
+    plan.masters.log = LogPlan::default();
     plan.masters.flow.clear();
     (plan.network.latency_min_us, plan.network.latency_max_us) = (100, 500);
     let load_ms = *pick(draws, &[200, 300, 500]);

@@ -45,14 +45,26 @@ pub struct Image {
 }
 
 impl Image {
-    /// What checksums find when the directory is opened: its start is refused then, as the real storage refuses it.
+    /// What checksums find when the directory is opened, and nothing stands in for: its start is refused then, as the real
+    /// storage refuses it.
     #[must_use]
     pub fn damage(&self) -> Option<String> {
         if let Some(index) = self.damaged.first() {
             return Some(format!("the log is damaged at entry {index}"));
         }
         let snapshot = self.damaged_snapshot?;
-        Some(format!("snapshot {snapshot:?} is damaged"))
+        let held = match self.whole() {
+            Some(older) => self.start.index <= older.at.index && self.holds(older.at),
+            None => self.start == LogPosition::default(),
+        };
+        (!held).then(|| format!("snapshot {snapshot:?} is damaged"))
+    }
+
+    /// The newest snapshot that is not damaged.
+    #[must_use]
+    pub fn whole(&self) -> Option<&StoredSnapshot> {
+        let mut all = self.snapshot.iter().chain(&self.older);
+        all.find(|stored| self.damaged_snapshot != Some(stored.at))
     }
 
     /// Whether anything in it is damaged.
@@ -178,12 +190,12 @@ impl Image {
         self.damaged = self.damaged.split_off(&start.index.next());
     }
 
-    /// What a node finds when it starts.
+    /// What a node finds when it starts: the newest snapshot that is whole, and the log.
     ///
     /// # Errors
     /// A snapshot that does not decode.
     pub fn recover(&self) -> Result<Recovered, String> {
-        let snapshot = match &self.snapshot {
+        let snapshot = match self.whole() {
             Some(stored) => Some(Snapshot { at: stored.at, state: decode(&stored.chunks)? }),
             None => None,
         };
@@ -204,14 +216,16 @@ impl Image {
             starts.map(|from| chunk.slice(from..chunk.len().min(from + size))).collect::<Vec<_>>()
         };
         snapshot.chunks = snapshot.chunks.iter().flat_map(pieces).collect();
-        match self.snapshot.take() {
+        let whole = self.whole().cloned();
+        match whole {
             Some(newest) if newest.at.index > snapshot.at.index => {
-                self.snapshot = Some(newest);
-                self.older = Some(snapshot);
+                // Beside a damaged one there is room for no third here; nobody waits for one that is overtaken.
+                if self.damaged_snapshot.is_none() {
+                    self.older = Some(snapshot);
+                }
             }
             newest => {
-                self.older =
-                    newest.filter(|old| old.at != snapshot.at && self.damaged_snapshot != Some(old.at));
+                self.older = newest.filter(|old| old.at != snapshot.at);
                 self.damaged_snapshot = None;
                 self.snapshot = Some(snapshot);
             }

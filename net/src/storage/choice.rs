@@ -3,15 +3,20 @@
 //! The newest one, unless it is damaged: then an older one does just as well, if the log holds every entry behind it. Nothing
 //! that was promised is undone by that, because votes, terms and entries are in the log alone. So does no snapshot at all,
 //! if the log goes back to its very first entry.
+//!
+//! A log begins a little in front of the newest snapshot, but its files begin earlier: one goes when nothing in it is needed.
+//! What is left in them of what is behind an older snapshot is as good as the rest; it was committed, and every byte is
+//! checked. Then the whole log is written anew, with one sync, so that from there on it is a log like any other.
 
 use super::{
     error::{DiskError, OpenError, StorageError},
     frames::{SNAPSHOT_HEADER_BYTES, SnapshotHeader, snapshot_other_format},
     identity::FORMAT,
+    recovery::{Recovery, checked, recover, recover_from},
     shape::Shape,
     snapshots::{PREFIX, SnapshotStore, file_name},
 };
-use quorate_core::contract::LogPosition;
+use quorate_core::{contract::LogPosition, limits};
 
 /// What a start begins with.
 #[derive(Debug)]
@@ -20,6 +25,39 @@ pub struct Choice<T> {
     pub snapshot: Option<(LogPosition, T)>,
     /// Newer ones, which are damaged, and why. The store knows them as such.
     pub damaged: Vec<StorageError>,
+    /// The log holds more than it would otherwise: it must be written anew.
+    pub longer: bool,
+}
+
+/// Reads the log, and chooses a snapshot for it. Nothing is changed on the disk.
+///
+/// # Errors
+/// As [`recover`], [`checked`] and [`choose`].
+pub fn begin<T>(
+    snapshots: &SnapshotStore,
+    mut load: impl FnMut(&SnapshotStore, LogPosition) -> Result<Option<T>, StorageError>,
+) -> Result<(Recovery, Choice<T>), OpenError> {
+    let (disk, identity) = snapshots.directory();
+    let recovery = checked(snapshots, recover(&*disk, identity)?)?;
+    let refused = match choose(snapshots, &recovery.content.shape, &mut load) {
+        Ok(choice) => return Ok((recovery, choice)),
+        Err(error) => error,
+    };
+    let start = recovery.content.shape.start.index;
+    drop(recovery);
+    let older = snapshots.list()?.first().map(|at| at.index).filter(|older| *older < start);
+    if !matches!(refused, OpenError::Corrupt { .. }) || older.is_none() {
+        return Err(refused);
+    }
+    let Ok(Some(longer)) = recover_from(&*disk, identity, older) else { return Err(refused) };
+    let bytes: usize = longer.content.entries.iter().map(|entry| entry.data.len()).sum();
+    if bytes as u64 > limits::WAL_SEGMENT_BYTES {
+        return Err(refused);
+    }
+    match choose(snapshots, &longer.content.shape, load) {
+        Ok(choice) => Ok((longer, Choice { longer: true, ..choice })),
+        Err(_) => Err(refused),
+    }
 }
 
 /// Tries one snapshot after the other, the newest first. Nothing is changed on the disk.
@@ -38,7 +76,7 @@ pub fn choose<T>(
             continue;
         }
         let error = match load(snapshots, at) {
-            Ok(Some(loaded)) => return Ok(Choice { snapshot: Some((at, loaded)), damaged }),
+            Ok(Some(loaded)) => return Ok(Choice { snapshot: Some((at, loaded)), damaged, longer: false }),
             Ok(None) => continue,
             Err(error) => error,
         };
@@ -52,7 +90,7 @@ pub fn choose<T>(
     }
     match refused {
         Some(error) if shape.start != LogPosition::default() => Err(error),
-        _ => Ok(Choice { snapshot: None, damaged }),
+        _ => Ok(Choice { snapshot: None, damaged, longer: false }),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::{
     batch::Record,
-    choice::choose,
+    choice::begin,
     disk::Disk,
     error::{DiskError, OpenError},
     heir,
@@ -60,7 +60,8 @@ fn missing(directory: String) -> OpenError {
     OpenError::Disk(DiskError::new("read", &format!("{directory}/{FILE}"), &error))
 }
 
-fn identity(disk: &dyn Disk) -> Result<Identity, OpenError> {
+/// Whose directory it is, if it is a master's.
+pub(super) fn identity(disk: &dyn Disk) -> Result<Identity, OpenError> {
     if heir::is_pending(disk)? {
         return Err(OpenError::Unfinished { directory: disk.location() });
     }
@@ -243,7 +244,7 @@ impl Report {
     }
 }
 
-pub(super) fn read(disk: &Arc<dyn Disk>) -> Result<(Identity, Recovery), OpenError> {
+fn read(disk: &Arc<dyn Disk>) -> Result<(Identity, Recovery), OpenError> {
     let identity = identity(&**disk)?;
     let recovery = recover(&**disk, identity)?;
     Ok((identity, checked(&SnapshotStore::new(Arc::clone(disk), identity), recovery)?))
@@ -255,10 +256,10 @@ pub(super) fn read(disk: &Arc<dyn Disk>) -> Result<(Identity, Recovery), OpenErr
 /// # Errors
 /// As there. `NotFound` for a directory without a file `identity`.
 pub fn verify(disk: Arc<dyn Disk>) -> Result<Report, OpenError> {
-    let (identity, recovery) = read(&disk)?;
+    let identity = identity(&*disk)?;
     let store = SnapshotStore::new(disk, identity);
     let mut checked = BTreeMap::new();
-    choose(&store, &recovery.content.shape, |store, at| {
+    let (recovery, _) = begin(&store, |store, at| {
         let hash = store.check(at);
         checked.insert(at, hash.clone());
         hash.map(Some)

@@ -1,7 +1,7 @@
 //! What a master that outlived the majority of its cluster holds, and making a cluster of it alone.
 
 use super::{
-    choice::choose,
+    choice::begin,
     disk::Disk,
     error::{OpenError, StorageError},
     heir::{self, Heir},
@@ -63,10 +63,10 @@ pub enum SurvivorError {
 /// # Errors
 /// As [`Storage::open`](super::Storage::open); or an entry that cannot be read.
 pub fn examine(disk: &Arc<dyn Disk>) -> Result<Survivor, SurvivorError> {
-    let (identity, recovery) = inspect::read(disk)?;
+    let identity = inspect::identity(&**disk)?;
     let store = SnapshotStore::new(Arc::clone(disk), identity);
-    let content = recovery.content;
-    let snapshot = choose(&store, &content.shape, SnapshotStore::load)?.snapshot;
+    let (recovery, choice) = begin(&store, SnapshotStore::load)?;
+    let (content, snapshot) = (recovery.content, choice.snapshot);
     let at = snapshot.as_ref().map(|(at, _)| *at);
     let recovered = Recovered {
         hard_state: content.hard_state,

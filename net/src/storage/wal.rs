@@ -2,12 +2,12 @@
 
 use super::{
     batch::BatchWriter,
-    choice::choose,
+    choice::begin,
     disk::{Disk, remove_if_there},
     error::{DiskError, OpenError, StorageError},
     identity::{self, Identity},
     record::Place,
-    recovery::{KeptSegment, LogContent, Recovery, checked, recover},
+    recovery::{KeptSegment, LogContent, Recovery},
     recycle::{Chores, Helper, Ready, Recycler},
     scan,
     segment::{Checkpoint, Footer, Point, SEGMENT_HEADER_BYTES, SegmentHeader, file_name, parse_file_name},
@@ -99,16 +99,15 @@ impl Storage {
             return Ok((storage, Recovered::default()));
         };
         identity.check(&*disk, identity::FILE, &found)?;
-        let recovery = recover(&*disk, found)?;
         let snapshots = SnapshotStore::new(Arc::clone(&disk), found);
-        let recovery = checked(&snapshots, recovery)?;
-        let choice = choose(&snapshots, &recovery.content.shape, load)?;
+        let (recovery, choice) = begin(&snapshots, load)?;
+        let recovery = if choice.longer { recovery.anew() } else { recovery };
         let (mut storage, content) = Self::resume(disk, found, options, recovery)?;
         snapshots.clean()?;
         choice.tell();
         storage.snapshots = snapshots;
         let snapshot = choice.snapshot.map(|(at, state)| Snapshot { at, state });
-        let LogContent { hard_state, voters, shape, entries } = content;
+        let LogContent { hard_state, voters, shape, entries, .. } = content;
         Ok((storage, Recovered { hard_state, voters, start: shape.start, entries: entries.into(), snapshot }))
     }
 

@@ -113,16 +113,60 @@ fn a_crash_at_any_step_of_replacing_it_leaves_a_directory_that_starts() {
 }
 
 #[test]
-fn a_log_that_was_cut_behind_the_older_one_is_refused() {
+fn a_log_that_begins_further_on_is_read_from_where_its_files_begin_and_written_anew() {
     for start in [4, 5] {
-        let disk = directory(start);
-        disk.flip_bit(NEWEST, 8 * 900);
-        let before = disk.operations();
-        let error = open(&disk).unwrap_err().to_string();
-        assert!(error.contains(NEWEST) && error.contains("replace the member"), "{error}");
-        assert_eq!(disk.operations(), before, "nothing was changed");
-        assert!(verify(Arc::<MemoryDisk>::clone(&disk)).unwrap_err().to_string().contains(NEWEST));
+        let base = directory(start);
+        let (_, whole) = open(&copy(&base)).unwrap();
+        assert_eq!(whole.entries.len() as u64, 12 - start);
+        base.flip_bit(NEWEST, 8 * 900);
+        for steps in 0.. {
+            let mut finished = false;
+            for seed in 0..12 {
+                let disk = copy(&base);
+                disk.halt_after(steps);
+                finished = open_sized(&disk, 1000).is_ok();
+                match seed {
+                    0 => disk.crash(),
+                    _ => disk.power_loss(&mut Draws::new(seed, steps)),
+                }
+                let (mut storage, recovered) = open_sized(&disk, 1000).unwrap();
+                assert_eq!((recovered.start, at(&recovered)), (position(1, 3), Some(position(1, 3))));
+                assert_eq!((recovered.hard_state, recovered.entries.len()), (whole.hard_state, 9));
+                assert_eq!(recovered.entries[start as usize - 3..], whole.entries);
+                assert_eq!(snapshots(&disk), [OLDER, NEWEST], "nothing is removed");
+                // From here on it is a log like any other.
+                storage.write(&[entries(4, 13, 14, 150)]).unwrap();
+                save(&storage.snapshots(), position(1, 4)).unwrap();
+                storage.write(&[Write { start: Some(position(1, 4)), ..nothing() }]).unwrap();
+                let (_, again) = open_sized(&disk, 1000).unwrap();
+                assert_eq!((again.start, again.entries.len()), (position(1, 4), 10));
+                assert!(verify(disk).unwrap().damage().is_none());
+            }
+            if finished {
+                assert!(steps > 6);
+                break;
+            }
+        }
     }
+}
+
+#[test]
+fn a_log_whose_files_begin_behind_the_older_one_is_refused() {
+    let disk = directory(3);
+    let (mut storage, _) = open_sized(&disk, 300).unwrap();
+    for index in 13..=20 {
+        storage.write(&[entries(4, index, index, 150)]).unwrap();
+    }
+    let newest = position(4, 18);
+    save(&storage.snapshots(), newest).unwrap();
+    storage.write(&[Write { start: Some(position(4, 16)), ..nothing() }]).unwrap();
+    drop(storage);
+    disk.flip_bit("snapshot-0000000000000004-0000000000000012", 8 * 900);
+    let before = disk.operations();
+    let error = open(&disk).unwrap_err().to_string();
+    assert!(error.contains("-0000000000000012") && error.contains("replace the member"), "{error}");
+    assert_eq!(disk.operations(), before, "nothing was changed");
+    assert!(verify(disk).unwrap_err().to_string().contains("-0000000000000012"));
 }
 
 #[test]

@@ -141,8 +141,8 @@ pub enum Input {
         message: String,
     },
     /// What is on the disk is not what was written, somewhere in what is not written any more: in the log, or a snapshot,
-    /// which is gone by now. The node holds all of it in memory: it writes its state aside anew, and lets the log begin
-    /// behind that.
+    /// which nobody is given any more. The node holds all of it in memory: it writes its state aside anew, and lets the log
+    /// begin behind that.
     DiskDamaged,
     /// The state handed out in `SaveSnapshot` is on the disk, whole.
     SnapshotSaved {

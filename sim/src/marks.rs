@@ -74,6 +74,7 @@ sim_marks! {
     ReadRefused = "disk: a node could not start, because nothing could be read",
     ReadSnapshotFailed = "disk: a snapshot could not be read",
     RotFoundAtStart = "disk: a checksum found damage when a node started",
+    RotPassedAtStart = "disk: a node started from an older state, because its newest snapshot was damaged",
     RotFoundInSnapshot = "disk: a checksum found damage in a snapshot that was read",
     RotForgotten = "disk: what was damaged was dropped before anybody read it",
     ScrubFound = "disk: a running node was told that its disk is damaged",

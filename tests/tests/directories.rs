@@ -315,16 +315,22 @@ fn damage_in_cold_files_is_mended_by_a_running_master() {
         // In place: it is the file that the master has open.
         let file = fs::OpenOptions::new().write(true).open(path).expect("it can be written");
         file.write_all_at(&bytes, 0).expect("it can be written");
+        bytes
     };
     for (name, byte) in [(name, offset + 20), (snapshot(), 100)] {
-        flip(&name, byte);
+        let damaged = flip(&name, byte);
         wait_until(SOON, "the damage is found", || {
             let log = cluster.master_log(id);
             let found = log.lines().any(|line| line.contains(&name) && line.contains("is damaged"));
             if found { Ok(()) } else { Err(format!("{name} at {byte}")) }
         });
+        // What is written anew may get its name.
         wait_until(SOON, "the damaged file is gone", || {
-            if data.join(&name).exists() { Err(name.clone()) } else { Ok(()) }
+            if fs::read(data.join(&name)).is_ok_and(|bytes| bytes == damaged) {
+                Err(name.clone())
+            } else {
+                Ok(())
+            }
         });
     }
     cluster.wait_caught_up(id);
@@ -333,6 +339,53 @@ fn damage_in_cold_files_is_mended_by_a_running_master() {
     cluster.master(id).start();
     cluster.wait_caught_up(id);
     assert!(written.failed.is_empty(), "{:?}", written.failed);
+    written.assert_all_there(&cluster);
+}
+
+#[test]
+fn a_master_whose_newest_snapshot_is_damaged_starts_from_the_older_one_and_its_log() {
+    let mut cluster = Cluster::prepare(Options::default());
+    for id in cluster.ids() {
+        for word in ["--snapshot-entries", "100"] {
+            cluster.master(id).argument(word);
+        }
+    }
+    cluster.start_all();
+    cluster.wait_ready();
+    let writer = Writer::start(&cluster, "w");
+    writer.wait_more(350, SOON);
+    let written = writer.stop();
+    let id = cluster.others(cluster.leader())[0];
+    cluster.wait_caught_up(id);
+    cluster.master(id).kill();
+    let data = cluster.data(id);
+    let names = fs::read_dir(&data).expect("it is there").flatten().map(|file| file.path());
+    let is_snapshot = |path: &PathBuf| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        name.starts_with("snapshot-") && !name.contains('.')
+    };
+    let newest = names.filter(is_snapshot).max().expect("there is one");
+    let mut damaged = fs::read(&newest).expect("it can be read");
+    damaged[100] ^= 1;
+    fs::write(&newest, &damaged).expect("it can be written");
+    wal(&data, &["verify"]).refused(1, &["a snapshot is damaged", "start the master"]);
+    cluster.master(id).start();
+    cluster.wait_caught_up(id);
+    wait_until(SOON, "it says so", || {
+        let said = cluster.master_log(id).contains("this start goes on from an older state");
+        if said { Ok(()) } else { Err(cluster.master_log(id)) }
+    });
+    wait_until(SOON, "the damaged file is gone", || {
+        if fs::read(&newest).is_ok_and(|bytes| bytes == damaged) {
+            Err("it is there".to_owned())
+        } else {
+            Ok(())
+        }
+    });
+    cluster.master(id).kill();
+    assert!(wal(&data, &["verify"]).ok().ends_with("whole\n"));
+    cluster.master(id).start();
+    cluster.wait_caught_up(id);
     written.assert_all_there(&cluster);
 }
 

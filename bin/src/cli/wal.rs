@@ -110,10 +110,10 @@ impl Place {
         print_report(&report, format)?;
         match report.damage() {
             None => Ok(()),
-            Some(damage) => Err(Failure::refused(format!("an older snapshot is damaged: {damage}"))
-                .with_next(
-                    "start the master: it reads the newest one, and replaces the older one with its next",
-                )),
+            Some(damage) => Err(Failure::refused(format!("a snapshot is damaged: {damage}")).with_next(
+                "start the master: it begins with one that is whole, and with its log, and writes another one in the \
+                     place of this one",
+            )),
         }
     }
 }

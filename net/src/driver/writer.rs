@@ -27,6 +27,9 @@ pub trait LogWriter: Send + 'static {
 
 /// The snapshots on disk. Runs on a thread of its own, which it may block.
 pub trait SnapshotFiles: Send + 'static {
+    /// Whether one of them was found damaged, and is still there. The node is told when it starts.
+    fn are_damaged(&self) -> bool;
+
     /// Writes a state aside in chunks of at most so many bytes, syncs and renames. False: there is no room for it now.
     ///
     /// # Errors
@@ -137,6 +140,9 @@ pub(crate) async fn keep_snapshots(
     chunk_bytes: usize,
     retry: Duration,
 ) {
+    if files.are_damaged() && !lanes.control(Input::DiskDamaged).await {
+        return;
+    }
     // What there was no room for. The node asks for one at a time.
     let mut later = None;
     while let Some(work) = next_work(&mut queue, &mut later).await {
@@ -246,6 +252,10 @@ mod tests {
 
     #[cfg(not(madsim))]
     impl SnapshotFiles for Full {
+        fn are_damaged(&self) -> bool {
+            true
+        }
+
         async fn save(&mut self, _: &Snapshot, _: usize) -> Result<bool, String> {
             self.0 += 1;
             Ok(self.0 > 2)
@@ -284,6 +294,7 @@ mod tests {
                 Some(Work::Input(input)) => input,
                 _ => panic!("something else"),
             };
+            assert!(matches!(next().await, Input::DiskDamaged), "what a start found comes first");
             // There is always something else to do.
             for reads in 1.. {
                 match next().await {

@@ -23,6 +23,10 @@ impl LogWriter for Storage {
 }
 
 impl SnapshotFiles for SnapshotStore {
+    fn are_damaged(&self) -> bool {
+        !self.damaged().is_empty()
+    }
+
     fn save(
         &mut self,
         snapshot: &Snapshot,

@@ -75,14 +75,14 @@ pub async fn round(snapshots: &SnapshotStore, rate: u64, node: &NodeHandle) -> R
             Step::Found(finding) => {
                 damaged = true;
                 tell(&finding);
-                // At once: what is found may be gone with the next line, and what is read next may fail.
+                // Before the node hears of it: what it writes anew may get the same name, and is whole. The damaged file
+                // goes when that is durable.
+                if let Some(at) = finding.snapshot {
+                    snapshots.set_aside(at);
+                }
+                // At once: what is read next may fail.
                 if !bug::planted(Bug::NetDamageUntold) && !node.lanes().control(Input::DiskDamaged).await {
                     return Ok(false);
-                }
-                if let Some(at) = finding.snapshot
-                    && let Err(error) = snapshots.remove_damaged(at)
-                {
-                    tracing::error!(%error, "a damaged snapshot cannot be removed");
                 }
             }
         }
@@ -100,6 +100,57 @@ fn tell(finding: &Finding) {
     let Finding { file, offset, what, .. } = finding;
     tracing::error!(
         %file, offset, %what,
-        "a file is damaged: the state is written anew, and the file goes; look at the disk"
+        "a file is damaged: the state is written anew, and then the file goes; look at the disk"
     );
+}
+
+#[cfg(all(test, not(madsim)))]
+mod tests {
+    use super::*;
+    use crate::{
+        driver::{Identity as Who, WorkDone, lanes},
+        peers::Directory,
+        rt::broadcast,
+        storage::{Disk, Identity, MemoryDisk, Storage, StorageOptions},
+    };
+    use quorate_core::{
+        contract::{LogPosition, Snapshot},
+        state::State,
+        types::{ClusterId, Index, NodeId, StorageId, Term},
+    };
+    use std::{collections::BTreeMap, sync::Arc};
+
+    #[tokio::test]
+    async fn a_damaged_snapshot_is_told_of_and_stays_until_another_one_is_durable() {
+        let disk = Arc::new(MemoryDisk::new());
+        let identity = Identity::new(ClusterId(1), NodeId(1), StorageId(1));
+        let (log, _) =
+            Storage::open(Arc::<MemoryDisk>::clone(&disk), identity, StorageOptions::default()).unwrap();
+        let store = log.snapshots();
+        let save = |index| {
+            let at = LogPosition { term: Term(1), index: Index(index) };
+            store.save(&Snapshot { at, state: State::default() }).unwrap();
+            at
+        };
+        let (older, newest) = (save(1), save(2));
+        assert!(disk.flip_bit("snapshot-0000000000000001-0000000000000002", 8 * 70));
+        let (entrances, mut reader) = lanes();
+        let who = Who { cluster: identity.cluster, node: identity.node, storage: identity.storage };
+        let node = NodeHandle::new(
+            entrances,
+            broadcast::channel(1).0,
+            who,
+            Directory::new(BTreeMap::new()),
+            Arc::default(),
+            Arc::<WorkDone>::default(),
+        );
+        assert!(round(&store, u64::MAX, &node).await.unwrap());
+        assert!(reader.try_next().is_some(), "the node was told");
+        assert!(reader.try_next().is_none());
+        assert_eq!((store.list().unwrap(), store.newest().unwrap()), (vec![older, newest], Some(older)));
+        assert_eq!(store.read_chunk(newest, 0).unwrap(), None, "nobody is sent it");
+        let mended = save(3);
+        assert_eq!(store.list().unwrap(), [older, mended]);
+        assert!(disk.list().unwrap().iter().all(|name| !name.ends_with("0002")));
+    }
 }

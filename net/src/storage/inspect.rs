@@ -3,6 +3,7 @@
 
 use super::{
     batch::Record,
+    choice::begin,
     disk::Disk,
     error::{DiskError, OpenError},
     heir,
@@ -18,7 +19,7 @@ use quorate_core::{
     contract::{HardState, LogPosition},
     types::{Index, Term},
 };
-use std::{io, ops::RangeInclusive, sync::Arc};
+use std::{collections::BTreeMap, io, ops::RangeInclusive, sync::Arc};
 
 /// One line of a dump: a record, or an entry of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +60,8 @@ fn missing(directory: String) -> OpenError {
     OpenError::Disk(DiskError::new("read", &format!("{directory}/{FILE}"), &error))
 }
 
-fn identity(disk: &dyn Disk) -> Result<Identity, OpenError> {
+/// Whose directory it is, if it is a master's.
+pub(super) fn identity(disk: &dyn Disk) -> Result<Identity, OpenError> {
     if heir::is_pending(disk)? {
         return Err(OpenError::Unfinished { directory: disk.location() });
     }
@@ -242,25 +244,30 @@ impl Report {
     }
 }
 
-pub(super) fn read(disk: &Arc<dyn Disk>) -> Result<(Identity, Recovery), OpenError> {
+fn read(disk: &Arc<dyn Disk>) -> Result<(Identity, Recovery), OpenError> {
     let identity = identity(&**disk)?;
     let recovery = recover(&**disk, identity)?;
     Ok((identity, checked(&SnapshotStore::new(Arc::clone(disk), identity), recovery)?))
 }
 
-/// Reads everything in a data directory, as [`Storage::open`](super::Storage::open) does, and changes nothing. An older
-/// snapshot that is damaged is no error: a server would start.
+/// Reads everything in a data directory, as [`Storage::open`](super::Storage::open) does, and changes nothing. A snapshot
+/// that is damaged is no error where a server would start without it.
 ///
 /// # Errors
 /// As there. `NotFound` for a directory without a file `identity`.
 pub fn verify(disk: Arc<dyn Disk>) -> Result<Report, OpenError> {
-    let (identity, recovery) = read(&disk)?;
+    let identity = identity(&*disk)?;
     let store = SnapshotStore::new(disk, identity);
+    let mut checked = BTreeMap::new();
+    let (recovery, _) = begin(&store, |store, at| {
+        let hash = store.check(at);
+        checked.insert(at, hash.clone());
+        hash.map(Some)
+    })?;
     let mut snapshots = Vec::new();
     for at in store.list()? {
-        let (hash, damage) = match store.check(at) {
+        let (hash, damage) = match checked.remove(&at).unwrap_or_else(|| store.check(at)) {
             Ok(hash) => (hash, None),
-            Err(error) if Some(at) == store.newest()? => return Err(store.open_error(error)),
             Err(error) => (None, Some(error.to_string())),
         };
         snapshots.push(SnapshotReport { at, hash, damage });

@@ -5,7 +5,7 @@
 //! * [`record`], [`batch`], [`segment`]: the bytes of the log. [`shape`]: its rules.
 //! * [`scan`], [`recovery`]: reading the log; what tells a torn tail from damage. [`wal`]: writing it.
 //! * [`recycle`]: files for segments, made ready before they are needed.
-//! * [`frames`], [`snapshots`]: snapshot files. [`inspect`]: looking into a directory that no server uses.
+//! * [`frames`], [`snapshots`]: snapshot files. [`choice`]: which of them a start begins with. [`inspect`]: looking into a directory that no server uses.
 //! * [`saved`], [`restore`], [`survivor`]: directories of a new cluster, out of a snapshot file, or of what outlived an old
 //!   one. [`heir`]: making them in one step. [`lineage`]: where a cluster comes from.
 //! * [`scrub`]: reading what is not written any more. [`space`]: whether there is room left.
@@ -18,6 +18,7 @@
 //! that are not on the disk) is harmless across a restart too.
 
 pub mod batch;
+pub mod choice;
 pub mod disk;
 pub mod error;
 pub mod frames;

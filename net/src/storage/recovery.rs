@@ -22,7 +22,7 @@ use super::{
     snapshots::SnapshotStore,
 };
 use quorate_core::{
-    contract::{Entry, HardState, Voters},
+    contract::{Entry, HardState, LogPosition, Voters},
     types::Index,
 };
 use std::collections::{BTreeSet, VecDeque};
@@ -61,9 +61,21 @@ pub struct LogContent {
     pub shape: Shape,
     /// Its entries.
     pub entries: VecDeque<Entry>,
+    /// What is behind this index stays, if it is there, though the log begins further on.
+    keep: Option<Index>,
 }
 
 impl LogContent {
+    /// The log begins behind `at`, or as far in front of it as is wanted and there.
+    fn begin(&mut self, at: LogPosition) -> Result<(), String> {
+        let shape = &mut self.shape;
+        let wanted = self.keep.map(|keep| keep.max(shape.before.index)).filter(|keep| *keep < at.index);
+        let Some(kept) = wanted.and_then(|keep| shape.position(keep)).filter(|kept| kept.term.0 > 0) else {
+            return shape.begin(at, false);
+        };
+        if kept.index > shape.start.index { shape.begin(kept, false) } else { Ok(()) }
+    }
+
     fn fit(&mut self, from: Index) {
         while self.entries.back().is_some_and(|entry| entry.index >= from) {
             self.entries.pop_back();
@@ -91,7 +103,11 @@ impl LogContent {
             Record::HardState(hard_state) => self.set_hard_state(hard_state)?,
             Record::Voters(voters) => self.voters = voters,
             Record::LogStart { at, dropped } => {
-                self.shape.begin(at, dropped)?;
+                if dropped {
+                    self.shape.begin(at, true)?;
+                } else {
+                    self.begin(at)?;
+                }
                 self.fit(self.shape.last().index.next());
             }
             Record::Checkpoint(checkpoint) => self.checkpoint(checkpoint, opening)?,
@@ -127,7 +143,7 @@ impl LogContent {
             if self.shape.before.index == end.index {
                 self.shape.before = end;
             }
-            self.shape.begin(start, false)?;
+            self.begin(start)?;
         }
         self.fit(self.shape.last().index.next());
         Ok(())
@@ -160,6 +176,15 @@ pub struct Recovery {
     pub highest: u64,
     /// Writes that were cut off.
     pub torn: Vec<Torn>,
+}
+
+impl Recovery {
+    /// The same, with a log that goes on in files of its own: all that it holds is written once more, at once.
+    #[must_use]
+    pub fn anew(mut self) -> Self {
+        self.dead.extend(self.segments.drain(..).map(|kept| kept.sequence));
+        Self { durable: Point::default(), unsure: Some(Index(0)), ..self }
+    }
 }
 
 struct Reader<'disk> {
@@ -303,6 +328,18 @@ fn exhaust(scan: &mut Scan<impl Source>) -> Result<Option<Flaw>, DiskError> {
 /// # Errors
 /// Damage, another node's files, a newer format, the disk's errors.
 pub fn recover(disk: &dyn Disk, identity: Identity) -> Result<Option<Recovery>, OpenError> {
+    recover_from(disk, identity, None)
+}
+
+/// The same with a log that holds what is behind `keep`, though it begins further on; as far as that is still in its files.
+///
+/// # Errors
+/// As [`recover`].
+pub fn recover_from(
+    disk: &dyn Disk,
+    identity: Identity,
+    keep: Option<Index>,
+) -> Result<Option<Recovery>, OpenError> {
     let reader = Reader { disk, identity };
     let present: BTreeSet<u64> = disk.list()?.iter().filter_map(|name| parse_file_name(name)).collect();
     let mut torn = Vec::new();
@@ -322,7 +359,7 @@ pub fn recover(disk: &dyn Disk, identity: Identity) -> Result<Option<Recovery>, 
     }
     let counts = |sequence| chain.iter().any(|at| at.sequence == sequence);
     let mut recovery = Recovery {
-        content: LogContent::default(),
+        content: LogContent { keep, ..LogContent::default() },
         segments: Vec::new(),
         dead: present.iter().copied().filter(|&sequence| !counts(sequence)).collect(),
         durable: last.durable,

@@ -5,8 +5,8 @@
 //! the log's cold part is judged as a start would judge it.
 
 use super::{
-    disk::{Disk, remove_if_there},
-    error::{DiskError, StorageError},
+    disk::Disk,
+    error::DiskError,
     frames::{FrameReader, SnapshotHeader},
     identity::Identity,
     record::ReadError,
@@ -185,17 +185,5 @@ impl Scrub {
                 Ok(Some(size))
             }
         }
-    }
-}
-
-impl SnapshotStore {
-    /// Takes a damaged snapshot away, so that nobody is sent it and no restart begins with it.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn remove_damaged(&self, at: LogPosition) -> Result<(), StorageError> {
-        let (disk, _) = self.directory();
-        remove_if_there(&*disk, &snapshots::file_name(at))?;
-        Ok(disk.sync_dir()?)
     }
 }

@@ -5,12 +5,9 @@
 
 use super::{
     disk::{Disk, remove_if_there},
-    error::{DiskError, OpenError, StorageError},
-    frames::{
-        FramePlace, FrameReader, FrameWriter, SNAPSHOT_HEADER_BYTES, SnapshotHeader, read_chunk,
-        snapshot_other_format,
-    },
-    identity::{FORMAT, Identity},
+    error::{DiskError, StorageError},
+    frames::{FramePlace, FrameReader, FrameWriter, SNAPSHOT_HEADER_BYTES, SnapshotHeader, read_chunk},
+    identity::Identity,
     record::ReadError,
 };
 use bytes::Bytes;
@@ -22,11 +19,12 @@ use quorate_core::{
     types::{Index, Term},
 };
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-const PREFIX: &str = "snapshot-";
+pub(super) const PREFIX: &str = "snapshot-";
 const ASIDE: &str = ".tmp";
 
 pub(super) fn file_name(at: LogPosition) -> String {
@@ -53,16 +51,19 @@ struct Inner {
     received: Option<LogPosition>,
     /// Where the chunks of the snapshot that was read last are.
     places: Option<(LogPosition, Arc<Vec<FramePlace>>)>,
+    /// Those that were found damaged and are still there.
+    damaged: BTreeSet<LogPosition>,
 }
 
-/// The snapshots of one data directory. Make one and share it: it may be used from several threads, beside
-/// [`Storage`](super::Storage). It blocks.
+/// The snapshots of one data directory. Make one and share it: a clone is of the same, and may be used from another thread,
+/// beside [`Storage`](super::Storage). It blocks.
+#[derive(Clone)]
 pub struct SnapshotStore {
     disk: Arc<dyn Disk>,
     identity: Identity,
     /// One is saved at a time.
-    saving: Mutex<()>,
-    inner: Mutex<Inner>,
+    saving: Arc<Mutex<()>>,
+    inner: Arc<Mutex<Inner>>,
 }
 
 impl fmt::Debug for SnapshotStore {
@@ -78,7 +79,7 @@ impl SnapshotStore {
     /// The snapshots in this directory.
     #[must_use]
     pub fn new(disk: Arc<dyn Disk>, identity: Identity) -> Self {
-        Self { disk, identity, saving: Mutex::default(), inner: Mutex::default() }
+        Self { disk, identity, saving: Arc::default(), inner: Arc::default() }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -101,7 +102,7 @@ impl SnapshotStore {
         parse_file_name(name).is_some()
     }
 
-    /// The snapshots that are there, the newest last.
+    /// The snapshots that are there, the newest last; also those that are damaged.
     ///
     /// # Errors
     /// The disk's.
@@ -111,12 +112,28 @@ impl SnapshotStore {
         Ok(found)
     }
 
-    /// The newest snapshot.
+    /// The newest snapshot that was not found damaged.
     ///
     /// # Errors
     /// The disk's.
     pub fn newest(&self) -> Result<Option<LogPosition>, DiskError> {
-        Ok(self.list()?.last().copied())
+        let mut found = self.list()?;
+        let inner = self.inner();
+        found.retain(|at| !inner.damaged.contains(at));
+        Ok(found.last().copied())
+    }
+
+    /// A snapshot was found damaged: nobody is sent it, and it counts for nothing. It stays until a whole one is durable.
+    pub fn set_aside(&self, at: LogPosition) {
+        let mut inner = self.inner();
+        inner.damaged.insert(at);
+        inner.places.take_if(|places| places.0 == at);
+    }
+
+    /// The snapshots that were found damaged and are still there.
+    #[must_use]
+    pub fn damaged(&self) -> Vec<LogPosition> {
+        self.inner().damaged.iter().copied().collect()
     }
 
     /// Makes a state durable. Takes as long as the state is large.
@@ -222,7 +239,7 @@ impl SnapshotStore {
         Ok(self.disk.append(aside, &bytes)?)
     }
 
-    /// Gives a snapshot that was written aside its name, then removes older ones.
+    /// Gives a snapshot that was written aside its name, then removes older ones, and those that it stands in for.
     fn publish(&self, at: LogPosition, aside: &str, writer: FrameWriter) -> Result<(), StorageError> {
         self.disk.append(aside, &writer.finish())?;
         if !bug::planted(Bug::NetSnapshotUnsynced) {
@@ -230,25 +247,49 @@ impl SnapshotStore {
         }
         self.disk.rename(aside, &file_name(at))?;
         self.disk.sync_dir()?;
-        self.inner().places = None;
-        let mut found = self.list()?;
-        let received = self.inner().received;
-        // Of those that stay, the newest is what a restart begins with.
-        let newest = found.pop();
-        found.sort_by_key(|&at| (Some(at) == received, at.index, at.term));
-        let stay = limits::SNAPSHOTS_KEPT - usize::from(newest.is_some());
-        found.truncate(found.len().saturating_sub(stay));
-        for at in found {
-            remove_if_there(&*self.disk, &file_name(at))?;
+        for gone in self.outlived(at)? {
+            remove_if_there(&*self.disk, &file_name(gone))?;
+            self.inner().damaged.remove(&gone);
         }
         Ok(self.disk.sync_dir()?)
     }
 
-    /// A chunk, and whether it is the last. `None`: that snapshot is not there any more, or has no such chunk.
+    /// The snapshots that nobody needs, with a whole one at this place.
+    fn outlived(&self, at: LogPosition) -> Result<Vec<LogPosition>, DiskError> {
+        let found = self.list()?;
+        let mut inner = self.inner();
+        inner.places = None;
+        inner.damaged.retain(|known| *known != at && found.contains(known));
+        let (mut damaged, mut whole): (Vec<_>, Vec<_>) =
+            found.into_iter().partition(|at| inner.damaged.contains(at));
+        // Of those that stay, the newest is what a restart begins with.
+        let newest = whole.pop();
+        if newest != Some(at) {
+            damaged.clear();
+        }
+        whole.sort_by_key(|&at| (Some(at) == inner.received, at.index, at.term));
+        let stay = limits::SNAPSHOTS_KEPT - usize::from(newest.is_some());
+        whole.truncate(whole.len().saturating_sub(stay));
+        whole.append(&mut damaged);
+        Ok(whole)
+    }
+
+    /// A chunk, and whether it is the last. `None`: that snapshot is not there any more, is damaged, or has no such chunk.
     ///
     /// # Errors
-    /// `Damaged`, or the disk's.
+    /// `Damaged`, the first time; or the disk's.
     pub fn read_chunk(&self, at: LogPosition, number: u64) -> Result<Option<(Bytes, bool)>, StorageError> {
+        if self.inner().damaged.contains(&at) {
+            return Ok(None);
+        }
+        let read = self.read_known(at, number);
+        if let Err(StorageError::Damaged { .. }) = &read {
+            self.set_aside(at);
+        }
+        read
+    }
+
+    fn read_known(&self, at: LogPosition, number: u64) -> Result<Option<(Bytes, bool)>, StorageError> {
         let file = file_name(at);
         let read = |offset, length| self.disk.read(&file, offset, length);
         let known =
@@ -302,6 +343,14 @@ impl SnapshotStore {
     /// `TooNew`, `Damaged`, or the disk's.
     pub fn load(&self, at: LogPosition) -> Result<Option<State>, StorageError> {
         self.inner().received.take_if(|received| *received == at);
+        let loaded = self.decode(at);
+        if let Err(StorageError::Damaged { .. }) = &loaded {
+            self.set_aside(at);
+        }
+        loaded
+    }
+
+    fn decode(&self, at: LogPosition) -> Result<Option<State>, StorageError> {
         let (mut first, mut newer) = (true, None);
         let decoded = self.load_chunks(at, |chunks| {
             State::decode(chunks.inspect(|chunk| {
@@ -359,29 +408,6 @@ impl SnapshotStore {
             remove_if_there(&*self.disk, name)?;
         }
         Ok(())
-    }
-
-    /// What a failure to read a snapshot means when a directory is opened.
-    #[must_use]
-    pub fn open_error(&self, error: StorageError) -> OpenError {
-        let directory = self.location();
-        match error {
-            StorageError::Disk(error) => OpenError::Disk(error),
-            StorageError::TooNew { file, level } => OpenError::TooNew { directory, file, level },
-            StorageError::Damaged { file, offset, what } => {
-                let begin = self.disk.read(&file, 0, SNAPSHOT_HEADER_BYTES).unwrap_or_default();
-                match snapshot_other_format(&begin) {
-                    Some(found) => OpenError::OtherFormat { directory, file, found, known: FORMAT },
-                    None => OpenError::Corrupt { directory, file, offset, what },
-                }
-            }
-            StorageError::Refused(_)
-            | StorageError::ChunkOutOfOrder { .. }
-            | StorageError::TooLarge { .. } => {
-                let what = error.to_string();
-                OpenError::Corrupt { directory, file: PREFIX.to_owned(), offset: 0, what }
-            }
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a master that outlived the majority of its cluster holds, and making a cluster of it alone.
 
 use super::{
+    choice::begin,
     disk::Disk,
     error::{OpenError, StorageError},
     heir::{self, Heir},
@@ -25,7 +26,7 @@ pub struct Survivor {
     pub identity: Identity,
     /// What it holds, with its whole log carried out.
     pub held: state::Survivor,
-    /// The newest snapshot.
+    /// The newest snapshot that is whole.
     pub snapshot: Option<LogPosition>,
     /// Writes that were cut off, and of which nobody was told.
     pub torn: Vec<Torn>,
@@ -62,23 +63,22 @@ pub enum SurvivorError {
 /// # Errors
 /// As [`Storage::open`](super::Storage::open); or an entry that cannot be read.
 pub fn examine(disk: &Arc<dyn Disk>) -> Result<Survivor, SurvivorError> {
-    let (identity, recovery) = inspect::read(disk)?;
+    let identity = inspect::identity(&**disk)?;
     let store = SnapshotStore::new(Arc::clone(disk), identity);
-    let snapshot = store.newest().map_err(OpenError::from)?;
-    let loaded = snapshot.map(|at| store.load(at)).transpose();
-    let loaded = loaded.map_err(|error| store.open_error(error))?.flatten();
-    let content = recovery.content;
+    let (recovery, choice) = begin(&store, SnapshotStore::load)?;
+    let (content, snapshot) = (recovery.content, choice.snapshot);
+    let at = snapshot.as_ref().map(|(at, _)| *at);
     let recovered = Recovered {
         hard_state: content.hard_state,
         voters: content.voters,
         start: content.shape.start,
         entries: content.entries.into(),
-        snapshot: snapshot.zip(loaded).map(|(at, state)| Snapshot { at, state }),
+        snapshot: snapshot.map(|(at, state)| Snapshot { at, state }),
     };
     let held = state::Survivor::of((identity.cluster, identity.node, identity.storage), recovered)
         .map_err(|(index, error)| SurvivorError::Entry { index, what: error.to_string() })?;
     let lineage = Lineage::load(&**disk)?;
-    Ok(Survivor { identity, held, snapshot, torn: recovery.torn, lineage })
+    Ok(Survivor { identity, held, snapshot: at, torn: recovery.torn, lineage })
 }
 
 impl Survivor {

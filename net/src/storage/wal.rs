@@ -2,11 +2,12 @@
 
 use super::{
     batch::BatchWriter,
+    choice::begin,
     disk::{Disk, remove_if_there},
     error::{DiskError, OpenError, StorageError},
     identity::{self, Identity},
     record::Place,
-    recovery::{KeptSegment, LogContent, Recovery, checked, recover},
+    recovery::{KeptSegment, LogContent, Recovery},
     recycle::{Chores, Helper, Ready, Recycler},
     scan,
     segment::{Checkpoint, Footer, Point, SEGMENT_HEADER_BYTES, SegmentHeader, file_name, parse_file_name},
@@ -39,6 +40,7 @@ impl Default for StorageOptions {
 pub struct Storage {
     disk: Arc<dyn Disk>,
     identity: Identity,
+    snapshots: SnapshotStore,
     options: StorageOptions,
     shape: Shape,
     hard_state: HardState,
@@ -90,24 +92,22 @@ impl Storage {
         disk: Arc<dyn Disk>,
         identity: Identity,
         options: StorageOptions,
-        load: impl FnOnce(&SnapshotStore, LogPosition) -> Result<Option<State>, StorageError>,
+        load: impl FnMut(&SnapshotStore, LogPosition) -> Result<Option<State>, StorageError>,
     ) -> Result<(Self, Recovered), OpenError> {
         let Some(found) = Identity::load(&*disk)? else {
             let storage = Self::create(disk, identity, options)?;
             return Ok((storage, Recovered::default()));
         };
         identity.check(&*disk, identity::FILE, &found)?;
-        let recovery = recover(&*disk, found)?;
         let snapshots = SnapshotStore::new(Arc::clone(&disk), found);
-        let recovery = checked(&snapshots, recovery)?;
-        let mut snapshot = None;
-        if let Some(at) = snapshots.newest()? {
-            let state = load(&snapshots, at).map_err(|error| snapshots.open_error(error))?;
-            snapshot = state.map(|state| Snapshot { at, state });
-        }
-        let (storage, content) = Self::resume(disk, found, options, recovery)?;
+        let (recovery, choice) = begin(&snapshots, load)?;
+        let recovery = if choice.longer { recovery.anew() } else { recovery };
+        let (mut storage, content) = Self::resume(disk, found, options, recovery)?;
         snapshots.clean()?;
-        let LogContent { hard_state, voters, shape, entries } = content;
+        choice.tell();
+        storage.snapshots = snapshots;
+        let snapshot = choice.snapshot.map(|(at, state)| Snapshot { at, state });
+        let LogContent { hard_state, voters, shape, entries, .. } = content;
         Ok((storage, Recovered { hard_state, voters, start: shape.start, entries: entries.into(), snapshot }))
     }
 
@@ -123,10 +123,10 @@ impl Storage {
         self.identity
     }
 
-    /// The snapshots beside this log. May be used from another thread, by any number of users of one store.
+    /// The snapshots beside this log: always the same store. May be used from another thread.
     #[must_use]
     pub fn snapshots(&self) -> SnapshotStore {
-        SnapshotStore::new(Arc::clone(&self.disk), self.identity)
+        self.snapshots.clone()
     }
 
     /// The first use of a directory: first the log, then the identity. So a directory with an identity has a log.
@@ -147,9 +147,11 @@ impl Storage {
 
     fn blank(disk: Arc<dyn Disk>, identity: Identity, options: StorageOptions) -> Result<Self, DiskError> {
         let recycler = Recycler::new(Arc::clone(&disk), options.segment_bytes)?;
+        let snapshots = SnapshotStore::new(Arc::clone(&disk), identity);
         Ok(Self {
             disk,
             identity,
+            snapshots,
             options,
             shape: Shape::default(),
             hard_state: HardState::default(),

@@ -383,9 +383,11 @@ impl Commits {
         let voters = !recovered.voters.is_empty();
         let image = Image { hard_state: has, start: recovered.start, entries, voters };
         let begun = self.begun[place].take();
-        let same = |known: &Image| {
-            known.hard_state == has && known.start == image.start && known.entries == image.entries
-        };
+        // In front of its start there may be more, which a damaged snapshot makes it need.
+        let held = |known: &Image| image.entries.range(known.start.index.next()..);
+        let starts = |known: &Image| known.start == image.start || image.start.index < known.start.index;
+        let same =
+            |known: &Image| known.hard_state == has && starts(known) && known.entries.iter().eq(held(known));
         ledger.hold(Rule::AckDurable, same(old) || begun.as_ref().is_some_and(same), || {
             let begun = begun.as_ref().map_or_else(|| "nothing".to_owned(), Image::brief);
             format!(

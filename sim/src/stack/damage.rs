@@ -96,6 +96,18 @@ fn cold(disk: &MemoryDisk, snapshot: bool) -> Vec<(String, u64)> {
 }
 
 impl World {
+    /// A master starts from an older state, because a snapshot is damaged: it is told so, and writes another one.
+    pub(super) fn starts_from_older(&mut self, place: usize, store: &SnapshotStore, last: Index) {
+        if store.damaged().is_empty() {
+            return;
+        }
+        let (run, time) = (self.masters[place].run, self.ledger.time);
+        let files = findings(store).unwrap_or_default().into_iter().map(|it| it.file).collect();
+        self.masters[place].troubles.told = Some(Told { run, time, last, files });
+        self.count("a master starts from an older snapshot");
+        self.tell_master(place, "start", || "a snapshot is damaged".to_owned());
+    }
+
     /// No room is left on a master's disk, or only little.
     pub(super) fn fill(&mut self, fault: usize, place: usize) -> bool {
         let luck = self.draw(Purpose::Fault, &[fault as u64]);

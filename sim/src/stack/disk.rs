@@ -80,6 +80,10 @@ impl LogWriter for Watched<Storage> {
 }
 
 impl SnapshotFiles for Watched<SnapshotStore> {
+    fn are_damaged(&self) -> bool {
+        SnapshotFiles::are_damaged(&self.inner)
+    }
+
     async fn save(&mut self, snapshot: &Snapshot, chunk_bytes: usize) -> Result<bool, String> {
         let after = self.begins().await;
         let result = SnapshotFiles::save(&mut self.inner, snapshot, chunk_bytes).await;

@@ -341,11 +341,14 @@ impl Stage {
         if !master.troubles.unreadable.is_empty() {
             return Err(UNREADABLE.to_owned());
         }
-        Storage::open(disk, identity, options).map_err(|error| {
+        let (log, recovered) = Storage::open(disk, identity, options).map_err(|error| {
             master.may_stop |= master.troubles.rotten;
             master.gone |= master.troubles.rotten && !master.troubles.may_fail();
             error.to_string()
-        })
+        })?;
+        let last = recovered.entries.last().map_or(recovered.start.index, |entry| entry.index);
+        world.starts_from_older(place, &log.snapshots(), last);
+        Ok((log, recovered))
     }
 
     /// Tells a node how often one of its fault points is to fire.

@@ -218,6 +218,21 @@ impl World {
         if !reads || !master.disk.image.is_damaged() {
             return false;
         }
+        self.marks.hit(SimMark::ScrubFound);
+        self.tell_damage(at, "scrub");
+        true
+    }
+
+    /// A start that passed over a damaged snapshot says so, and so the node writes another one.
+    pub(super) fn started_from_older(&mut self, at: usize) {
+        if self.masters[at].disk.image.damaged_snapshot.is_some() {
+            self.marks.hit(SimMark::RotPassedAtStart);
+            self.tell_damage(at, "start");
+        }
+    }
+
+    fn tell_damage(&mut self, at: usize, who: &'static str) {
+        let master = &mut self.masters[at];
         let last = master.node.as_ref().map_or(Index(0), |node| node.raft().last_index());
         let image = &master.disk.image;
         master.told_damage = Some(ToldDamage {
@@ -227,10 +242,8 @@ impl World {
             entries: image.damaged.clone(),
             snapshot: image.damaged_snapshot,
         });
-        self.marks.hit(SimMark::ScrubFound);
-        self.line(Endpoint::Master(at as u8), "scrub", || "finds damage".to_owned());
+        self.line(Endpoint::Master(at as u8), who, || "finds damage".to_owned());
         self.step_master(at, Input::DiskDamaged);
-        true
     }
 
     /// What a running node was told of is written anew, once it had time for that.

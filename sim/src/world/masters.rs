@@ -72,6 +72,7 @@ impl World {
         self.mark(1, place, run, &[]);
         self.line(Endpoint::Master(place), "start", || format!("run {run}"));
         self.stepped(at);
+        self.started_from_older(at);
         for (_, point, _) in self.masters[at].points.clone() {
             self.switch_point(at, point);
         }

@@ -54,7 +54,7 @@ impl World {
     /// What a new cluster would begin with. `None`: no cluster should go on with this directory.
     fn start_of(&mut self, at: usize, recovery: RecoveryPlan) -> Option<Start> {
         let master = &self.masters[at];
-        if master.disk.image.is_damaged() {
+        if master.disk.image.damage().is_some() {
             return None;
         }
         let recovered = match master.disk.image.recover() {
@@ -114,8 +114,7 @@ impl World {
             start.sessions && self.masters[start.from].intact() && is_quorum(self.membership(), newest);
         let committed = oracles.consensus.entry(oracles.consensus.frontier()).map(Entry::position);
         let Some(committed) = committed else { return };
-        let held =
-            own.holds(committed) || own.snapshot.as_ref().is_some_and(|it| it.at.index >= committed.index);
+        let held = own.holds(committed) || own.whole().is_some_and(|it| it.at.index >= committed.index);
         self.ledger.hold(Rule::HeirComplete, !counts || held, || {
             format!("node {} has the newest log of a majority, and lacks {committed:?}", start.from + 1)
         });

@@ -95,23 +95,13 @@ fn a_bit_that_changed_in_the_only_batch_of_a_run_loses_nothing() {
 }
 
 #[test]
-fn a_damaged_snapshot_is_refused_and_the_hint_says_what_to_do() {
+fn a_log_that_was_cut_needs_a_snapshot() {
     let disk = directory(1);
-    let newest = "snapshot-0000000000000001-0000000000000005";
-    for byte in (0..disk.size(newest).unwrap()).step_by(11) {
-        let copy = Arc::new(MemoryDisk::clone(&disk));
-        copy.flip_bit(newest, byte * 8);
-        let error = open(&copy).unwrap_err().to_string();
-        assert!(error.contains(newest), "{error}");
-        assert_eq!(copy.list().unwrap(), disk.list().unwrap(), "a refused directory is left as it was");
+    for gone in ["snapshot-0000000000000001-0000000000000003", "snapshot-0000000000000001-0000000000000005"] {
+        disk.remove(gone).unwrap();
     }
-    let copy = Arc::new(MemoryDisk::clone(&disk));
-    copy.flip_bit(newest, 8 * 100);
-    assert!(open(&copy).unwrap_err().to_string().contains("replace the member"));
-    for gone in ["snapshot-0000000000000001-0000000000000003", newest] {
-        copy.remove(gone).unwrap();
-    }
-    assert!(open(&copy).unwrap_err().to_string().contains("newest snapshot"), "the log was trimmed");
+    let error = open(&disk).unwrap_err().to_string();
+    assert!(error.contains("newest snapshot") && error.contains("replace the member"), "{error}");
 }
 
 #[test]

@@ -182,6 +182,19 @@ fn two_survivors_that_hold_the_same_become_two_clusters() {
 }
 
 #[test]
+fn a_survivor_whose_newest_snapshot_is_damaged_holds_what_its_log_says() {
+    let disk = directory();
+    let (storage, _) = open_real(&disk, IDENTITY).unwrap();
+    let (newest, at) = ("snapshot-0000000000000004-0000000000000009", position(4, 7));
+    storage.snapshots().save(&Snapshot { at, state: state(7) }).unwrap();
+    drop(storage);
+    assert!(disk.flip_bit(newest, 8 * 90));
+    let survivor = examine(&dynamic(&disk)).unwrap();
+    assert_eq!((survivor.snapshot, survivor.held.last), (Some(at), position(5, 20)));
+    assert_eq!(survivor.held.state.hash(), state(20).hash());
+}
+
+#[test]
 fn a_damaged_log_is_no_survivor() {
     let disk = directory();
     let wal = disk.list().unwrap().into_iter().rfind(|name| name.starts_with("wal-")).unwrap();

@@ -1,6 +1,7 @@
 //! Tests of the whole of storage, on a disk in memory that breaks.
 
 mod bytes;
+mod choice;
 mod damage;
 mod directory;
 mod heirs;

@@ -79,14 +79,17 @@ fn what_is_written_anew_covers_what_is_damaged_and_the_log_forgets_it() {
 }
 
 #[test]
-fn a_damaged_snapshot_is_taken_away_and_the_older_one_is_newest_again() {
+fn a_damaged_snapshot_is_found_in_each_round_until_it_is_gone() {
     let (disk, storage) = running();
     let store = storage.snapshots();
     disk.flip_bit("snapshot-0000000000000001-0000000000000002", 8 * 500);
-    let found = findings(&storage).0;
-    assert_eq!(found[0].snapshot, Some(position(1, 2)));
-    store.remove_damaged(position(1, 2)).unwrap();
-    assert_eq!(store.list().unwrap(), [position(1, 1)]);
+    for _ in 0..2 {
+        assert_eq!(findings(&storage).0[0].snapshot, Some(position(1, 2)));
+        store.set_aside(position(1, 2));
+    }
+    let at = position(1, 20);
+    store.save_chunks(at, chunks(at).into_iter()).unwrap();
+    assert_eq!(store.list().unwrap(), [position(1, 1), at]);
     assert!(findings(&storage).0.is_empty());
 }
 

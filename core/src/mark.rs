@@ -160,6 +160,8 @@ marks! {
     ErrandNotTaken = "node: too much is uncommitted for an errand of the leader, which is put off",
     ProposalNotTaken = "node: too much is uncommitted for a client's proposal",
     RequestTooLarge = "node: a request is over its size",
+    RoomRefused = "node: what takes room is not proposed while a member has none",
+    RoomAgain = "node: there is room again before a change is refused",
     ReadAlarmed = "node: a stale read is refused by a node that takes no part",
     ForwardedTwice = "node: a forwarded request meets a node that does not lead",
     LeaderUnknown = "node: a request comes while no leader is known",

@@ -326,6 +326,12 @@ impl State {
         self.records.tables().alarms.iter()
     }
 
+    /// Why a command that [takes room](Command::takes_room) is refused, if it is: a member has no more.
+    #[must_use]
+    pub fn no_room(&self) -> Option<pb::Refusal> {
+        alarms::refusal(self.records.tables())
+    }
+
     /// One executor.
     #[must_use]
     pub fn executor(&self, id: ExecutorId) -> Option<&pb::Executor> {
@@ -456,10 +462,9 @@ fn dispatch(
     requests: &mut Requests,
     command: Command,
 ) -> Option<Outcome> {
-    let unasked = matches!(command, Command::SubmitJob { .. }) && bug::planted(Bug::AlarmJobsTaken);
+    // Its leader knew of no alarm when it proposed it.
     if command.takes_room()
-        && !unasked
-        && let Some(refusal) = alarms::refusal(turn)
+        && let Some(refusal) = alarms::refusal(turn.records.tables())
     {
         return Some(Err(refusal));
     }

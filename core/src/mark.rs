@@ -161,6 +161,7 @@ marks! {
     ProposalNotTaken = "node: too much is uncommitted for a client's proposal",
     RequestTooLarge = "node: a request is over its size",
     RoomRefused = "node: what takes room is not proposed while a member has none",
+    RoomAnswered = "node: a request that was carried out is answered again while there is no room for it",
     RoomAgain = "node: there is room again before a change is refused",
     ReadAlarmed = "node: a stale read is refused by a node that takes no part",
     ForwardedTwice = "node: a forwarded request meets a node that does not lead",

@@ -393,7 +393,7 @@ impl Node {
         {
             let read = entry.remove();
             let reply = match read.question {
-                Question::Room(request) => Err(self.room_refused(request.as_ref())),
+                Question::Room(request) => self.answer_on_room(request.as_ref()),
                 Question::Request(Body::Heartbeat(request)) => self.heartbeat(&request, read.heard),
                 Question::Request(Body::KeepSession(request)) => self.keep_session(&request, read.heard),
                 Question::Request(Body::ListMembers(_)) => {

@@ -315,6 +315,12 @@ impl State {
         self.requests.has_answered(request)
     }
 
+    /// The answer to a request that was carried out, as long as it is kept.
+    #[must_use]
+    pub fn answer_to(&self, request: &crate::command::RequestId) -> Option<pb::ClientReply> {
+        self.requests.answer_to(request)
+    }
+
     /// The masters of the cluster; `None` until its first leader has said who they are.
     #[must_use]
     pub fn members(&self) -> Option<&Members> {

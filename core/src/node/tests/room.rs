@@ -57,9 +57,9 @@ fn what_takes_room_is_refused_before_it_is_proposed_and_the_same_request_is_take
             assert_eq!(refusal.code(), pb::RefusalCode::Exhausted);
         }
     }
-    assert_eq!(cluster.last(leader), before, "the log holds nothing of it");
     let answered = cluster.put(follower, session, 1, "a");
     assert!(matches!(answered, Some(Reply::Put(_))), "who was answered is answered again: {answered:?}");
+    assert_eq!(cluster.last(leader), before, "the log holds nothing of it");
     cluster.disarm(follower, session, 4);
     assert!(matches!(cluster.put(follower, session, 2, "b"), Some(Reply::Put(_))));
     assert_eq!(value(cluster.get(leader, false)).as_deref(), Some("b"));
@@ -94,7 +94,8 @@ fn who_does_not_know_that_it_leads_does_not_say_that_there_is_no_room() {
     let codes: Vec<_> = answered.into_values().map(|reply| code(reply.body)).collect();
     assert_eq!(codes, [pb::RefusalCode::Unavailable], "there may be room again by now");
     let node = &cluster.nodes[&old];
-    assert_eq!(node.room_refused(None).code(), pb::RefusalCode::Exhausted);
+    assert_eq!(node.answer_on_room(None).unwrap_err().code(), pb::RefusalCode::Exhausted);
     let node = Cluster::new(1).nodes.remove(&NodeId(1)).unwrap();
-    assert_eq!(node.room_refused(None).code(), pb::RefusalCode::Unavailable, "and then it is asked again");
+    let again = node.answer_on_room(None).unwrap_err().code();
+    assert_eq!(again, pb::RefusalCode::Unavailable, "and then it is asked again");
 }

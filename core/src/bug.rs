@@ -206,6 +206,7 @@ bugs! {
     LevelLogKept = "level-log-kept", "a master keeps entries of a higher level in its log when the level is lowered", "G6";
     StateHashKept = "state-hash-kept", "the hash of every state is the same", "G6";
     AlarmJobsTaken = "state-alarm-jobs-taken", "jobs are taken although a member has no more room", "G5";
+    AlarmProposed = "node-alarm-proposed", "a leader takes into its log what there is no room for", "G5";
     AlarmStrangersCount = "state-alarm-strangers-count", "the alarm of a node that is no member counts", "G5";
     AlarmOneDisarmed = "state-alarm-one-disarmed", "who disarms all alarms disarms one", "G5";
     SnapshotNextIgnored = "snapshot-next-ignored", "a leader that went back in a snapshot does not follow what its follower wants", "G6, EL";

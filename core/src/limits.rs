@@ -39,6 +39,8 @@ pub const PENDING_READS: usize = 16 * 1024;
 pub const PENDING_REQUESTS: usize = 16 * 1024;
 /// A segment of the log on disk, in bytes; the batch that goes over is its last.
 pub const WAL_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// A segment may become so many times as large while there is no room for the next one.
+pub const WAL_SEGMENT_STRETCH: u64 = 2;
 /// Segments of the log on disk that are not needed any more and kept, to be written again.
 pub const WAL_SPARE_SEGMENTS: usize = 2;
 /// What is read of a segment of the log at once, in bytes; a batch that is larger is read whole.

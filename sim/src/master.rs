@@ -112,6 +112,8 @@ pub struct Master {
     pub ended_at: Index,
     /// It was handing over before its last step.
     pub handed_over: bool,
+    /// It knew before its last step of a member that has no more room.
+    pub short: bool,
     /// It led before its last step.
     pub led: bool,
     /// It took no part before its last step, because replicas were compared.
@@ -172,6 +174,7 @@ impl Master {
             copies: BTreeMap::new(),
             ended_at: Index(0),
             handed_over: false,
+            short: false,
             led: false,
             doubted: None,
             caught: 0,

@@ -15,6 +15,7 @@ mod members;
 mod network;
 mod recover;
 mod refusals;
+mod room;
 mod tapes;
 mod upgrade;
 mod volumes;

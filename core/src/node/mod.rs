@@ -1,13 +1,14 @@
 //! Puts the parts together; holds no rule of its own.
 //!
 //! One file a concern: [`peers`] takes messages in, [`requests`] finds who answers a request, [`apply`] carries out what is
-//! committed, [`snapshots`] shortens the log, [`members`] follows who takes part.
+//! committed, [`snapshots`] shortens the log, [`members`] follows who takes part, [`room`] keeps out what there is no room for.
 
 mod apply;
 mod level;
 mod members;
 mod peers;
 mod requests;
+mod room;
 mod snapshots;
 #[cfg(test)]
 mod tests;

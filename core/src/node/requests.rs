@@ -37,11 +37,20 @@ pub(super) enum Place {
     Transfer(u64),
 }
 
-/// A request that is answered once this node knows that it leads.
+/// What is answered once this node knows that it leads.
+#[derive(Clone, Debug)]
+pub(super) enum Question {
+    /// A read, or a keep-alive.
+    Request(Body),
+    /// Whether there is no room for the change that this names. The change itself is not kept: it may be large.
+    Room(Option<RequestId>),
+}
+
+/// A question that waits.
 #[derive(Clone, Debug)]
 pub(super) struct Read {
     asker: Asker,
-    request: Body,
+    question: Question,
     /// When it arrived.
     heard: Time,
 }
@@ -192,9 +201,12 @@ impl Node {
             return self.forward(asker, request);
         }
         match (command, request.body) {
-            (Some((request_id, command)), _) => self.propose_for(asker, request_id, command),
+            (Some((request_id, command)), _) => match self.doubts_room(request_id, &command) {
+                Some(question) => self.read_for(asker, question),
+                None => self.propose_for(asker, request_id, command),
+            },
             (None, Some(Body::TransferLeader(ask))) => self.transfer_for(asker, ask),
-            (None, Some(body)) => self.read_for(asker, body),
+            (None, Some(body)) => self.read_for(asker, Question::Request(body)),
             (None, None) => {
                 Err(refusal(pb::RefusalCode::Invalid, "the request is empty: its body must be set"))
             }
@@ -359,17 +371,17 @@ impl Node {
         }
     }
 
-    fn read_for(&mut self, asker: Asker, request: Body) -> Result<(), pb::Refusal> {
+    fn read_for(&mut self, asker: Asker, question: Question) -> Result<(), pb::Refusal> {
         let token = self.waiting.token();
-        if bug::planted(Bug::LeaseUnconfirmed) && matches!(request, Body::Heartbeat(_) | Body::KeepSession(_))
-        {
+        let keeps = matches!(&question, Question::Request(Body::Heartbeat(_) | Body::KeepSession(_)));
+        if keeps && bug::planted(Bug::LeaseUnconfirmed) {
             let index = self.state.index();
-            self.waiting.confirmed.insert((index, token), Read { asker, request, heard: self.now.time });
+            self.waiting.confirmed.insert((index, token), Read { asker, question, heard: self.now.time });
             self.wait(Place::Read(token), asker);
             return Ok(());
         }
         self.raft.read(token).map_err(|error| self.not_taken(error))?;
-        self.waiting.reads.insert(token, Read { asker, request, heard: self.now.time });
+        self.waiting.reads.insert(token, Read { asker, question, heard: self.now.time });
         self.wait(Place::Read(token), asker);
         Ok(())
     }
@@ -380,14 +392,15 @@ impl Node {
             && (entry.key().0 <= self.state.index() || bug::planted(Bug::NodeReadBehind))
         {
             let read = entry.remove();
-            let reply = match read.request {
-                Body::Heartbeat(request) => self.heartbeat(&request, read.heard),
-                Body::KeepSession(request) => self.keep_session(&request, read.heard),
-                Body::ListMembers(_) => {
+            let reply = match read.question {
+                Question::Room(request) => self.answer_on_room(request.as_ref()),
+                Question::Request(Body::Heartbeat(request)) => self.heartbeat(&request, read.heard),
+                Question::Request(Body::KeepSession(request)) => self.keep_session(&request, read.heard),
+                Question::Request(Body::ListMembers(_)) => {
                     let body = Some(client_reply::Body::ListMembers(self.list_members()));
                     Ok(pb::ClientReply { index: self.state.index().0, body })
                 }
-                body => Ok(self.state.query(&pb::ClientRequest { body: Some(body) })),
+                Question::Request(body) => Ok(self.state.query(&pb::ClientRequest { body: Some(body) })),
             };
             self.answer(read.asker, reply.unwrap_or_else(refused));
         }

@@ -6,6 +6,7 @@ mod batch;
 mod level;
 mod members;
 mod peers;
+mod room;
 mod snapshots;
 
 use super::*;

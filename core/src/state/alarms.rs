@@ -1,6 +1,6 @@
 //! Alarms: what keeps the cluster from taking more data, until an operator has mended it.
 
-use super::{Members, Outcome, RecordKey, Turn, refuse::exhausted};
+use super::{Members, Outcome, RecordKey, Turn, records::Tables, refuse::exhausted};
 use crate::{
     bug::{self, Bug},
     types::NodeId,
@@ -62,8 +62,7 @@ pub(crate) fn disarm(turn: &mut Turn<'_>, node: Option<NodeId>) -> Outcome {
 }
 
 /// Why a change that takes room is refused now, if it is. An alarm of who is no member any more does not count.
-pub(crate) fn refusal(turn: &Turn<'_>) -> Option<pb::Refusal> {
-    let tables = turn.records.tables();
+pub(crate) fn refusal(tables: &Tables) -> Option<pb::Refusal> {
     let members = tables.members.get()?;
     let alarm = tables.alarms.iter().find(|alarm| counts(members, NodeId(alarm.node)))?;
     Some(exhausted(format!(

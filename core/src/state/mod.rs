@@ -315,6 +315,12 @@ impl State {
         self.requests.has_answered(request)
     }
 
+    /// The answer to a request that was carried out, as long as it is kept.
+    #[must_use]
+    pub fn answer_to(&self, request: &crate::command::RequestId) -> Option<pb::ClientReply> {
+        self.requests.answer_to(request)
+    }
+
     /// The masters of the cluster; `None` until its first leader has said who they are.
     #[must_use]
     pub fn members(&self) -> Option<&Members> {
@@ -324,6 +330,12 @@ impl State {
     /// What keeps the cluster from taking more data, in order of the nodes.
     pub fn alarms(&self) -> impl Iterator<Item = &pb::Alarm> {
         self.records.tables().alarms.iter()
+    }
+
+    /// Why a command that [takes room](Command::takes_room) is refused, if it is: a member has no more.
+    #[must_use]
+    pub fn no_room(&self) -> Option<pb::Refusal> {
+        alarms::refusal(self.records.tables())
     }
 
     /// One executor.
@@ -456,10 +468,9 @@ fn dispatch(
     requests: &mut Requests,
     command: Command,
 ) -> Option<Outcome> {
-    let unasked = matches!(command, Command::SubmitJob { .. }) && bug::planted(Bug::AlarmJobsTaken);
+    // Its leader knew of no alarm when it proposed it.
     if command.takes_room()
-        && !unasked
-        && let Some(refusal) = alarms::refusal(turn)
+        && let Some(refusal) = alarms::refusal(turn.records.tables())
     {
         return Some(Err(refusal));
     }

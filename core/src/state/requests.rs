@@ -118,6 +118,13 @@ impl Requests {
         session.is_some_and(|session| session.replies.contains_key(&request.sequence))
     }
 
+    /// The answer to a request, if it is kept.
+    pub(crate) fn answer_to(&self, request: &RequestId) -> Option<pb::ClientReply> {
+        let reply = self.sessions.get(&request.session)?.replies.get(&request.sequence)?;
+        // As for who is admitted.
+        Some(pb::ClientReply::decode(reply.clone()).unwrap_or_default())
+    }
+
     /// Keeps an answer.
     pub(crate) fn answered(&mut self, request: &RequestId, reply: &pb::ClientReply) {
         let RequestId { session: id, sequence, .. } = *request;

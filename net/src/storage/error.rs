@@ -21,11 +21,20 @@ impl DiskError {
     /// From what the system said.
     #[must_use]
     pub fn new(operation: &'static str, file: &str, error: &io::Error) -> Self {
-        let mut message = error.to_string();
-        if error.kind() == io::ErrorKind::StorageFull {
-            message.push_str(": make room on the file system of the data directory, then start again");
+        let message = error.to_string();
+        let error = Self { operation, file: file.to_owned(), kind: error.kind(), message };
+        if error.is_full() {
+            let message =
+                error.message + ": make room on the file system of the data directory, then start again";
+            return Self { message, ..error };
         }
-        Self { operation, file: file.to_owned(), kind: error.kind(), message }
+        error
+    }
+
+    /// Whether there was no room: on the file system, or of what its user may have there.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        matches!(self.kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 
     /// Whether the file is just not there.
@@ -88,7 +97,7 @@ impl StorageError {
     /// Whether there was no room.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        matches!(self, Self::Disk(error) if error.kind == io::ErrorKind::StorageFull)
+        matches!(self, Self::Disk(error) if error.is_full())
     }
 }
 

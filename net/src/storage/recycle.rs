@@ -10,14 +10,17 @@ use super::{
     error::DiskError,
     segment::{SEGMENT_HEADER_BYTES, file_name, parse_file_name},
 };
-use crate::rt::{lock, mpsc};
+use crate::{
+    limits::PREPARE_RETRY,
+    rt::{lock, mpsc, timeout},
+};
 use quorate_core::{
     bug::{self, Bug},
     limits,
 };
 use std::{
     collections::VecDeque,
-    fmt, io,
+    fmt,
     sync::{Arc, Mutex},
 };
 
@@ -81,7 +84,8 @@ impl Recycler {
     /// Keeps a file, if it has the right size and there are not too many.
     fn keep(&mut self, name: String) -> Result<(), DiskError> {
         let size = self.disk.size(&name)?;
-        let fits = (self.segment_bytes..=self.segment_bytes.saturating_mul(2)).contains(&size);
+        let fits = (self.segment_bytes..=self.segment_bytes.saturating_mul(limits::WAL_SEGMENT_STRETCH))
+            .contains(&size);
         if fits && self.spares.len() < limits::WAL_SPARE_SEGMENTS {
             self.spares.push_back(name);
             return Ok(());
@@ -101,29 +105,47 @@ impl Recycler {
         self.keep(to)
     }
 
-    /// Makes a file ready for a segment that is to follow.
+    /// Makes a file ready for a segment that is begun at once: one that has no room of its own yet grows as far as it can.
     ///
     /// # Errors
     /// The disk's. What was begun is of no harm.
     pub fn prepare(&mut self, sequence: u64) -> Result<Ready, DiskError> {
+        self.make(sequence, false)
+    }
+
+    /// Makes a file ready, with all its room, for a segment that is to follow and was not begun.
+    ///
+    /// # Errors
+    /// The disk's. What was begun is of no harm; and if there was no room, it may be tried again.
+    pub fn prepare_whole(&mut self, sequence: u64) -> Result<Ready, DiskError> {
+        // What a try left for which there was no room, not even to take it back.
+        remove_if_there(&*self.disk, &file_name(sequence))?;
+        let made = self.make(sequence, true);
+        if made.as_ref().is_err_and(may_pass) {
+            // It may hold room, and the segment before it may need that.
+            remove_if_there(&*self.disk, &file_name(sequence))?;
+        }
+        made
+    }
+
+    fn make(&mut self, sequence: u64, whole: bool) -> Result<Ready, DiskError> {
         let file = file_name(sequence);
         if self.renamed && !self.spares.is_empty() {
             self.disk.sync_dir()?;
             self.renamed = false;
         }
-        let spare = self.spares.pop_front();
-        let recycled = spare.is_some();
-        match spare {
+        let recycled = !self.spares.is_empty();
+        match self.spares.front() {
             Some(spare) => {
-                self.disk.write_at(&spare, 0, &[0; SEGMENT_HEADER_BYTES])?;
-                self.disk.sync(&spare)?;
-                self.disk.rename(&spare, &file)?;
+                self.disk.write_at(spare, 0, &[0; SEGMENT_HEADER_BYTES])?;
+                self.disk.sync(spare)?;
+                self.disk.rename(spare, &file)?;
+                self.spares.pop_front();
             }
             None => {
                 self.disk.create(&file)?;
                 match self.disk.allocate(&file, self.segment_bytes) {
-                    // It grows as far as it can.
-                    Err(error) if error.kind == io::ErrorKind::StorageFull => {}
+                    Err(error) if error.is_full() && !whole => {}
                     allocated => allocated?,
                 }
                 self.disk.sync(&file)?;
@@ -134,14 +156,12 @@ impl Recycler {
         }
         Ok(Ready { sequence, recycled })
     }
+}
 
-    /// Removes what is left of a file that was to be made ready.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn discard(&self, sequence: u64) -> Result<(), DiskError> {
-        remove_if_there(&*self.disk, &file_name(sequence)).map(drop)
-    }
+/// Whether there may be room later for what there was none for. A sync that failed proves nothing when it is tried again,
+/// whatever it failed for.
+fn may_pass(error: &DiskError) -> bool {
+    error.is_full() && error.operation != "sync"
 }
 
 /// Work that no write waits for.
@@ -154,6 +174,8 @@ pub(super) enum Chore {
 #[derive(Debug, Default)]
 pub(super) struct Done {
     ready: Option<Ready>,
+    /// There is no room for the next segment, for now.
+    full: Option<DiskError>,
     failed: Option<DiskError>,
 }
 
@@ -208,6 +230,14 @@ impl Chores {
         }
     }
 
+    /// Why the next segment cannot be had for now, if that is for want of room.
+    pub(super) fn full(&self) -> Option<DiskError> {
+        match self {
+            Self::Here(_) => None,
+            Self::There { done, .. } => lock(done).full.clone(),
+        }
+    }
+
     /// Gives the work away.
     pub(super) fn give_away(&mut self) -> Option<Helper> {
         let Self::Here(_) = self else { return None };
@@ -217,7 +247,7 @@ impl Chores {
         else {
             return None;
         };
-        Some(Helper { recycler, chores, done })
+        Some(Helper { recycler, chores, later: None, done })
     }
 }
 
@@ -226,14 +256,17 @@ impl Chores {
 pub struct Helper {
     recycler: Recycler,
     chores: mpsc::UnboundedReceiver<Chore>,
+    /// The segment that there was no room for.
+    later: Option<u64>,
     done: Arc<Mutex<Done>>,
 }
 
 impl Helper {
-    /// Until its log is gone, or the disk fails. It blocks while it works.
+    /// Until its log is gone, or the disk fails. It blocks while it works. What there is no room for is tried again when a segment
+    /// is taken out of the log, and after a while.
     pub async fn run(mut self) {
-        while let Some(chore) = self.chores.recv().await {
-            if !self.work(chore) {
+        while let Some(chore) = self.next().await {
+            if !self.work(chore) || !self.try_again(chore) {
                 return;
             }
         }
@@ -241,26 +274,75 @@ impl Helper {
 
     /// Does what waits. For who has no thread to give.
     pub fn run_waiting(&mut self) {
+        if let Some(sequence) = self.later
+            && !self.work(Chore::Prepare(sequence))
+        {
+            return;
+        }
         while let Ok(chore) = self.chores.try_recv() {
-            if !self.work(chore) {
+            if !self.work(chore) || !self.try_again(chore) {
                 return;
             }
+        }
+    }
+
+    async fn next(&mut self) -> Option<Chore> {
+        let Some(later) = self.later else { return self.chores.recv().await };
+        let found = timeout(PREPARE_RETRY, self.chores.recv()).await;
+        found.unwrap_or(Some(Chore::Prepare(later)))
+    }
+
+    /// There may be room behind another chore.
+    fn try_again(&mut self, done: Chore) -> bool {
+        match (self.later, done) {
+            (Some(sequence), Chore::Retire(_)) => self.work(Chore::Prepare(sequence)),
+            _ => true,
         }
     }
 
     fn work(&mut self, chore: Chore) -> bool {
         let result = match chore {
             Chore::Retire(sequence) => self.recycler.retire(sequence).map(|()| None),
-            Chore::Prepare(sequence) => self.recycler.prepare(sequence).map(Some),
+            Chore::Prepare(sequence) => self.recycler.prepare_whole(sequence).map(Some),
         };
         let mut done = lock(&self.done);
-        match result {
-            Ok(ready) => done.ready = ready.or(done.ready.take()),
-            Err(error) => {
+        match (chore, result) {
+            (Chore::Retire(_), Ok(_)) => {}
+            (Chore::Prepare(_), Ok(ready)) => {
+                (done.ready, done.full, self.later) = (ready, None, None);
+            }
+            // Its segment is taken out at the next start.
+            (Chore::Retire(_), Err(error)) if may_pass(&error) => {
+                tracing::warn!(%error, "there is no room to take a segment out of the log");
+            }
+            (Chore::Prepare(sequence), Err(error)) if may_pass(&error) => {
+                if done.full.is_none() {
+                    tracing::warn!(%error, "there is no room for the next segment of the log; the last one goes on");
+                }
+                (done.full, self.later) = (Some(error), Some(sequence));
+            }
+            (_, Err(error)) => {
                 tracing::error!(%error, "the next segment of the log cannot be made ready");
                 done.failed = Some(error);
             }
         }
         done.failed.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    #[test]
+    fn only_want_of_room_may_pass_and_not_if_a_sync_failed_for_it() {
+        use io::ErrorKind::{Other, PermissionDenied, QuotaExceeded, StorageFull};
+        let passes = |operation, kind: io::ErrorKind| may_pass(&DiskError::new(operation, "f", &kind.into()));
+        for operation in ["create", "allocate", "write to", "rename", "remove"] {
+            assert!(passes(operation, StorageFull) && passes(operation, QuotaExceeded), "{operation}");
+            assert!(!passes(operation, Other) && !passes(operation, PermissionDenied), "{operation}");
+        }
+        assert!(!passes("sync", StorageFull) && !passes("sync", QuotaExceeded));
     }
 }

@@ -231,7 +231,13 @@ impl Storage {
             self.asked = true;
             self.chores.ask(sequence);
         }
-        // A segment that is full goes on until the next one is ready.
+        // A segment that is full goes on until the next one is ready, but not for ever for want of room.
+        if batch.end() > self.options.segment_bytes.saturating_mul(limits::WAL_SEGMENT_STRETCH)
+            && !self.chores.has(sequence)
+            && let Some(error) = self.chores.full()
+        {
+            return Err(error.into());
+        }
         self.sealed = batch.end() >= self.options.segment_bytes && self.chores.has(sequence);
         let (seen, records) = (self.seen, batch.records());
         let (bytes, checksum) = batch.finish(self.end.checksum, self.sealed.then_some(seen));

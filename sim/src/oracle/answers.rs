@@ -120,7 +120,7 @@ impl Answers {
     ) {
         let index = Index(reply.index);
         if index == Index(0) {
-            return;
+            return reference.alarms.answered(ledger, request, floor, reply);
         }
         let told = || format!("{} is answered as of {index}", brief(request));
         ledger.hold(Rule::AnswerCommitted, index <= consensus.frontier(), || {

@@ -102,6 +102,7 @@ rules! {
     SessionKept = "G5 a request of an open session is not refused as expired",
     SessionOver = "G5 a request of a session that is over is not applied",
     RoomShort = "G5 what takes room is refused while a member has none, and nothing else is",
+    RoomKept = "G5 a leader that knows of a member without room takes nothing into its log that takes room",
     RevisionGrows = "G5 a change raises the revision",
     Linearizable = "G5 keys are linearizable",
     SearchEnds = "G5 the search for an order ends",

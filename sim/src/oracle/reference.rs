@@ -77,7 +77,7 @@ pub struct Reference {
     /// What entries have done since this was last taken.
     pub news: Vec<TraceEvent>,
     /// Who has no more room.
-    alarms: Alarms,
+    pub alarms: Alarms,
     /// Open sessions, by their leases.
     sessions: BTreeMap<LeaseId, Open>,
     /// The keys' newest revision.
@@ -128,7 +128,8 @@ impl Reference {
             self.sessions.clear();
         }
         self.jobs.inherit(&state);
-        (self.alarms, self.base, self.hashes) = (Alarms::default(), state.index().0, vec![state.hash()]);
+        (self.alarms, self.base, self.hashes) =
+            (Alarms::inherited(&state), state.index().0, vec![state.hash()]);
         self.news.clear();
         self.state = state;
     }

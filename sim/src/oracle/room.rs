@@ -1,8 +1,15 @@
 //! Who has no more room, kept from the committed log beside the state's own table: what takes room is refused while a member
 //! has none.
 
-use super::{Ledger, Rule, reference::refusal};
-use quorate_core::{command::Command, state::State, types::NodeId};
+use super::{Ledger, Rule, answers::brief, reference::refusal};
+use crate::master::Master;
+use quorate_core::{
+    codec,
+    command::Command,
+    raft::Role,
+    state::State,
+    types::{Index, NodeId},
+};
 use quorate_proto::v1::{self as pb, client_reply::Body};
 use std::collections::BTreeSet;
 
@@ -16,9 +23,19 @@ const SHOWN: usize = 120;
 #[derive(Debug, Default)]
 pub struct Alarms {
     raised: BTreeSet<NodeId>,
+    /// A member has no room.
+    short: bool,
+    /// With this entry all members had room again.
+    ended: Index,
 }
 
 impl Alarms {
+    /// What is known when a cluster goes on with the state of another. Answers of the old one may still be on their way.
+    #[must_use]
+    pub fn inherited(state: &State) -> Self {
+        Self { ended: state.index(), ..Self::default() }
+    }
+
     /// A member without room; `None`: there is room everywhere.
     #[must_use]
     pub fn room(&self, state: &State) -> Option<NodeId> {
@@ -48,6 +65,30 @@ impl Alarms {
             let asked: String = format!("{command:?}").chars().take(SHOWN).collect();
             format!("{asked} is answered {:?}; without room: {:?}", reply.body, self.raised)
         });
+        let short = self.room(state).is_some();
+        if self.short && !short {
+            self.ended = state.index();
+        }
+        self.short = short;
+    }
+
+    /// A client was answered without an entry. `floor`: what had been answered when it asked first.
+    pub fn answered(
+        &self,
+        ledger: &mut Ledger,
+        request: &pb::ClientRequest,
+        floor: Index,
+        reply: &pb::ClientReply,
+    ) {
+        if refusal(reply).is_some_and(|it| it.message.contains(SAYS)) {
+            ledger.hold(Rule::RoomShort, self.short || self.ended > floor, || {
+                format!(
+                    "{} is refused; there is room since {}, and {floor} was answered",
+                    brief(request),
+                    self.ended
+                )
+            });
+        }
     }
 
     fn disarmed(&mut self, ledger: &mut Ledger, node: Option<NodeId>, reply: &pb::ClientReply) {
@@ -58,6 +99,30 @@ impl Alarms {
         let told: Vec<u64> = told.alarms.iter().map(|alarm| alarm.node).collect();
         ledger.hold(Rule::RoomShort, told == taken, || {
             format!("alarms of {told:?} are disarmed; raised were, of those that are meant, {taken:?}")
+        });
+    }
+}
+
+/// A member that has no more room, as far as this state knows.
+pub fn without_room(state: &State) -> impl Iterator<Item = NodeId> {
+    state.alarms().map(|alarm| NodeId(alarm.node)).filter(|node| is_member(state, *node))
+}
+
+/// After each step of a node: a leader that knew of a member without room before, and still does, has taken in nothing that
+/// takes room.
+pub fn stepped(ledger: &mut Ledger, master: &Master) {
+    let Some(node) = master.node.as_ref().filter(|_| master.led && master.short) else { return };
+    let Some(short) = without_room(node.state()).next() else { return };
+    let raft = node.raft();
+    if raft.role() != Role::Leader {
+        return;
+    }
+    for index in master.ended_at.0 + 1..=raft.last_index().0 {
+        let entry = raft.entry(Index(index)).filter(|entry| !entry.data.is_empty());
+        let Some(proposal) = entry.and_then(|entry| codec::decode(&entry.data).ok()) else { continue };
+        ledger.hold(Rule::RoomKept, !takes_room(&proposal.command), || {
+            let taken: String = format!("{:?}", proposal.command).chars().take(SHOWN).collect();
+            format!("leader {} takes entry {index}, {taken}, while node {short} has no more room", master.id)
         });
     }
 }

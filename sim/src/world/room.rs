@@ -1,18 +1,11 @@
 //! Masters without room: who says in the end that there is room again, and what a whole cluster may still complain about.
 
 use super::{Event, World};
-use crate::{client::Client, master::Master, plan::Operation};
+use crate::{client::Client, master::Master, oracle::room::without_room, plan::Operation};
 use quorate_core::{
     Node,
-    state::State,
     types::{Index, NodeId},
 };
-
-/// The members that have no more room, as far as this state knows.
-fn without_room(state: &State) -> impl Iterator<Item = NodeId> {
-    let member = |node: &NodeId| state.members().is_some_and(|members| members.get(*node).is_some());
-    state.alarms().map(|alarm| NodeId(alarm.node)).filter(member)
-}
 
 impl World {
     /// A member that has no more room.
@@ -21,11 +14,15 @@ impl World {
         Some(format!("node {node} has no more room"))
     }
 
-    /// Somebody who is not busy says that there is room again everywhere.
+    /// Somebody says that there is room again everywhere: who is not busy, or else who has nothing urgent to do next. All may be
+    /// busy with what there is no room for.
     pub(super) fn disarm_alarms(&mut self) {
-        let idle = |client: &Client| client.busy.is_none() && client.urgent.is_empty();
-        let Some(place) = self.clients.iter().position(idle) else { return };
-        if self.short_of_room().is_some() {
+        if self.short_of_room().is_none() {
+            return;
+        }
+        let calm = |client: &Client| client.urgent.is_empty();
+        let idle = self.clients.iter().position(|client| client.busy.is_none() && calm(client));
+        if let Some(place) = idle.or_else(|| self.clients.iter().position(calm)) {
             self.clients[place].urgent.push_back(Operation::DisarmAlarm { master: None });
             self.queue.push(self.time, Event::ClientNext { client: place as u8 });
         }

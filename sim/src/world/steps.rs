@@ -5,6 +5,7 @@ use crate::{
     draw::{Purpose, draw, within},
     marks::SimMark,
     network::Endpoint,
+    oracle::room,
 };
 use quorate_core::{Input, Node, limits::TURN_INPUTS, raft::Role};
 use quorate_proto::v1 as pb;
@@ -117,6 +118,7 @@ impl World {
         let now = master.clock.now(self.time);
         master.ended_at = node.raft().last_index();
         master.handed_over = node.raft().transferring().is_some();
+        master.short = room::without_room(node.state()).next().is_some();
         if let Some(oracles) = &mut self.oracles {
             oracles.contact.takes(master, now.time, &input);
             oracles.logs.takes(master, &input, &self.plan.masters);
@@ -255,6 +257,7 @@ impl World {
             let uncommitted = plan.flow(at).uncommitted_bytes;
             oracles.logs.stepped(&mut self.ledger, master, now, plan, uncommitted);
             oracles.held.stepped(master, now, plan.timing().election_max);
+            room::stepped(&mut self.ledger, master);
             for claim in core::mem::take(&mut oracles.reference.jobs.claims) {
                 oracles.truth.claimed(&mut self.ledger, &claim);
             }

@@ -104,6 +104,91 @@ fn a_helper_that_meets_a_failed_sync_ends_the_log() {
     assert_eq!(open(&disk).unwrap().1.entries.len(), 1);
 }
 
+/// A log whose first segment is more than half full, and whose next one there is no room for.
+fn without_room_for_the_next(disk: &Arc<MemoryDisk>) -> (Storage, crate::storage::recycle::Helper) {
+    let (mut storage, _) = open_sized(disk, SEGMENT).unwrap();
+    let mut helper = storage.helper().unwrap();
+    storage.write(&[entries(1, 1, 1, 1_000)]).unwrap();
+    disk.set_capacity(Some(used(disk) + SEGMENT - 1));
+    helper.run_waiting();
+    assert_eq!(segments(disk).len(), 1, "what was begun of the next one is taken back");
+    (storage, helper)
+}
+
+fn used(disk: &MemoryDisk) -> u64 {
+    disk.list().unwrap().iter().map(|name| disk.size(name).unwrap()).sum()
+}
+
+#[test]
+fn a_segment_goes_on_while_there_is_no_room_for_the_next_one() {
+    let disk = Arc::new(MemoryDisk::new());
+    let (mut storage, mut helper) = without_room_for_the_next(&disk);
+    for index in 2..=12 {
+        storage.write(&[entries(1, index, index, 100)]).unwrap();
+        helper.run_waiting();
+    }
+    assert_eq!(segments(&disk).len(), 1);
+    assert!(disk.size(&file_name(1)).unwrap() > SEGMENT, "it is over its size");
+    disk.set_capacity(None);
+    helper.run_waiting();
+    for index in 13..=14 {
+        storage.write(&[entries(1, index, index, 100)]).unwrap();
+    }
+    let read = |sequence| decode_segment(&disk.read(&file_name(sequence), 0, 1 << 20).unwrap()).unwrap();
+    assert!(read(1).sealed && !read(2).sealed);
+    assert_eq!(open(&disk).unwrap().1.entries.len(), 14);
+}
+
+#[test]
+fn a_segment_that_leaves_the_log_makes_room_for_the_next_one() {
+    let disk = Arc::new(MemoryDisk::new());
+    let (mut storage, _) = open_sized(&disk, SEGMENT).unwrap();
+    let mut helper = storage.helper().unwrap();
+    for index in 1..=20 {
+        storage.write(&[entries(1, index, index, 100)]).unwrap();
+        if segments(&disk).len() == 1 {
+            helper.run_waiting();
+        }
+    }
+    // There is none for the third.
+    assert_eq!(segments(&disk).len(), 2);
+    assert!(disk.size(&file_name(2)).unwrap() > SEGMENT);
+    let at = position(1, 20);
+    storage.snapshots().save_chunks(at, chunks(at).into_iter()).unwrap();
+    disk.set_capacity(Some(used(&disk) + SEGMENT - 1));
+    helper.run_waiting();
+    assert_eq!(segments(&disk).len(), 2);
+    storage.write(&[Write { start: Some(at), ..nothing() }]).unwrap();
+    helper.run_waiting();
+    assert_eq!(segments(&disk), [file_name(2), file_name(3)], "the first is the third");
+    storage.write(&[entries(1, 21, 21, 10)]).unwrap();
+    storage.write(&[entries(1, 22, 22, 10)]).unwrap();
+    disk.set_capacity(None);
+    assert_eq!(open(&disk).unwrap().1.entries.len(), 2);
+}
+
+#[test]
+fn a_segment_does_not_go_on_for_ever_for_want_of_room() {
+    let disk = Arc::new(MemoryDisk::new());
+    let (mut storage, _helper) = without_room_for_the_next(&disk);
+    // Nobody looks again whether there is room.
+    disk.set_capacity(None);
+    let mut written = 1;
+    let error = loop {
+        assert!(written < 100, "it goes on for ever");
+        match storage.write(&[entries(1, written + 1, written + 1, 100)]) {
+            Ok(()) => written += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(error.is_full() && error.to_string().contains("allocate wal-0000000000000002"), "{error}");
+    let size = disk.size(&file_name(1)).unwrap();
+    let most = SEGMENT * limits::WAL_SEGMENT_STRETCH;
+    assert!((most - 200..=most).contains(&size), "{size}");
+    assert_eq!(storage.write(&[]).unwrap_err(), error, "it is final");
+    assert_eq!(open(&disk).unwrap().1.entries.len() as u64, written);
+}
+
 #[test]
 fn a_full_disk_loses_nothing_that_was_acknowledged() {
     for room in (0..6_000).step_by(200) {

@@ -91,14 +91,18 @@ pub(super) struct Flow {
     wanted: BTreeMap<NodeId, (Term, Index, u64)>,
     /// Peers of which everything was forgotten, and that were sent no chunk since: what they answer is about an older one.
     anew: BTreeSet<NodeId>,
-    /// In this step its peers changed: what it sent before is forgotten, and what it sends is of before or of after that.
+    /// Its peers have changed in this step or batch: what it sent before is forgotten, and what it sends is of before or of
+    /// after that.
     changes: bool,
+    /// More inputs follow in this batch.
+    fed: bool,
 }
 
 impl Flow {
-    /// The node takes an input.
-    pub(super) const fn takes(&mut self) {
-        self.changes = false;
+    /// The node takes an input; `fed`: others follow in the same batch.
+    pub(super) const fn takes(&mut self, fed: bool) {
+        self.changes &= self.fed;
+        self.fed = fed;
     }
 
     /// A peer's message, as the node takes it.

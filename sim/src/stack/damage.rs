@@ -114,8 +114,10 @@ fn content(disk: &MemoryDisk, name: &str, bytes: u64) -> Vec<u8> {
 /// The file of the log that is being written, and what of it was durable when its last batch began: a batch that was cut
 /// off explains no damage there.
 fn hot(disk: &MemoryDisk) -> Option<(String, u64)> {
-    let name = disk.list().ok()?.into_iter().rfind(|name| parse_file_name(name).is_some())?;
-    let segment = decode_segment(&content(disk, &name, u64::MAX)).ok()?;
+    let names = disk.list().ok()?.into_iter().filter(|name| parse_file_name(name).is_some());
+    // One that is ready for what is to follow does not count yet.
+    let (segment, name) =
+        names.rev().find_map(|name| Some((decode_segment(&content(disk, &name, u64::MAX)).ok()?, name)))?;
     let durable = segment.batches.last()?.head.watermark;
     (durable > 0).then_some((name, durable))
 }

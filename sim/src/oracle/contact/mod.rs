@@ -149,7 +149,7 @@ impl Contact {
         let owed = Some(raft.commit()).filter(|commit| *commit > node.state().index());
         place.before = (Some(raft.role()), raft.term(), owed);
         place.waits.takes(raft, now, input);
-        place.flow.takes();
+        place.flow.takes(master.batch.is_some());
         match input {
             // Nobody hears who is of the cluster that it was before.
             Input::Peer(envelope) if envelope.cluster != master.cluster.0 => {}

@@ -96,6 +96,12 @@ bugs! {
     LogNotCutLater = "raft-log-not-cut-later", "a log that was not durable when its snapshot was saved is not cut when it is", "G6";
     InheritedUncounted = "raft-inherited-uncounted", "a leader does not count what others left uncommitted", "G7";
     PingPong = "raft-ping-pong", "every acknowledgement is answered by another append", "storm";
+    InflightMessagesIgnored = "raft-inflight-messages-ignored", "a leader sends a follower more appends at a time than may be on their way", "G7";
+    InflightBytesIgnored = "raft-inflight-bytes-ignored", "a leader sends a follower more bytes at a time than may be on their way", "G7";
+    UncommittedIgnored = "raft-uncommitted-ignored", "a leader takes more than it may have uncommitted", "G7";
+    ResetNotHeeded = "raft-reset-not-heeded", "who loses the connection to its leader waits as if it still heard it", "L6";
+    FlappingIgnored = "raft-flapping-ignored", "who was elected again and again stands as soon as every other", "R13";
+    HandOverNotPutOff = "raft-hand-over-not-put-off", "a hand-over to a voter of higher priority that did not last is tried again as soon as it can be", "R13";
     ReadUnconfirmed = "raft-read-unconfirmed", "a read is confirmed without asking anybody", "G5, R7";
     ReadOneShort = "raft-read-one-short", "one answer less than a majority confirms a read", "G5, R7";
     ReadBeforeFirst = "raft-read-before-first", "a new leader reads before its first entry is committed", "G5, R6";
@@ -260,6 +266,14 @@ bugs! {
     NetFullDone = "net-full-done", "a write that there was no room for is reported as done", "R3, stack";
     NetFullSaved = "net-full-saved", "a snapshot that there was no room for is said to be saved", "G6, stack";
     NetDamageUntold = "net-damage-untold", "a node is not told that its disk is damaged", "G6, stack";
+    NetSyncErrorIgnored = "net-sync-error-ignored", "a sync of the log that failed is taken for one that did not", "R3, stack";
+    NetDamageTorn = "net-damage-taken-for-torn", "damage in the newest file of the log is taken for a write that was cut off", "G1, stack";
+    NetStaleCounts = "net-stale-counts", "what a file of the log held before it was written again counts", "G2, stack";
+    NetFooterLeftOut = "net-footer-left-out", "a file of the log that is full gets no footer", "G6, stack";
+    NetFooterUnchecked = "net-footer-unchecked", "what a footer says is not compared with what is in front of it", "G6, stack";
+    NetScrubReadsNothing = "net-scrub-reads-nothing", "nobody looks at what is stored and not written any more", "G6, stack";
+    NetReserveIgnored = "net-reserve-ignored", "a file system that is nearly full is not noticed", "G5, stack";
+    NetRestoreKeepsCluster = "net-restore-keeps-cluster", "a cluster that begins with a snapshot has the id of the one that it is of", "G8, stack";
     NetToldNowhere = "net-told-nowhere", "a node that is told of newer members is not told where they are", "liveness, stack";
     NetOwnStreamOnly = "net-own-stream-only", "a master answers only where it was told that a peer is", "liveness, stack";
 }

@@ -33,8 +33,8 @@ pub fn binary() -> &'static Path {
 #[must_use]
 pub fn next_binary() -> &'static Path {
     NEXT.get_or_init(|| {
-        let words = ["--workspace", "--bin", "quorate"];
-        let words = [&words[..], &["--features", "quorate/next-format,quorate-sim/planted-bugs"]].concat();
+        let features = "quorate/next-format,quorate-net/planted-bugs,quorate-sim/planted-bugs";
+        let words = ["--workspace", "--bin", "quorate", "--features", features];
         let path = std::env::var_os("QUORATE_NEXT_BIN").map_or_else(|| build(&words), PathBuf::from);
         assert!(path.is_file(), "QUORATE_NEXT_BIN is {}: there is no such file", path.display());
         path

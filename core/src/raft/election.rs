@@ -312,7 +312,7 @@ impl Raft {
     /// A peer's connection was reset. If it led, an election need not wait for the timeout. If it follows, what is on its
     /// way to it is lost.
     pub fn peer_lost(&mut self, peer: NodeId) {
-        if self.leader == Some(peer) && self.has_vote {
+        if self.leader == Some(peer) && self.has_vote && !bug::planted(Bug::ResetNotHeeded) {
             mark::hit(Mark::ElectionHastened);
             self.leader_heard_at = None;
             let soon = self.now + self.draw(Duration::from_millis(1), self.timing.heartbeat * 2);

@@ -94,7 +94,9 @@ impl Raft {
     pub(crate) fn flapping_wait(&self) -> Duration {
         let reigns = &self.preference.reigns;
         let since = |at: &Time| self.now.since(*at) < self.timing.election_max * FLAPPING_WITHIN;
-        let flaps = reigns.len() == FLAPPING_REIGNS && reigns.front().is_some_and(since);
+        let flaps = reigns.len() == FLAPPING_REIGNS
+            && reigns.front().is_some_and(since)
+            && !bug::planted(Bug::FlappingIgnored);
         mark::hit_if(flaps, Mark::Flapping);
         if flaps { self.timing.election_max } else { Duration::ZERO }
     }
@@ -122,7 +124,7 @@ impl Raft {
             None => 0,
             Some((at, times)) => {
                 let wait = settle * (1 << times.min(HAND_OVER_BACKOFF));
-                if self.now.since(at) < wait {
+                if self.now.since(at) < wait && !bug::planted(Bug::HandOverNotPutOff) {
                     mark::hit(Mark::PreferredWaits);
                     return;
                 }

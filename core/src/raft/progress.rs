@@ -1,6 +1,7 @@
 //! What a leader knows of one follower.
 
 use crate::{
+    bug::{self, Bug},
     contract::{Flow, LogPosition},
     fingerprint::Fingerprint,
     types::{Index, Time},
@@ -89,8 +90,12 @@ impl Progress {
     /// Whether the limits allow one more append on its way.
     #[must_use]
     pub fn has_room(&self, flow: &Flow) -> bool {
-        self.inflight.len() < flow.inflight_messages.min(self.window)
-            && self.inflight_bytes < flow.inflight_bytes
+        let messages = match bug::planted(Bug::InflightMessagesIgnored) {
+            true => self.window,
+            false => flow.inflight_messages.min(self.window),
+        };
+        let fits = self.inflight_bytes < flow.inflight_bytes || bug::planted(Bug::InflightBytesIgnored);
+        self.inflight.len() < messages && fits
     }
 
     /// Whether an append could be sent, of a log that ends at `last`.

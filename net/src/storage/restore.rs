@@ -9,6 +9,7 @@ use super::{
     saved::Saved,
 };
 use quorate_core::{
+    bug::{self, Bug},
     state::{self, InheritError},
     types::{ClusterId, NodeId, StorageId},
 };
@@ -61,7 +62,8 @@ pub fn restore(disk: &dyn Disk, saved: Saved, options: RestoreOptions) -> Result
     let Saved { header, state } = saved;
     let from = header.identity.cluster;
     let made = state::Heir::of_snapshot((from, configured), header.at.term, state, revisions)?;
-    let identity = Identity::new(made.cluster, node, storage);
+    let cluster = if bug::planted(Bug::NetRestoreKeepsCluster) { from } else { made.cluster };
+    let identity = Identity::new(cluster, node, storage);
     if heir::finish(disk)? && is_same(disk, identity)? {
         return Ok(Identity {
             storage: Identity::load(disk)?.map_or(storage, |found| found.storage),

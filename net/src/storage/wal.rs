@@ -240,13 +240,17 @@ impl Storage {
         }
         self.sealed = batch.end() >= self.options.segment_bytes && self.chores.has(sequence);
         let (seen, records) = (self.seen, batch.records());
-        let (bytes, checksum) = batch.finish(self.end.checksum, self.sealed.then_some(seen));
+        let footer = (self.sealed && !bug::planted(Bug::NetFooterLeftOut)).then_some(seen);
+        let (bytes, checksum) = batch.finish(self.end.checksum, footer);
         let file = file_name(self.end.sequence);
         self.disk.write_at(&file, self.end.offset, &bytes)?;
         let unsynced =
             bug::planted(Bug::NetAckUnsynced) || (bug::planted(Bug::NetBatchUnsynced) && writes.len() > 1);
         if !unsynced {
-            self.disk.sync(&file)?;
+            let synced = self.disk.sync(&file);
+            if !bug::planted(Bug::NetSyncErrorIgnored) {
+                synced?;
+            }
         }
         self.end.offset += bytes.len() as u64;
         self.end.checksum = checksum;

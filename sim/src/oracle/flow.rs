@@ -1,12 +1,12 @@
-//! What a leader sends of its log: what is on its way is not sent once more before its time.
+//! What a leader sends of its log: what is on its way is not sent once more before its time, and is no more than it may be.
 
 use super::{Ledger, Rule};
 use quorate_core::{
-    contract::Timing,
+    contract::{Flow as Limits, Timing},
     types::{Index, NodeId, Term, Time},
 };
 use quorate_proto::v1::{self as pb, envelope::Body};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Heartbeats after which what was not acknowledged is sent again.
 pub(super) const REPEAT_HEARTBEATS: u32 = 3;
@@ -33,16 +33,36 @@ struct Sent {
     again: u32,
     /// When the peer last acknowledged more, or the first of what is on its way was sent.
     since: Time,
+    /// What is on its way at least: the last entry of each append, and its bytes.
+    way: VecDeque<(Index, usize)>,
 }
 
 impl Sent {
     const fn new(term: Term, now: Time) -> Self {
         let (high, top, acknowledged) = (Index(0), Index(0), Index(0));
-        Self { term, probing: true, high, top, sure: true, acknowledged, again: 0, since: now }
+        let way = VecDeque::new();
+        Self { term, probing: true, high, top, sure: true, acknowledged, again: 0, since: now, way }
     }
 
-    const fn begin_anew(&mut self) {
+    fn begin_anew(&mut self) {
         (self.probing, self.sure, self.high) = (true, false, Index(0));
+        self.way.clear();
+    }
+
+    /// An append with entries leaves, and is the last that the limits allow, or not even that.
+    fn on_its_way(&mut self, append: &pb::AppendRequest, limits: &Limits) -> Result<(), String> {
+        let Some(last) = append.entries.last() else { return Ok(()) };
+        let (messages, bytes) = (self.way.len(), self.way.iter().map(|(_, bytes)| bytes).sum::<usize>());
+        let own = append.entries.iter().map(|entry| entry.data.len()).sum();
+        self.way.push_back((Index(last.index), own));
+        let Limits { inflight_messages, inflight_bytes, .. } = *limits;
+        if messages < inflight_messages && bytes < inflight_bytes {
+            return Ok(());
+        }
+        Err(format!(
+            "{messages} appends with {bytes} bytes are on their way already; {inflight_messages} appends may be, and others \
+             follow up to {inflight_bytes} bytes"
+        ))
     }
 
     /// The peer holds everything up to this.
@@ -50,6 +70,10 @@ impl Sent {
         if self.probing {
             // It goes on right behind what is acknowledged, whatever was tried before.
             (self.probing, self.high) = (false, Index(0));
+            self.way.clear();
+        }
+        while self.way.front().is_some_and(|(last, _)| *last <= index) {
+            self.way.pop_front();
         }
         if index > self.acknowledged {
             (self.acknowledged, self.since) = (index, now);
@@ -67,9 +91,20 @@ pub(super) struct Flow {
     wanted: BTreeMap<NodeId, (Term, Index, u64)>,
     /// Peers of which everything was forgotten, and that were sent no chunk since: what they answer is about an older one.
     anew: BTreeSet<NodeId>,
+    /// Its peers have changed in this step or batch: what it sent before is forgotten, and what it sends is of before or of
+    /// after that.
+    changes: bool,
+    /// More inputs follow in this batch.
+    fed: bool,
 }
 
 impl Flow {
+    /// The node takes an input; `fed`: others follow in the same batch.
+    pub(super) const fn takes(&mut self, fed: bool) {
+        self.changes &= self.fed;
+        self.fed = fed;
+    }
+
     /// A peer's message, as the node takes it.
     pub(super) fn hears(&mut self, envelope: &pb::Envelope, now: Time) {
         self.hears_of_snapshot(envelope);
@@ -137,6 +172,7 @@ impl Flow {
     /// Some peers have other directories, or are new: whatever was heard of snapshots holds no more.
     pub(super) fn begin_anew(&mut self) {
         self.forget();
+        self.changes = true;
         self.anew.extend(core::mem::take(&mut self.wanted).into_keys().chain(self.peers.keys().copied()));
     }
 
@@ -159,7 +195,7 @@ impl Flow {
         from: NodeId,
         now: Time,
         envelope: &pb::Envelope,
-        timing: &Timing,
+        (timing, limits): (&Timing, &Limits),
     ) {
         let (to, term) = (NodeId(envelope.to), Term(envelope.term));
         if let Some(Body::SnapshotChunk(chunk)) = &envelope.body {
@@ -187,6 +223,14 @@ impl Flow {
         if again || sent.acknowledged >= sent.high {
             sent.since = now;
         }
+        if again || self.changes {
+            sent.way.clear();
+        }
+        let room = sent.on_its_way(append, limits);
+        ledger.hold(Rule::InflightBounded, room.is_ok(), || {
+            let why = room.err().unwrap_or_default();
+            format!("leader {from} of term {term} sends {to} entries {first} to {last}; {why}")
+        });
         // What timed out begins anew with one at a time.
         sent.probing |= again;
         sent.high = last;
@@ -227,20 +271,22 @@ mod tests {
         flow: Flow,
         ledger: Ledger,
         timing: Timing,
+        limits: Limits,
     }
 
     impl World {
         /// A leader whose first append was acknowledged.
         fn new() -> Self {
             let timing = Timing { heartbeat: Duration::from_millis(50), ..Timing::default() };
-            let mut world = Self { flow: Flow::default(), ledger: Ledger::default(), timing };
+            let limits = Limits { inflight_messages: 3, inflight_bytes: 100, ..Limits::default() };
+            let mut world = Self { flow: Flow::default(), ledger: Ledger::default(), timing, limits };
             world.sends(0, &append(5, 5)).sends(50, &append(5, 5)).hears(60, &accepted(5));
             world
         }
 
         fn sends(&mut self, ms: u64, message: &pb::Envelope) -> &mut Self {
             let now = Time(ms * MILLISECOND);
-            self.flow.sends(&mut self.ledger, NodeId(1), now, message, &self.timing);
+            self.flow.sends(&mut self.ledger, NodeId(1), now, message, (&self.timing, &self.limits));
             self
         }
 
@@ -280,6 +326,25 @@ mod tests {
             world.hears(ms + 60, &accepted(index));
         }
         assert!(!world.is_clean());
+    }
+
+    #[test]
+    fn no_more_is_on_its_way_than_may_be() {
+        let mut full = World::new();
+        full.sends(70, &append(6, 6)).sends(71, &append(7, 8)).sends(72, &append(9, 9));
+        assert!(full.is_clean());
+        let one_more = |world: &mut World| world.sends(74, &append(10, 10)).is_clean();
+        full.hears(73, &accepted(8));
+        assert!(one_more(&mut full) && full.sends(75, &append(11, 11)).is_clean());
+        assert!(!full.sends(76, &append(12, 12)).is_clean());
+        let mut large = append(6, 6);
+        if let Some(Body::Append(append)) = &mut large.body {
+            append.entries[0].data = vec![0; 100].into();
+        }
+        assert!(World::new().sends(70, &append(6, 6)).sends(71, &append(7, 7)).is_clean());
+        assert!(!World::new().sends(70, &large).sends(71, &append(7, 7)).is_clean());
+        // An append without entries is none of them.
+        assert!(World::new().sends(70, &large).sends(71, &append(7, 6)).is_clean());
     }
 
     #[test]

@@ -64,6 +64,8 @@ rules! {
     HandsOverSoon = "R12 a leader that hands over goes on after an election timeout",
     HandedStands = "R12 who is told by its leader to lead stands",
     AvoidedStands = "R13 who is not to lead stands only when nobody has led for long",
+    HandsOverRarely = "R13 who hands over to a preferred voter again and again does so less and less often",
+    FlappingWaits = "R13 who was elected several times within a short while lets others stand first",
     LeaderVotes = "G1 a leader is one of the voters, or removed just now",
     LevelKnown = "G6 the feature level rises only when the program of every member knows it",
     LevelWritten = "G6 an entry needs no higher level than the cluster is at",
@@ -89,6 +91,7 @@ rules! {
     StepsDown = "R8 a leader that no majority answers steps down",
     VoteRepeated = "R10 a vote that is asked for again is given again",
     VotesElect = "R11 a candidate leads as soon as a majority has voted for it",
+    ResetStands = "L6 who loses the connection to its leader stands soon",
     StallGivesUp = "L6 a leader whose disk hangs steps down",
     GreetsFirst = "L7 a node that comes up speaks only when a majority has greeted it",
     Answered = "D4 a request is answered within its time",
@@ -117,6 +120,8 @@ rules! {
     SnapshotNotOvertaken = "G7 a snapshot that is being sent is there until it is sent",
     SnapshotThrottled = "G7 snapshots leave no faster than they may",
     UncommittedBounded = "G7 a leader takes no more than it may have uncommitted",
+    InflightBounded = "G7 a leader has no more on its way to a follower than it may",
+    DamageFound = "G6 what is damaged and not written any more is found when it is read",
     DamageMended = "G6 what a running node is told to be damaged is written anew",
     CompactionCovered = "G6 the log is cut only up to a durable snapshot",
     AppendRepeated = "G7 what a follower lacks is sent until it says that it has it",
@@ -269,6 +274,7 @@ impl Oracles {
         let mut oracles = Self::default();
         oracles.consensus.crowded =
             plan.masters.flow.iter().any(|flow| jobs::CROWDED_BYTES.contains(&flow.flow().uncommitted_bytes));
+        oracles.contact.limits = (0..plan.masters.clocks.len()).map(|at| plan.masters.flow(at)).collect();
         oracles
     }
 }

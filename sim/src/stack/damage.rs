@@ -11,6 +11,7 @@ use quorate_net::{
     scrub_round,
     storage::{
         Disk, MemoryDisk, SnapshotStore,
+        scan::decode_segment,
         scrub::{Finding, Scrub, Step},
         segment::{SEGMENT_HEADER_BYTES, SegmentHeader, file_name, parse_file_name},
     },
@@ -38,6 +39,8 @@ pub(super) struct Troubles {
     pub(super) unreadable: BTreeSet<usize>,
     /// A bit was turned over, and nobody has seen yet that all is well again.
     pub(super) rotten: bool,
+    /// What was in each file in which bits were turned over, and what is.
+    turned: BTreeMap<String, Turned>,
     /// What a run of its master was told to be damaged.
     told: Option<Told>,
 }
@@ -50,10 +53,17 @@ struct Told {
     files: BTreeSet<String>,
 }
 
+#[derive(Default)]
+struct Turned {
+    right: Vec<u8>,
+    wrong: Vec<u8>,
+}
+
 impl Troubles {
     /// What was damaged is gone with the disk.
     pub(super) fn new_disk(&mut self) {
         (self.rotten, self.told) = (false, None);
+        self.turned.clear();
         // A new disk has room.
         self.full.clear();
     }
@@ -77,7 +87,8 @@ pub(super) fn findings(store: &SnapshotStore) -> Result<Vec<Finding>, String> {
     }
 }
 
-/// Files in which any bit counts, with the number of such bytes: the newest snapshot, or the segments that are complete.
+/// Files in which any bit counts and nobody writes, with the number of such bytes: the newest snapshot, or the segments that
+/// are complete.
 fn cold(disk: &MemoryDisk, snapshot: bool) -> Vec<(String, u64)> {
     let names = disk.list().unwrap_or_default();
     if snapshot {
@@ -95,6 +106,31 @@ fn cold(disk: &MemoryDisk, snapshot: bool) -> Vec<(String, u64)> {
     ends.into_iter().filter(|(name, end)| names.contains(name) && *end > 0).collect()
 }
 
+/// The bytes of a file that count.
+fn content(disk: &MemoryDisk, name: &str, bytes: u64) -> Vec<u8> {
+    disk.read(name, 0, usize::try_from(bytes).unwrap_or(usize::MAX)).unwrap_or_default()
+}
+
+/// The file of the log that is being written, and what of it was durable when its last batch began: a batch that was cut
+/// off explains no damage there.
+fn hot(disk: &MemoryDisk) -> Option<(String, u64)> {
+    let names = disk.list().ok()?.into_iter().filter(|name| parse_file_name(name).is_some());
+    // One that is ready for what is to follow does not count yet.
+    let (segment, name) =
+        names.rev().find_map(|name| Some((decode_segment(&content(disk, &name, u64::MAX)).ok()?, name)))?;
+    let durable = segment.batches.last()?.head.watermark;
+    (durable > 0).then_some((name, durable))
+}
+
+impl Troubles {
+    /// A file in which bits were turned over is still as it was then.
+    fn is_damaged(&self, disk: &MemoryDisk) -> bool {
+        self.turned.iter().any(|(name, Turned { right, wrong })| {
+            right != wrong && content(disk, name, wrong.len() as u64) == *wrong
+        })
+    }
+}
+
 impl World {
     /// A master starts from an older state, because a snapshot is damaged: it is told so, and writes another one.
     pub(super) fn starts_from_older(&mut self, place: usize, store: &SnapshotStore, last: Index) {
@@ -106,6 +142,26 @@ impl World {
         self.masters[place].troubles.told = Some(Told { run, time, last, files });
         self.count("a master starts from an older snapshot");
         self.tell_master(place, "start", || "a snapshot is damaged".to_owned());
+    }
+
+    /// Whoever reads all that is cold finds what was turned over in it, if that is still there.
+    fn turned_is_found(&mut self, place: usize, found: &[Finding]) {
+        let Troubles { turned, .. } = &self.masters[place].troubles;
+        let disk = &self.masters[place].disk;
+        let cold: BTreeMap<String, u64> =
+            [cold(disk, false), cold(disk, true)].into_iter().flatten().collect();
+        let damaged = |name: &String, it: &Turned| {
+            it.right != it.wrong
+                && cold.get(name).is_some_and(|&bytes| content(disk, name, bytes) == it.wrong)
+        };
+        let seen = |name: &String| found.iter().any(|finding| finding.file == *name);
+        let missed = turned.iter().find(|(name, it)| damaged(name, it) && !seen(name)).map(|(name, _)| name);
+        self.ledger.hold(Rule::DamageFound, missed.is_none(), || {
+            format!(
+                "node {} reads all that it has stored; a bit in {missed:?} is wrong, and it finds {found:?}",
+                place + 1
+            )
+        });
     }
 
     /// No room is left on a master's disk, or only little.
@@ -142,19 +198,28 @@ impl World {
         master.disk.set_capacity(None);
     }
 
-    /// Turns over a bit of what a master has stored and does not write any more.
+    /// Turns over a bit of what is durable in a snapshot, or in the log.
     pub(super) fn rot(&mut self, fault: usize, place: usize, snapshot: bool) -> bool {
         if !self.joined_by_all() || !self.begun() || self.masters[place].wiped || !self.may_lose(place) {
             return false;
         }
         let luck = self.draw(Purpose::Fault, &[fault as u64]);
         let master = &mut self.masters[place];
-        let files = cold(&master.disk, snapshot);
+        let mut files = cold(&master.disk, snapshot);
+        files.extend(hot(&master.disk).filter(|_| !snapshot));
         let Some(chosen) = (luck as usize).checked_rem(files.len()) else { return false };
         let (name, bytes) = &files[chosen];
+        let right = content(&master.disk, name, *bytes);
         if !master.disk.flip_bit(name, within(again(luck, 1), 0, bytes * 8 - 1)) {
             return false;
         }
+        let wrong = content(&master.disk, name, *bytes);
+        let turned = master.troubles.turned.entry(name.clone()).or_default();
+        // Another bit of the same file may be wrong already.
+        if turned.wrong != right {
+            turned.right = right;
+        }
+        turned.wrong = wrong;
         master.troubles.rotten = true;
         if let Some(told) = &mut master.troubles.told {
             told.files.remove(name);
@@ -185,7 +250,7 @@ impl World {
             format!("node {} was told that its disk is damaged; it still is: {left:?}", place + 1)
         });
         if found.is_empty() {
-            (master.troubles.rotten, master.troubles.told) = (false, None);
+            (master.troubles.rotten, master.troubles.told) = (master.troubles.is_damaged(&master.disk), None);
             self.count("what was damaged is written anew");
         }
     }
@@ -212,6 +277,8 @@ impl Stage {
                 return false;
             }
             let found = findings(&cold).unwrap_or_default();
+            world.turned_is_found(place, &found);
+            let master = &world.masters[place];
             if !found.is_empty() {
                 let (run, files) = (master.run, found.iter().map(|it| it.file.clone()).collect());
                 let last = world.commits.image(place).last().index;

@@ -80,7 +80,7 @@ fn no_bit_of_a_segment_can_change_unseen() {
 }
 
 #[test]
-fn a_record_at_another_place_does_not_verify() {
+pub(super) fn a_record_at_another_place_does_not_verify() {
     let mut bytes = vec![0; 64];
     let mut payload = Vec::new();
     record::push(&mut payload, Kind::HardState, |buffer| buffer.extend_from_slice(&[5; 24]));
@@ -133,7 +133,7 @@ fn many_entries_are_split_into_records_that_fit() {
 }
 
 #[test]
-fn a_footer_that_says_something_else_than_the_segment_is_refused() {
+pub(super) fn a_footer_that_says_something_else_than_the_segment_is_refused() {
     let (header, whole) = segment();
     let found = decode_segment(&whole).unwrap();
     let last = &found.batches[1].head;

@@ -40,7 +40,7 @@ fn last_index(recovered: &Recovered) -> u64 {
 }
 
 #[test]
-fn a_bit_that_changed_is_refused_everywhere_but_in_the_last_batch() {
+pub(super) fn a_bit_that_changed_is_refused_everywhere_but_in_the_last_batch() {
     let disk = directory(3);
     let files = segments(&disk);
     assert!(files.len() >= 4, "{files:?}");

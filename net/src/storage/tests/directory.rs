@@ -83,7 +83,7 @@ fn another_format_is_refused() {
 }
 
 #[test]
-fn a_failed_sync_is_final() {
+pub(super) fn a_failed_sync_is_final() {
     let disk = Arc::new(MemoryDisk::new());
     let (mut storage, _) = open(&disk).unwrap();
     storage.write(&[entries(1, 1, 2, 10)]).unwrap();

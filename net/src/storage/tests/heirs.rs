@@ -310,7 +310,7 @@ fn a_crash_at_any_step_of_a_restore_is_made_up_for_by_the_next() {
 }
 
 #[test]
-fn all_members_of_a_restore_are_of_one_cluster_and_no_other() {
+pub(super) fn all_members_of_a_restore_are_of_one_cluster_and_no_other() {
     let saved = read(&file(&state(20), position(5, 20))).unwrap();
     let later = read(&file(&state(19), position(5, 19))).unwrap();
     let made = |saved: &Saved, options| restore(&MemoryDisk::new(), saved.clone(), options).unwrap();

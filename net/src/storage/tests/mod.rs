@@ -7,6 +7,8 @@ mod directory;
 mod heirs;
 mod model;
 mod peers;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod recycle;
 mod scrub;
 mod snapshots;

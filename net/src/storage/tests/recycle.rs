@@ -54,7 +54,7 @@ fn a_write_takes_one_write_and_one_sync_and_waits_for_no_file() {
 }
 
 #[test]
-fn a_segment_goes_on_until_the_next_one_is_ready() {
+pub(super) fn a_segment_goes_on_until_the_next_one_is_ready() {
     let disk = Arc::new(MemoryDisk::new());
     let (mut storage, _) = open_sized(&disk, SEGMENT).unwrap();
     let mut helper = storage.helper().unwrap();

@@ -34,7 +34,7 @@ fn findings(storage: &Storage) -> (Vec<Finding>, u64) {
 }
 
 #[test]
-fn every_byte_of_what_is_cold_is_looked_at_and_none_of_what_is_written() {
+pub(super) fn every_byte_of_what_is_cold_is_looked_at_and_none_of_what_is_written() {
     let (disk, storage) = running();
     let (found, read) = findings(&storage);
     assert!(found.is_empty() && read > 5_000, "{read}: {found:?}");
@@ -125,7 +125,7 @@ fn a_snapshot_on_a_full_disk_leaves_nothing_behind_and_can_be_tried_again() {
 }
 
 #[test]
-fn room_is_short_by_name_and_number() {
+pub(super) fn room_is_short_by_name_and_number() {
     use crate::storage::SpaceLimits;
     let (disk, _storage) = running();
     let used: u64 = disk.list().unwrap().iter().map(|name| disk.size(name).unwrap()).sum();

@@ -3,13 +3,14 @@
 mod elects;
 mod leader;
 mod speech;
+mod waits;
 
 use super::{Ledger, Rule, flow::Flow};
 use crate::master::Master;
 use core::time::Duration;
 use quorate_core::{
     Input,
-    contract::{LogPosition, Timing},
+    contract::{Flow as Limits, LogPosition, Timing},
     point::Point,
     raft::{Raft, Role, membership::Membership},
     types::{Index, NodeId, RequestKey, StorageId, Term, Time, WriteId},
@@ -17,6 +18,7 @@ use quorate_core::{
 use quorate_proto::v1::{self as pb, envelope::Body};
 use speech::Said;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use waits::Waits;
 
 /// Heartbeats that a node may be late with what is due by time.
 pub const LATE_HEARTBEATS: u32 = 5;
@@ -96,6 +98,8 @@ struct Place {
     handed: Option<NodeId>,
     /// The vote that it is being asked for in this step.
     vote_asked: Option<(NodeId, Term)>,
+    /// How long it waits before it stands, and before it hands over.
+    waits: Waits,
 }
 
 /// How often one chunk was read in a reign, and how often that was called for.
@@ -113,6 +117,8 @@ struct Chunk {
 #[derive(Default)]
 pub struct Contact {
     places: Vec<Place>,
+    /// How much each master may have on its way at a time.
+    pub limits: Vec<Limits>,
 }
 
 impl Contact {
@@ -142,6 +148,8 @@ impl Contact {
         let raft = node.raft();
         let owed = Some(raft.commit()).filter(|commit| *commit > node.state().index());
         place.before = (Some(raft.role()), raft.term(), owed);
+        place.waits.takes(raft, now, input);
+        place.flow.takes(master.batch.is_some());
         match input {
             // Nobody hears who is of the cluster that it was before.
             Input::Peer(envelope) if envelope.cluster != master.cluster.0 => {}
@@ -219,6 +227,7 @@ impl Contact {
         timing: &Timing,
         past: &[Membership],
     ) {
+        let limits = self.limits.get(usize::from(master.place)).copied().unwrap_or_default();
         let place = self.place(usize::from(master.place), master.run, now);
         let Some(body) = &envelope.body else { return };
         let said = Said { master, now, timing, to: NodeId(envelope.to) };
@@ -226,7 +235,7 @@ impl Contact {
         if master.fires(Point::ProgressForgotten) > 0 {
             place.flow.forget();
         }
-        place.flow.sends(ledger, master.id, now, envelope, timing);
+        place.flow.sends(ledger, master.id, now, envelope, (timing, &limits));
         let Some(raft) = master.node.as_ref().map(|node| node.raft()) else { return };
         if let Body::Append(_) | Body::SnapshotChunk(_) = body {
             place.fed.insert(NodeId(envelope.to), (now, matches!(body, Body::SnapshotChunk(_))));
@@ -234,7 +243,11 @@ impl Contact {
         }
         match body {
             Body::Append(append) if append.entries.is_empty() => place.sends_nothing(ledger, said),
-            Body::PreVote(_) => place.stands(ledger, said),
+            Body::PreVote(_) => {
+                place.stands(ledger, said);
+                place.waits.stands(ledger, said);
+            }
+            Body::Vote(_) => place.waits.stood(),
             Body::PreVoteReply(reply) if reply.granted => place.grants_pre_vote(ledger, said, raft),
             Body::VoteReply(reply) if !reply.granted => place.refuses_vote(ledger, said, raft),
             _ => {}
@@ -253,6 +266,7 @@ impl Contact {
         let Some(raft) = master.node.as_ref().map(|node| node.raft()) else { return };
         let step = Stepped { master, raft, now, timing, late: timing.heartbeat * LATE_HEARTBEATS };
         place.knows_its_leader(ledger, step);
+        place.waits_rightly(ledger, step);
         place.hands_over(ledger, step);
         place.leads_when_it_may(ledger, step);
         place.answers_in_time(ledger, step);

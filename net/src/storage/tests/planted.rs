@@ -1,0 +1,52 @@
+//! That these tests notice what they are for: each fails with the bug that breaks it.
+
+use super::{bytes, damage, directory, heirs, recycle, scrub};
+use quorate_core::bug::{Bug, plant};
+use std::panic::catch_unwind;
+
+fn fails(bug: Bug, test: fn()) {
+    plant(Some(bug));
+    let noticed = catch_unwind(test).is_err();
+    plant(None);
+    assert!(noticed, "nobody notices {}", bug.key());
+    test();
+}
+
+#[test]
+fn a_sync_error_that_is_ignored_is_noticed() {
+    fails(Bug::NetSyncErrorIgnored, directory::a_failed_sync_is_final);
+}
+
+#[test]
+fn damage_that_is_taken_for_a_write_that_was_cut_off_is_noticed() {
+    fails(Bug::NetDamageTorn, damage::a_bit_that_changed_is_refused_everywhere_but_in_the_last_batch);
+}
+
+#[test]
+fn what_was_in_a_file_before_and_counts_is_noticed() {
+    fails(Bug::NetStaleCounts, bytes::a_record_at_another_place_does_not_verify);
+}
+
+#[test]
+fn a_footer_that_is_left_out_or_not_compared_is_noticed() {
+    fails(Bug::NetFooterLeftOut, recycle::a_segment_goes_on_until_the_next_one_is_ready);
+    fails(Bug::NetFooterUnchecked, bytes::a_footer_that_says_something_else_than_the_segment_is_refused);
+}
+
+#[test]
+fn a_scrub_that_reads_nothing_is_noticed() {
+    fails(
+        Bug::NetScrubReadsNothing,
+        scrub::every_byte_of_what_is_cold_is_looked_at_and_none_of_what_is_written,
+    );
+}
+
+#[test]
+fn a_file_system_that_is_nearly_full_and_not_noticed_is_noticed() {
+    fails(Bug::NetReserveIgnored, scrub::room_is_short_by_name_and_number);
+}
+
+#[test]
+fn a_restored_cluster_with_the_id_of_the_old_one_is_noticed() {
+    fails(Bug::NetRestoreKeepsCluster, heirs::all_members_of_a_restore_are_of_one_cluster_and_no_other);
+}

@@ -1,7 +1,11 @@
 //! What a leader does for followers that need a snapshot (Raft, section 7): it sends one chunk by chunk, no faster than it may,
 //! and keeps what they will need behind it.
 
-use super::{Effect, Leading, Raft, message::Message, progress::Mode};
+use super::{
+    Effect, Leading, Raft,
+    message::Message,
+    progress::{Mode, Progress},
+};
 use crate::{
     bug::{self, Bug},
     contract::LogPosition,
@@ -44,15 +48,13 @@ fn time_of(bytes: usize, rate: u64) -> Duration {
 }
 
 impl Leading {
-    /// The next chunk that is to be read: of who comes behind the one who had the last.
-    fn chunk_wanted(&self) -> Option<(NodeId, LogPosition, u64)> {
+    /// Whose chunk is to be read next: it comes behind the one who had the last.
+    fn chunk_wanted(&self) -> Option<NodeId> {
         let last = self.chunks.last_for;
         let behind = self.progress.range((Bound::Excluded(last), Bound::Unbounded));
-        let others = self.progress.range(..=last);
-        behind.chain(others).find_map(|(&peer, progress)| match progress.mode {
-            Mode::Snapshot { at, number, waits: true, .. } => Some((peer, at, number)),
-            _ => None,
-        })
+        let waits = |progress: &Progress| matches!(progress.mode, Mode::Snapshot { waits: true, .. });
+        let wanted = behind.chain(self.progress.range(..=last)).find(|(_, progress)| waits(progress));
+        wanted.map(|(&peer, _)| peer)
     }
 }
 
@@ -63,19 +65,23 @@ impl Raft {
         let gap = time_of(self.flow.snapshot_chunk_bytes, self.snapshot_rate);
         let Some(leading) = &mut self.leading else { return };
         leading.chunks.wait = false;
-        while let Some((peer, at, number)) = leading.chunk_wanted() {
+        while let Some(peer) = leading.chunk_wanted() {
             if now < leading.chunks.next_at && !bug::planted(Bug::SnapshotUnthrottled) {
                 mark::hit(Mark::ChunkThrottled);
                 leading.chunks.wait = true;
                 return;
             }
-            leading.chunks.next_at = now + gap;
-            leading.chunks.last_for = peer;
-            if let Some(Mode::Snapshot { since, waits, .. }) =
-                leading.progress.get_mut(&peer).map(|progress| &mut progress.mode)
+            let Some(progress) = leading.progress.get_mut(&peer) else { return };
+            let Mode::Snapshot { at, number, since, waits } = &mut progress.mode else { return };
+            // Until its first chunk leaves, nothing is lost with a newer one; the older one may be gone by then.
+            if *number == 0
+                && let Some(newest) = self.snapshot
             {
-                (*since, *waits) = (now, false);
+                *at = newest.max(*at);
             }
+            (*since, *waits) = (now, false);
+            (leading.chunks.next_at, leading.chunks.last_for) = (now + gap, peer);
+            let (at, number) = (*at, *number);
             self.effects.push_back(Effect::ReadSnapshotChunk { peer, at, number });
         }
     }
@@ -191,13 +197,12 @@ impl Raft {
                 return false;
             }
         }
+        // What is less than a full chunk takes less time.
+        let bytes = chunk.as_ref().map_or(0, |(data, _)| data.len());
+        let less = self.flow.snapshot_chunk_bytes.saturating_sub(bytes);
+        leading.chunks.sooner(time_of(less, self.snapshot_rate));
         match chunk {
-            Some((data, last)) => {
-                // A chunk that is not full takes less time.
-                let less = self.flow.snapshot_chunk_bytes.saturating_sub(data.len());
-                leading.chunks.sooner(time_of(less, self.snapshot_rate));
-                self.send(peer, Message::SnapshotChunk { at, number, data, last });
-            }
+            Some((data, last)) => self.send(peer, Message::SnapshotChunk { at, number, data, last }),
             // Asked for again at once, it would be read in vain without a pause: `resume_snapshots` waits.
             None if newest && !bug::planted(Bug::SnapshotAskedAtOnce) => {
                 mark::hit(Mark::SnapshotUnreadable);

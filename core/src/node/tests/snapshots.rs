@@ -1,7 +1,7 @@
 //! When the state is written aside, and what stays of the log.
 
 use super::*;
-use crate::{contract::LogBytes, types::Index};
+use crate::{contract::LogBytes, raft::message::Message, types::Index};
 
 /// Three nodes that keep little of their logs, with a leader.
 fn cluster(log_bytes: LogBytes, snapshot_entries: u64) -> (Cluster, NodeId, u64) {
@@ -83,10 +83,12 @@ fn a_snapshot_that_is_being_sent_is_not_overtaken_by_a_second_one() {
     cluster.cut.push(gone);
     cluster.run(Timing::default().election_max * 2);
     fill(&mut cluster, leader, session, 1..=120);
-    // It comes back, and is sent a snapshot; nobody reads its chunks here, so that takes for ever.
+    // It comes back, has the first chunk of a snapshot, and gets no other: nobody reads them here.
     cluster.cut.clear();
     cluster.run(Timing::default().heartbeat * 4);
-    let sent = cluster.nodes[&leader].raft.snapshot().unwrap();
+    let raft = &mut cluster.nodes.get_mut(&leader).unwrap().raft;
+    let sent = raft.snapshot().unwrap();
+    raft.receive(gone, raft.term(), Message::SnapshotReply { index: sent.index, next: 1, installed: false });
     let heartbeat = Timing::default().heartbeat;
     for sequence in 121..=400 {
         fill(&mut cluster, leader, session, sequence..=sequence);

@@ -94,3 +94,24 @@ fn who_answers_and_lacks_something_is_known_and_who_is_silent_does_not_count() {
     assert_eq!(bench.raft.held_by_all(), Some(Index(5)), "node 3 is silent");
     assert!(!bench.raft.sends_older_snapshot());
 }
+
+#[test]
+fn who_waits_for_its_turn_gets_the_newest_snapshot_and_what_is_gone_costs_no_time() {
+    let mut bench = leader_of_followers_that_need_a_snapshot(250_000);
+    needs(&mut bench, 3);
+    assert_eq!(reads(&mut bench), [(3, 0)]);
+    // It is gone: the newer one is read at once.
+    bench.raft.snapshot_saved(place(2, 5));
+    assert!(!bench.raft.chunk_read(id(3), place(AT.0, AT.1), 0, None));
+    bench.settle();
+    let asked = Effect::ReadSnapshotChunk { peer: id(3), at: place(2, 5), number: 0 };
+    needs(&mut bench, 3);
+    assert_eq!(std::mem::take(&mut bench.effects), [asked]);
+    // Its first chunk is wanted again, and has to wait: a newer one is there by then.
+    bench.hear(3, 2, Message::SnapshotReply { index: Index(5), next: 0, installed: false });
+    assert!(bench.effects.is_empty());
+    bench.raft.snapshot_saved(place(2, 6));
+    bench.deadline();
+    let asked = Effect::ReadSnapshotChunk { peer: id(3), at: place(2, 6), number: 0 };
+    assert_eq!(std::mem::take(&mut bench.effects), [asked]);
+}

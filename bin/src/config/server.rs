@@ -148,7 +148,7 @@ impl ServerSettings {
             snapshot_entries: layer
                 .read("snapshot_entries", SNAPSHOT_ENTRIES, |text| parse_number(text, 1, u64::MAX))?,
             held_log: layer.read("held_log", limits::HELD_BYTES, size_or_0)?,
-            snapshot_rate: layer.read("snapshot_rate", limits::SNAPSHOT_RATE, size_or_0)?,
+            snapshot_rate: layer.read("snapshot_rate", limits::SNAPSHOT_RATE, snapshot_rate)?,
             space: space(layer)?,
             scrub: ScrubOptions {
                 rate: layer.read("scrub.rate", SCRUB_RATE, size_or_0)?,
@@ -302,6 +302,18 @@ fn size_or_0(text: &str) -> Result<u64, String> {
     if text.trim() == "0" { Ok(0) } else { parse_size(text) }
 }
 
+/// Slower, a follower would never catch up.
+const SNAPSHOT_RATE_MIN: u64 = 64 * 1024;
+
+fn snapshot_rate(text: &str) -> Result<u64, String> {
+    match size_or_0(text)? {
+        rate if rate == 0 || rate >= SNAPSHOT_RATE_MIN => Ok(rate),
+        _ => Err(format!(
+            "`{text}` is too slow for a follower to catch up: it must be at least 64KiB, or 0 for as fast as it takes it"
+        )),
+    }
+}
+
 fn space(layer: &Layer) -> Result<SpaceLimits, Failure> {
     let least = QUOTA_BYTES_MIN;
     let quota = |text: &str| {
@@ -367,6 +379,16 @@ mod tests {
         assert_eq!(log(""), (128, 64, 200));
         assert_eq!(log("disk.quota = \"256MiB\"\n"), (32, 16, 64));
         assert_eq!(log("disk.quota = \"100GiB\"\n"), (128, 64, 200));
+    }
+
+    #[test]
+    fn a_rate_at_which_nobody_catches_up_is_refused() {
+        let failure = refused(&format!("{LEAST}snapshot_rate = \"64\"\n{MEMBERS}"));
+        assert!(failure.message.contains("snapshot_rate") && failure.message.contains("64KiB"), "{failure}");
+        for right in ["0", "64KiB"] {
+            let layer = layer(&format!("{LEAST}snapshot_rate = \"{right}\"\n{MEMBERS}"));
+            assert!(ServerSettings::resolve(&layer, None).is_ok(), "{right}");
+        }
     }
 
     #[test]

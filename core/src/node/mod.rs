@@ -380,6 +380,7 @@ impl Node {
         self.raft.fingerprint(&mut print);
         print.add((&self.identity, self.state.hash(), &self.alarm, &self.refusals, &self.spoken));
         print.add((self.saving, self.mending, self.saved, self.stopped, self.doubt)).add_time(self.hello_at);
+        print.add((self.unsaved_bytes, self.releasable));
         if let Some(lead) = &self.lead {
             lead.fingerprint(now.time, &mut print);
         }

@@ -51,8 +51,7 @@ impl Node {
     /// again, as long as clients write. The log grows meanwhile, up to its bound.
     fn save_unless_in_the_way(&mut self) {
         let in_the_way = self.raft.sends_older_snapshot() && !bug::planted(Bug::SnapshotInTheWay);
-        let room = self.raft.log_bytes() <= self.config.log_bytes.held;
-        if in_the_way && room && self.mending.is_none() {
+        if in_the_way && self.may_hold() && self.mending.is_none() {
             mark::hit(Mark::SaveInTheWay);
         } else {
             self.save();
@@ -111,13 +110,18 @@ impl Node {
             return;
         }
         let lacked = self.raft.held_by_all().is_some_and(|held| held < self.releasable);
-        let room = self.raft.log_bytes() <= self.config.log_bytes.held;
-        mark::hit_if(lacked && !room, Mark::LogOverBound);
-        if lacked && room && !bug::planted(Bug::LogNotHeld) {
+        let held = self.may_hold();
+        mark::hit_if(lacked && !held, Mark::LogOverBound);
+        if lacked && held && !bug::planted(Bug::LogNotHeld) {
             mark::hit(Mark::LogHeld);
         } else {
             self.compact(self.releasable);
         }
+    }
+
+    /// Whether the log may be longer than it has to be, for followers: not where a member has no more room.
+    fn may_hold(&self) -> bool {
+        self.raft.log_bytes() <= self.config.log_bytes.held && self.state.no_room().is_none()
     }
 
     /// The log up to this index goes, if it is there. A snapshot of this index or a higher one is durable.

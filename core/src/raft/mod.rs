@@ -449,7 +449,8 @@ impl Raft {
         if let Some(leading) = &self.leading {
             print.add((leading.first_of_term, leading.changes_until, leading.confirms, &leading.reads));
             print.add((leading.told_to_lead, &leading.agreement));
-            print.add_time(leading.heartbeat_at).add_time(leading.chunks.due());
+            print.add_time(leading.heartbeat_at);
+            leading.chunks.fingerprint(self.now, print);
             for (peer, progress) in &leading.progress {
                 print.add(peer);
                 progress.fingerprint(print);

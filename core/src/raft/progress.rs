@@ -29,6 +29,8 @@ pub enum Mode {
         since: Time,
         /// It is still to be read: the throttle holds it back.
         waits: bool,
+        /// A chunk of this snapshot was read. Until then, or when the follower begins anew, a newer one does as well.
+        begun: bool,
     },
 }
 
@@ -200,7 +202,9 @@ impl Progress {
         match &self.mode {
             Mode::Probe { waiting } => print.add((0, waiting)),
             Mode::Replicate => print.add(1),
-            Mode::Snapshot { at, number, since, waits } => print.add((2, at, number, waits)).add_time(*since),
+            Mode::Snapshot { at, number, since, waits, begun } => {
+                print.add((2, at, number, waits, begun)).add_time(*since)
+            }
         };
     }
 }

@@ -9,6 +9,7 @@ use super::{
 use crate::{
     bug::{self, Bug},
     contract::LogPosition,
+    fingerprint::Fingerprint,
     mark::{self, Mark},
     types::{Index, NodeId, Time},
 };
@@ -28,6 +29,10 @@ pub(crate) struct Chunks {
 impl Chunks {
     pub(crate) const fn new(now: Time) -> Self {
         Self { next_at: now, wait: false, last_for: NodeId(0) }
+    }
+
+    pub(crate) fn fingerprint(&self, now: Time, print: &mut Fingerprint) {
+        print.add((self.wait, self.last_for)).add_time(self.next_at.max(now));
     }
 
     fn sooner(&mut self, by: Duration) {
@@ -72,14 +77,12 @@ impl Raft {
                 return;
             }
             let Some(progress) = leading.progress.get_mut(&peer) else { return };
-            let Mode::Snapshot { at, number, since, waits } = &mut progress.mode else { return };
-            // Until its first chunk leaves, nothing is lost with a newer one; the older one may be gone by then.
-            if *number == 0
-                && let Some(newest) = self.snapshot
-            {
+            let Mode::Snapshot { at, number, since, waits, begun } = &mut progress.mode else { return };
+            // Nothing is lost with a newer one yet; the older one may be gone by now.
+            if !*begun && let Some(newest) = self.snapshot {
                 *at = newest.max(*at);
             }
-            (*since, *waits) = (now, false);
+            (*since, *waits, *begun) = (now, false, true);
             (leading.chunks.next_at, leading.chunks.last_for) = (now + gap, peer);
             let (at, number) = (*at, *number);
             self.effects.push_back(Effect::ReadSnapshotChunk { peer, at, number });
@@ -121,7 +124,7 @@ impl Raft {
         let Some(progress) = leading.progress.get_mut(&peer) else { return };
         progress.probe(at.index.next());
         mark::hit(Mark::SnapshotNeeded);
-        progress.mode = Mode::Snapshot { at, number: 0, since: now, waits: true };
+        progress.mode = Mode::Snapshot { at, number: 0, since: now, waits: true, begun: false };
         self.read_chunks();
     }
 
@@ -131,9 +134,12 @@ impl Raft {
         let now = self.now;
         let Some(leading) = &mut self.leading else { return };
         for progress in leading.progress.values_mut() {
+            // Who does not answer would only take time from the others.
+            let silent = now.since(progress.active_at) > self.timing.election_max;
             if let Mode::Snapshot { since, waits, .. } = &mut progress.mode
                 && !bug::planted(Bug::SnapshotNotResumed)
                 && !*waits
+                && !silent
                 && now.since(*since) > patience
             {
                 mark::hit(Mark::SnapshotResumed);
@@ -158,7 +164,7 @@ impl Raft {
             self.replicate();
             return;
         }
-        let Mode::Snapshot { at, number, waits, .. } = &mut progress.mode else { return };
+        let Mode::Snapshot { at, number, waits, begun, .. } = &mut progress.mode else { return };
         if at.index != index || installed {
             mark::hit(Mark::SnapshotAnswerOld);
             return;
@@ -169,6 +175,7 @@ impl Raft {
             mark::hit_if(next > *number + 1, Mark::SnapshotCatchesUp);
             *number = next;
             *waits = true;
+            *begun &= next > 0;
             self.read_chunks();
         }
     }

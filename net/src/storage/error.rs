@@ -24,8 +24,7 @@ impl DiskError {
         let message = error.to_string();
         let error = Self { operation, file: file.to_owned(), kind: error.kind(), message };
         if error.is_full() {
-            let message =
-                error.message + ": make room on the file system of the data directory, then start again";
+            let message = error.message + ": make room on the file system of the data directory";
             return Self { message, ..error };
         }
         error

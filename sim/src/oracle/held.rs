@@ -20,7 +20,7 @@ struct Behind {
     /// What its log counts, and where it ends.
     bytes: u64,
     last: Index,
-    /// Alarms of room; a change of them is a reason to write the state aside.
+    /// Alarms of room: where there is none, nothing is held.
     alarms: usize,
 }
 
@@ -39,8 +39,8 @@ struct Told {
     run: u64,
     term: Term,
     behind: Option<Behind>,
-    /// It is told of damage: that is mended, whoever waits.
-    damaged: bool,
+    /// It is told of damage up to here: that is mended, whoever waits.
+    damaged: Option<Index>,
     /// A chunk could not be read in the input that it takes.
     unreadable: bool,
     /// When it first read a chunk in its term, and how many bytes came.
@@ -101,7 +101,9 @@ impl Held {
         let told = self.told(master);
         told.unreadable = false;
         match input {
-            Input::DiskDamaged => told.damaged = true,
+            Input::DiskDamaged => {
+                told.damaged = told.damaged.max(master.node.as_ref().map(|node| node.raft().last_index()));
+            }
             Input::SnapshotChunkRead { chunk: None, .. } => told.unreadable = true,
             Input::SnapshotChunkRead { chunk: Some((data, _)), .. } => {
                 if let Some((_, bytes)) = &mut told.sent {
@@ -143,7 +145,7 @@ impl Held {
         let Some(node) = &master.node else { return };
         // Whatever else is a reason waits for nobody.
         let level = node.state().level_record().lowered_at >= node.raft().first_index().0;
-        let other = told.damaged || told.unreadable || level || before.alarms != after.alarms;
+        let other = told.damaged.is_some() || told.unreadable || level || before.alarms + after.alarms > 0;
         let room = before.was_within(node.raft(), log.held_bytes);
         let in_the_way = before.sends_older && after.sends_older && room && !other;
         ledger.hold(Rule::SnapshotNotOvertaken, !in_the_way, || {
@@ -161,15 +163,20 @@ impl Held {
         log: &LogPlan,
     ) {
         let told = *self.told(master);
-        if core::mem::take(&mut self.told(master).damaged) {
+        let Some(node) = &master.node else { return };
+        if let Some(damaged) = told.damaged {
+            // What was cut off of the log needs no mending.
+            if index >= damaged.min(node.raft().last_index()) {
+                self.told(master).damaged = None;
+            }
             return;
         }
         let (Some(before), Some(after)) = (told.behind, behind(master, now, patience)) else { return };
         let (Some(had), Some(has)) = (before.had, after.had) else { return };
-        let Some(node) = &master.node else { return };
         let level = node.state().level_record().lowered_at >= index.0;
         let room = before.was_within(node.raft(), log.held_bytes);
-        let lacked = index > had.max(has) && room && !level;
+        let alarmed = before.alarms + after.alarms > 0;
+        let lacked = index > had.max(has) && room && !level && !alarmed;
         ledger.hold(Rule::LogHeld, !lacked, || {
             format!(
                 "leader {} cuts its log up to {index}; a follower that answers has it up to {has}, and its {} bytes are \

@@ -7,7 +7,7 @@ use crate::{
     disk::{Disk, Image, StoredSnapshot},
     marks::SimMark,
     master::{CLUSTER, WIPED_STORAGE},
-    oracle::{Contact, Held, Logs, Reference, Rule, quorum::is_quorum},
+    oracle::{Held, Logs, Reference, Rule, quorum::is_quorum},
     plan::{CorePlan, RecoveryPlan},
 };
 use quorate_core::{
@@ -172,7 +172,7 @@ impl World {
             oracles.consensus = oracles.consensus.heir(start.heir.at);
             oracles.reference = reference;
             (oracles.contact, oracles.logs, oracles.held) =
-                (Contact::default(), Logs::default(), Held::default());
+                (oracles.contact.anew(), Logs::default(), Held::default());
             self.marks.hit_if(oracles.truth.running() > 0, SimMark::RecoveryOrphans);
             oracles.truth.orphan_all(index);
         }

@@ -115,3 +115,25 @@ fn who_waits_for_its_turn_gets_the_newest_snapshot_and_what_is_gone_costs_no_tim
     let asked = Effect::ReadSnapshotChunk { peer: id(3), at: place(2, 6), number: 0 };
     assert_eq!(std::mem::take(&mut bench.effects), [asked]);
 }
+
+#[test]
+fn a_chunk_that_nobody_answers_is_sent_again_of_the_same_snapshot() {
+    let mut bench = leader_of_followers_that_need_a_snapshot(0);
+    needs(&mut bench, 3);
+    assert_eq!(reads(&mut bench), [(3, 0)]);
+    bench.raft.chunk_read(id(3), place(AT.0, AT.1), 0, Some((Bytes::from_static(b"s"), true)));
+    // It is long about it, and a newer one is there meanwhile: with that it would begin anew, and again.
+    bench.raft.snapshot_saved(place(2, 5));
+    let same = Effect::ReadSnapshotChunk { peer: id(3), at: place(AT.0, AT.1), number: 0 };
+    for _ in 0..14 {
+        bench.deadline();
+        bench.sync();
+        bench.hear(2, 2, Message::Appended { index: Index(5) });
+        needs(&mut bench, 3);
+    }
+    assert_eq!(std::mem::take(&mut bench.effects), [same]);
+    // It wants all of it anew: then the newest.
+    wants(&mut bench, 3, 0);
+    let newest = Effect::ReadSnapshotChunk { peer: id(3), at: place(2, 5), number: 0 };
+    assert_eq!(std::mem::take(&mut bench.effects), [newest]);
+}

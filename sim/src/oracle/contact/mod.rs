@@ -122,6 +122,12 @@ pub struct Contact {
 }
 
 impl Contact {
+    /// Nothing that was heard counts any more; how much each master may send stays.
+    #[must_use]
+    pub fn anew(&mut self) -> Self {
+        Self { limits: core::mem::take(&mut self.limits), ..Self::default() }
+    }
+
     fn place(&mut self, place: usize, run: u64, now: Time) -> &mut Place {
         if self.places.len() <= place {
             self.places.resize_with(place + 1, Place::default);

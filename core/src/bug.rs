@@ -93,7 +93,6 @@ bugs! {
     LastCommitUntold = "raft-last-commit-untold", "heartbeats do not tell what is committed", "R5";
     ProbeNotRepeated = "raft-probe-not-repeated", "a lost probe is not sent again", "G7, R5";
     AppendNotRepeated = "raft-append-not-repeated", "a lost append is not sent again", "G7";
-    LogNotCutLater = "raft-log-not-cut-later", "a log that was not durable when its snapshot was saved is not cut when it is", "G6";
     InheritedUncounted = "raft-inherited-uncounted", "a leader does not count what others left uncommitted", "G7";
     PingPong = "raft-ping-pong", "every acknowledgement is answered by another append", "storm";
     InflightMessagesIgnored = "raft-inflight-messages-ignored", "a leader sends a follower more appends at a time than may be on their way", "G7";

@@ -39,7 +39,6 @@ impl Node {
             self.outputs.push_back(Output::Changed { index: self.state.index(), jobs });
         }
         self.save_if_due();
-        self.release();
         self.leave_higher_level();
     }
 

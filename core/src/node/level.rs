@@ -66,14 +66,15 @@ impl Node {
     /// Entries of a level that the cluster has left are cut off, as soon as a snapshot holds what they did.
     pub(super) fn leave_higher_level(&mut self) {
         let lowered_at = Index(self.state.level_record().lowered_at);
-        if self.raft.is_released(lowered_at) || self.stopped || bug::planted(Bug::LevelLogKept) {
+        let cut = self.raft.first_index() > lowered_at || self.goes >= lowered_at;
+        if cut || self.stopped || bug::planted(Bug::LevelLogKept) {
             return;
         }
         if self.saved < lowered_at {
             self.save();
         } else {
             mark::hit(Mark::LevelLogCut);
-            self.compact(lowered_at);
+            self.goes = lowered_at;
         }
     }
 }

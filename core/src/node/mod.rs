@@ -58,6 +58,8 @@ pub struct Node {
     saved: Index,
     /// What was applied since a snapshot was last begun counts so many bytes of the log.
     unsaved_bytes: u64,
+    /// The log goes up to here as soon as that is durable. A snapshot covers it.
+    goes: Index,
     /// The log may go up to here; what followers lack of it stays for a while.
     releasable: Index,
     /// What an operator has to mend; while it stands, the node serves nothing.
@@ -112,6 +114,7 @@ impl Node {
             mending: None,
             saved: snapshot.map_or(Index(0), |at| at.index),
             unsaved_bytes: 0,
+            goes: Index(0),
             releasable: Index(0),
             alarm: None,
             doubt: None,
@@ -380,7 +383,7 @@ impl Node {
         self.raft.fingerprint(&mut print);
         print.add((&self.identity, self.state.hash(), &self.alarm, &self.refusals, &self.spoken));
         print.add((self.saving, self.mending, self.saved, self.stopped, self.doubt)).add_time(self.hello_at);
-        print.add((self.unsaved_bytes, self.releasable));
+        print.add((self.unsaved_bytes, self.goes, self.releasable));
         if let Some(lead) = &self.lead {
             lead.fingerprint(now.time, &mut print);
         }

@@ -70,7 +70,7 @@ impl Node {
         self.saving = Some(at);
         self.unsaved_bytes = 0;
         if bug::planted(Bug::SnapshotCompactsEarly) {
-            self.raft.compact(at);
+            self.raft.compact(at.index);
         }
         self.outputs.push_back(Output::SaveSnapshot(Box::new(Snapshot { at, state: self.state.clone() })));
     }
@@ -90,48 +90,39 @@ impl Node {
         let index = if bug::planted(Bug::SnapshotBytesIgnored) { few } else { few.max(small) };
         let mended = self.mending.take_if(|through| *through <= at.index).is_some();
         if mended && !bug::planted(Bug::SnapshotDamageKept) {
-            self.compact(at.index);
+            self.goes = self.goes.max(at.index);
         } else if bug::planted(Bug::SnapshotCompactsPast) {
-            self.compact(self.state.index());
+            self.goes = self.goes.max(self.state.index());
         } else {
             self.releasable = self.releasable.max(index);
             if let Some(held) = self.raft.held_by_all() {
-                self.compact(held.min(index));
+                self.goes = self.goes.max(held.min(index));
             }
-            self.release();
         }
         self.leave_higher_level();
     }
 
-    /// What is left of the log that may go goes as a whole, so that not each answer of a follower is a write: when nobody who
-    /// answers lacks any of it, or when the log is over its bound.
+    /// Cuts what of the log is to go, as far as it is durable. What is left of it that may go goes as a whole, so that not each
+    /// answer of a follower is a write: when nobody who answers lacks any of it, or when the log is over its bound.
     pub(super) fn release(&mut self) {
-        if self.raft.is_released(self.releasable) {
-            return;
+        if self.raft.first_index() <= self.releasable {
+            let lacked = self.raft.held_by_all().is_some_and(|held| held < self.releasable);
+            let held = self.may_hold();
+            mark::hit_if(lacked && !held, Mark::LogOverBound);
+            if lacked && held && !bug::planted(Bug::LogNotHeld) {
+                mark::hit(Mark::LogHeld);
+            } else {
+                self.goes = self.goes.max(self.releasable);
+            }
         }
-        let lacked = self.raft.held_by_all().is_some_and(|held| held < self.releasable);
-        let held = self.may_hold();
-        mark::hit_if(lacked && !held, Mark::LogOverBound);
-        if lacked && held && !bug::planted(Bug::LogNotHeld) {
-            mark::hit(Mark::LogHeld);
-        } else {
-            self.compact(self.releasable);
+        if let Some(index) = self.raft.compact(self.goes) {
+            self.trace(TraceEvent::Compacted { index });
         }
     }
 
     /// Whether the log may be longer than it has to be, for followers: not where a member has no more room.
     fn may_hold(&self) -> bool {
         self.raft.log_bytes() <= self.config.log_bytes.held && self.state.no_room().is_none()
-    }
-
-    /// The log up to this index goes, if it is there. A snapshot of this index or a higher one is durable.
-    pub(super) fn compact(&mut self, index: Index) {
-        if index >= self.raft.first_index()
-            && let Some(term) = self.raft.term_at(index)
-        {
-            self.raft.compact(LogPosition { term, index });
-            self.trace(TraceEvent::Compacted { index });
-        }
     }
 
     /// A leader's snapshot, decoded.

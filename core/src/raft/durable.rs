@@ -48,8 +48,6 @@ pub(crate) struct Durability {
     durable: Index,
     durable_term: Term,
     start: Option<LogPosition>,
-    /// The log is to be released up to here, once it is durable.
-    compact_later: Option<LogPosition>,
     voters: Option<Voters>,
     /// The write that makes a candidate's own vote durable.
     own_vote: OwnVote,
@@ -76,7 +74,6 @@ impl Durability {
             durable: last,
             durable_term: hard_state.term,
             start: None,
-            compact_later: None,
             voters: None,
             own_vote: OwnVote::None,
         }
@@ -100,7 +97,7 @@ impl Durability {
 
     pub(crate) fn fingerprint(&self, print: &mut Fingerprint) {
         print.add((&self.held, self.hard_state, self.handed, self.durable, self.durable_term));
-        print.add((self.start, self.compact_later, &self.voters, self.own_vote, self.issued));
+        print.add((self.start, &self.voters, self.own_vote, self.issued));
         for write in &self.pending {
             print.add((write.io, write.last, write.term)).add_time(write.since);
         }
@@ -167,47 +164,24 @@ impl Raft {
         self.hard_state.commit = self.hard_state.commit.max(at.index);
     }
 
-    /// Whether the log up to this index is released, or is as soon as that is durable.
-    #[must_use]
-    pub fn is_released(&self, index: Index) -> bool {
-        let later = self.durability.compact_later.map_or(Index(0), |position| position.index);
-        index <= self.log.start().index.max(later)
-    }
-
     /// The newest entries up to `last` that count no more than so many bytes are those behind this index.
     #[must_use]
     pub fn trailing(&self, last: Index, bytes: u64) -> Index {
         self.log.trailing(last, bytes)
     }
 
-    /// Releases the log up to `position`, which must be committed and covered by a snapshot: what of it is durable at once, the
-    /// rest as it becomes durable.
-    pub fn compact(&mut self, position: LogPosition) {
-        if position.index <= self.log.start().index || !self.log.holds(position) {
-            return;
+    /// Releases the log up to `index`, which must be committed and covered by a snapshot, as far as it is durable: a crash could
+    /// lose the rest. Gives the last index that went with this call; call it again when more is durable.
+    pub fn compact(&mut self, index: Index) -> Option<Index> {
+        let last = index.min(self.durable_index());
+        mark::hit_if(last < index, Mark::CompactTooSoon);
+        if last <= self.log.start().index {
+            return None;
         }
-        let durable = self.durable_index();
-        if position.index > durable {
-            // The larger one waits.
-            if !self.is_released(position.index) {
-                mark::hit(Mark::CompactTooSoon);
-                self.durability.compact_later = Some(position);
-            }
-            // Of a disk that is always a little late, nothing that is to go would ever be durable as a whole.
-            if durable > self.log.start().index
-                && let Some(term) = self.log.term_at(durable)
-            {
-                self.release_log(LogPosition { term, index: durable });
-            }
-            return;
-        }
-        let _ = self.durability.compact_later.take_if(|later| later.index <= position.index);
-        self.release_log(position);
-    }
-
-    fn release_log(&mut self, position: LogPosition) {
-        self.log.start_at(position);
-        self.durability.start = Some(position);
+        let at = LogPosition { term: self.log.term_at(last)?, index: last };
+        self.log.start_at(at);
+        self.durability.start = Some(at);
+        Some(last)
     }
 
     /// What is to be written of what changed in this step. Call it when the step's changes are complete.
@@ -260,7 +234,6 @@ impl Raft {
             state.durable_term = write.term;
             state.pending.pop_front();
         }
-        let later = state.compact_later.take();
         while let Some(held) = state.held.front()
             && held.io <= io
         {
@@ -280,11 +253,6 @@ impl Raft {
                 self.votes.insert(self.id, true);
                 self.count_votes();
             }
-        }
-        if let Some(position) = later
-            && !bug::planted(Bug::LogNotCutLater)
-        {
-            self.compact(position);
         }
         self.advance_commit();
     }

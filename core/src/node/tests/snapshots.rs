@@ -57,6 +57,21 @@ fn a_leader_keeps_what_a_follower_that_answers_lacks_until_it_has_it() {
 }
 
 #[test]
+fn a_log_that_is_behind_its_snapshot_is_cut_when_it_is_durable() {
+    let (mut cluster, leader, session) = cluster(LogBytes { trailing: 0, ..LogBytes::default() }, 50);
+    let slow = cluster.follower();
+    let durable = cluster.nodes[&slow].raft.durable_index();
+    cluster.hung.insert(slow, Vec::new());
+    fill(&mut cluster, leader, session, 1..=200);
+    assert!(cluster.nodes[&slow].saved > Index(150));
+    assert!(released(&cluster, slow) <= durable, "a crash could lose the rest");
+    let last = cluster.hung.remove(&slow).unwrap().into_iter().next_back().unwrap();
+    let now = cluster.now;
+    cluster.nodes.get_mut(&slow).unwrap().step(now, Input::WriteDone { io: last.io });
+    assert_eq!(released(&cluster, slow), cluster.nodes[&slow].saved);
+}
+
+#[test]
 fn over_its_bound_a_log_is_cut_whoever_lacks_it() {
     let bytes = LogBytes { held: 6_000, ..LogBytes::default() };
     let (mut cluster, leader, session) = cluster(bytes, 50);

@@ -18,7 +18,7 @@ fn leader_of_followers_that_need_a_snapshot(rate: u64) -> Bench {
     bench.sync();
     bench.hear(2, 2, Message::Appended { index: Index(5) });
     bench.raft.snapshot_saved(place(AT.0, AT.1));
-    bench.raft.compact(place(AT.0, AT.1));
+    bench.raft.compact(Index(AT.1));
     bench
 }
 

@@ -12,7 +12,7 @@ fn a_follower_that_needs_what_is_gone_gets_the_snapshot_and_then_the_rest() {
     bench.sync();
     bench.hear(2, 2, Message::Appended { index: Index(5) });
     bench.raft.snapshot_saved(place(2, 4));
-    bench.raft.compact(place(2, 4));
+    bench.raft.compact(Index(4));
     bench.hear(3, 2, Message::HeartbeatReply { position: 0, verified: Index(0), state: None, lease: None });
     let asked = Effect::ReadSnapshotChunk { peer: id(3), at: place(2, 4), number: 0 };
     assert!(bench.effects.contains(&asked), "{:?}", bench.effects);
@@ -30,7 +30,7 @@ fn a_follower_that_needs_what_is_gone_gets_the_snapshot_and_then_the_rest() {
 fn a_follower_that_does_not_answer_gets_no_snapshot_until_it_does() {
     let mut bench = leader_of_a_silent_follower();
     bench.raft.snapshot_saved(place(2, 4));
-    bench.raft.compact(place(2, 4));
+    bench.raft.compact(Index(4));
     let asked = Effect::ReadSnapshotChunk { peer: id(3), at: place(2, 4), number: 0 };
     for _ in 0..3 {
         bench.deadline();
@@ -64,7 +64,7 @@ fn a_snapshot_that_cannot_be_read_is_written_anew_and_not_read_without_a_pause()
     bench.sync();
     bench.hear(2, 2, Message::Appended { index: Index(5) });
     bench.raft.snapshot_saved(place(2, 4));
-    bench.raft.compact(place(2, 4));
+    bench.raft.compact(Index(4));
     bench.hear(3, 2, Message::AppendRefused { previous: Index(0), hint: place(0, 0) });
     bench.effects.clear();
     bench.hear(3, 2, Message::AppendRefused { previous: Index(1), hint: place(0, 0) });
@@ -100,7 +100,7 @@ fn an_old_answer_does_not_keep_a_leader_and_its_follower_at_different_chunks() {
     bench.hear(2, 2, Message::Appended { index: Index(3) });
     let at = place(2, 3);
     bench.raft.snapshot_saved(at);
-    bench.raft.compact(at);
+    bench.raft.compact(at.index);
     bench.hear(3, 2, Message::AppendRefused { previous: Index(0), hint: place(0, 0) });
     bench.hear(3, 2, Message::AppendRefused { previous: Index(1), hint: place(0, 0) });
     bench.deadline();
@@ -177,20 +177,26 @@ fn what_overtook_a_snapshot_is_acknowledged_when_it_is_durable() {
 }
 
 #[test]
-fn what_is_durable_is_cut_though_more_waits_to_be() {
+fn a_log_is_cut_as_far_as_it_is_durable() {
     let mut bench = Bench::new(3, 1, &[]);
-    bench.hear(2, 2, append_of(2, 2, 2));
+    bench.hear(2, 2, append_of(2, 3, 3));
+    assert_eq!(bench.raft.commit(), Index(3));
+    assert_eq!(
+        bench.raft.compact(Index(2)),
+        None,
+        "a crash could lose what a snapshot is not known to cover"
+    );
+    assert_eq!(bench.raft.first_index(), Index(1));
     bench.sync();
-    bench.hear(2, 2, append_of(2, 4, 4));
-    bench.raft.compact(place(2, 4));
-    assert_eq!(bench.raft.first_index(), Index(3), "a crash could lose what is not durable");
-    bench.raft.compact(place(2, 2));
-    bench.raft.compact(place(2, 3));
-    assert_eq!(bench.raft.first_index(), Index(3));
-    assert!(bench.raft.is_released(Index(4)), "the larger cut waits on");
+    bench.hear(2, 2, append_of(2, 5, 5));
+    assert_eq!(bench.raft.compact(Index(4)), Some(Index(3)));
+    assert_eq!(bench.raft.first_index(), Index(4));
+    assert_eq!(bench.raft.compact(Index(4)), None);
     bench.sync();
-    assert_eq!(bench.raft.first_index(), Index(5));
+    assert_eq!(bench.raft.compact(Index(4)), Some(Index(4)));
+    bench.settle();
     assert_eq!(bench.writes.last().unwrap().start, Some(place(2, 4)));
+    assert_eq!(bench.raft.compact(Index(2)), None, "it is gone");
 }
 
 #[test]
@@ -200,30 +206,11 @@ fn a_log_whose_end_is_never_durable_is_cut_all_the_same() {
     let mut late = bench.writes.last().unwrap().io;
     for last in 3..9 {
         bench.hear(2, 2, append_of(2, last, last));
-        bench.raft.compact(place(2, last));
         let io = bench.writes.last().unwrap().io;
         // It says of a write that it is done only when the next one is on its way.
         bench.raft.write_done(late);
         late = io;
         assert_eq!(bench.raft.durable_index(), Index(last - 1));
-        assert_eq!(bench.raft.first_index(), Index(last));
+        assert_eq!(bench.raft.compact(Index(last)), Some(Index(last - 1)));
     }
-}
-
-#[test]
-fn a_log_that_is_not_durable_yet_is_cut_when_it_is() {
-    let mut bench = Bench::new(3, 1, &[]);
-    bench.hear(2, 2, append_of(2, 3, 3));
-    assert_eq!(bench.raft.commit(), Index(3));
-    bench.raft.compact(place(2, 2));
-    assert_eq!(
-        bench.raft.first_index(),
-        Index(1),
-        "a crash could lose what a snapshot is not known to cover"
-    );
-    assert!(bench.raft.is_released(Index(2)) && !bench.raft.is_released(Index(3)));
-    bench.raft.compact(place(2, 1));
-    bench.sync();
-    assert_eq!(bench.raft.first_index(), Index(3));
-    assert_eq!(bench.writes.last().unwrap().start, Some(place(2, 2)));
 }

@@ -81,8 +81,8 @@ pub struct Identity {
     voters: Voters,
     /// Those of the members that were carried out here last.
     carried: Voters,
-    /// Those that were given up.
-    given_up: Voters,
+    /// Directories that were given up.
+    given_up: BTreeSet<(NodeId, StorageId)>,
     /// Whether all that the directory knew to be committed is carried out.
     caught_up: bool,
     /// Its log holds an entry, or did.
@@ -130,7 +130,7 @@ impl Identity {
             membership: Membership::of(founders),
             members_at: 0,
             carried: voters.clone(),
-            given_up: Voters::new(),
+            given_up: BTreeSet::new(),
             caught_up: false,
             holds_entries: false,
             voters,
@@ -236,7 +236,7 @@ impl Identity {
     pub fn hears(&self, from: NodeId, storage: StorageId) -> bool {
         let known = |voters: &Voters| voters.get(&from).is_none_or(|kept| *kept == storage);
         let decides = self.carried.get(&from) == Some(&storage);
-        decides || (known(&self.voters) && known(&self.carried) && self.given_up.get(&from) != Some(&storage))
+        decides || (known(&self.voters) && known(&self.carried) && !self.given_up.contains(&(from, storage)))
     }
 
     /// How far the node has come.
@@ -385,7 +385,7 @@ impl Identity {
                 mark::hit(Mark::IdentityOtherStorage);
                 Err(Some(Box::new(other_storage(from, storage, kept, self.members_at))))
             }
-            None if self.given_up.get(&from) == Some(&storage) => {
+            None if self.given_up.contains(&(from, storage)) => {
                 mark::hit(Mark::IdentityGivenUp);
                 Err(Some(Box::new(given_up(from, storage, self.members_at))))
             }

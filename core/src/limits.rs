@@ -79,6 +79,8 @@ pub const SESSION_REPLY_BYTES: usize = 4 * 1024 * 1024;
 pub const PROMOTED_PERCENT: u64 = 90;
 /// Steps of one change of the membership.
 pub const MEMBER_CHANGES: usize = 16;
+/// Directories of one member that were given up, and are known not to come back: the oldest is forgotten.
+pub const GIVEN_UP_DIRECTORIES: usize = 16;
 
 /// Executors at one time.
 pub const EXECUTORS: usize = 10_000;

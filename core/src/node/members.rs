@@ -102,7 +102,7 @@ impl Node {
             storage: known.get(node).map_or(0, |storage| storage.0),
             part: pb::MemberPart::Voter.into(),
             replaced: false,
-            given_up: 0,
+            given_up: Vec::new(),
             priority: 0,
         };
         founders.map(record).collect()

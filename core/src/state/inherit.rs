@@ -135,7 +135,7 @@ impl State {
         }
         let record = members.get(node).ok_or(Unfit::NoMember(node))?;
         // The others learn of its directory only when a leader has heard of it.
-        if record.given_up == storage.0 || (record.storage != 0 && record.storage != storage.0) {
+        if record.given_up.contains(&storage.0) || (record.storage != 0 && record.storage != storage.0) {
             return Err(Unfit::GivenUp(node));
         }
         match membership.part(node) {

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     bug::{self, Bug},
+    limits::GIVEN_UP_DIRECTORIES,
     mark::{self, Mark},
     raft::membership::{Change, Membership},
     types::{Index, NodeId, StorageId},
@@ -74,11 +75,13 @@ impl Members {
         known.map(|(node, record)| (*node, StorageId(record.storage))).collect()
     }
 
-    /// The directories that were given up, and were not heard again since.
+    /// The directories that were given up: [`GIVEN_UP_DIRECTORIES`] of each member.
     #[must_use]
-    pub fn given_up(&self) -> BTreeMap<NodeId, StorageId> {
-        let given_up = self.records.iter().filter(|(_, record)| record.given_up != 0);
-        given_up.map(|(node, record)| (*node, StorageId(record.given_up))).collect()
+    pub fn given_up(&self) -> BTreeSet<(NodeId, StorageId)> {
+        let each = |(node, record): (&NodeId, &pb::MemberRecord)| {
+            record.given_up.iter().map(|storage| (*node, StorageId(*storage))).collect::<Vec<_>>()
+        };
+        self.records.iter().flat_map(each).collect()
     }
 
     /// The members' priorities, where they are not 0.
@@ -185,8 +188,13 @@ impl Members {
         for (node, record) in &mut self.records {
             let votes = self.membership.outgoing().contains(node) && !bug::planted(Bug::ReplacedTooEarly);
             if record.replaced && !votes {
-                (record.replaced, record.given_up) = (false, record.storage);
-                record.storage = 0;
+                record.replaced = false;
+                // Nobody has heard of another one since the last was given up.
+                if record.storage != 0 {
+                    record.given_up.push(core::mem::take(&mut record.storage));
+                }
+                let oldest = record.given_up.len().saturating_sub(GIVEN_UP_DIRECTORIES);
+                record.given_up.drain(..oldest);
             }
         }
     }
@@ -205,7 +213,7 @@ impl Members {
                 Change::AddLearner(node)
             }
             Asked::Update(update) => {
-                let pb::MemberRecord { storage, given_up, priority, .. } = *self.find(update.id)?;
+                let pb::MemberRecord { storage, given_up, priority, .. } = self.find(update.id)?.clone();
                 self.check_addresses(update)?;
                 let moved = pb::MemberRecord { storage, given_up, priority, ..record(update) };
                 self.records.insert(NodeId(update.id), moved);
@@ -261,8 +269,8 @@ impl Members {
     }
 }
 
-const fn is_awaited(record: &pb::MemberRecord, storage: StorageId) -> bool {
-    record.storage == 0 && record.given_up != storage.0
+fn is_awaited(record: &pb::MemberRecord, storage: StorageId) -> bool {
+    record.storage == 0 && !record.given_up.contains(&storage.0)
 }
 
 fn record(add: &pb::AddMember) -> pb::MemberRecord {
@@ -273,7 +281,7 @@ fn record(add: &pb::AddMember) -> pb::MemberRecord {
         storage: 0,
         part: MemberPart::Unspecified.into(),
         replaced: false,
-        given_up: 0,
+        given_up: Vec::new(),
         priority: 0,
     }
 }

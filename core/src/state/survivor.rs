@@ -114,7 +114,7 @@ impl Survivor {
             id: node.0,
             storage: storage.0,
             replaced: false,
-            given_up: 0,
+            given_up: Vec::new(),
             ..known.unwrap_or_default()
         };
         let state = state.inherited(&Inheritance { revisions: 0, sessions: true, alone: Some(alone) })?;

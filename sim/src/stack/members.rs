@@ -403,7 +403,7 @@ impl Stage {
                 let world = self.world();
                 let record = world.commits.roll.members().and_then(|members| members.get(node(place)));
                 let storage = world.masters[place].storage.0;
-                record.is_some_and(|it| it.storage == 0 && it.given_up == storage)
+                record.is_some_and(|it| it.storage == 0 && it.given_up.contains(&storage))
             };
             if given_up {
                 self.operator_replaces(place).await;

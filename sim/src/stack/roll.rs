@@ -133,11 +133,11 @@ fn differences(before: &Members, now: &Members) -> Vec<&'static str> {
             (Part::Voter, Part::Learner) => news.push("members: one is demoted"),
             _ => {}
         }
-        if record.given_up != old.given_up && record.given_up != 0 {
+        if record.given_up != old.given_up && !record.given_up.is_empty() {
             news.push("members: a directory is given up");
         }
         if old.storage == 0 && record.storage != 0 {
-            let again = record.given_up != 0 || old.given_up != 0;
+            let again = !record.given_up.is_empty() || !old.given_up.is_empty();
             news.push(if again { "members: a replaced one is known" } else { "members: a new one is known" });
         }
         if old.peer_address != record.peer_address {

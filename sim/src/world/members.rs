@@ -337,9 +337,9 @@ impl World {
         let given_up = |master: &&crate::master::Master| {
             let standing = master.node.as_ref().map(|node| node.identity().standing());
             let denied = matches!(standing, Some(Standing::Denied(_)));
-            let useless = |given_up| given_up == master.storage.0 || denied;
+            let useless = |given_up: &[u64]| given_up.contains(&master.storage.0) || denied;
             let it = members.get(master.id);
-            !master.outside && it.is_some_and(|it| it.storage == 0 && useless(it.given_up))
+            !master.outside && it.is_some_and(|it| it.storage == 0 && useless(&it.given_up))
         };
         let ids: Vec<u64> = self.masters.iter().filter(given_up).map(|master| master.id.0).collect();
         self.roll.waits.extend(ids.into_iter().map(|id| Wait { id, replaced: true, told: false }));

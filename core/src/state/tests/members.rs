@@ -1,7 +1,10 @@
 //! Who takes part, as changes are carried out.
 
 use super::*;
-use crate::types::{NodeId, StorageId};
+use crate::{
+    limits::GIVEN_UP_DIRECTORIES,
+    types::{NodeId, StorageId},
+};
 use pb::{MemberPart, member_change::Change};
 
 fn record(id: u64, storage: u64) -> pb::MemberRecord {
@@ -13,7 +16,7 @@ fn record(id: u64, storage: u64) -> pb::MemberRecord {
         storage,
         part: MemberPart::Voter.into(),
         replaced: false,
-        given_up: 0,
+        given_up: Vec::new(),
     }
 }
 
@@ -104,6 +107,35 @@ fn a_member_whose_directory_was_lost_is_a_learner_until_it_is_promoted() {
     world.know(2, 99);
     assert_eq!(world.storage(2), Some(99));
     assert_eq!(world.change([Change::Promote(2)]), Ok("voters=(1 2 3)".to_owned()));
+}
+
+#[test]
+fn of_a_member_that_is_replaced_again_and_again_no_directory_comes_back() {
+    let mut world = founded();
+    world.change([Change::Replace(2)]).unwrap();
+    // The new one was lost before anybody had heard of it.
+    world.change([Change::Replace(2)]).unwrap();
+    world.know(2, 20);
+    assert_eq!(world.storage(2), Some(0));
+    let new = |number: usize| 100 + number as u64;
+    for number in 0..GIVEN_UP_DIRECTORIES - 1 {
+        world.know(2, new(number));
+        assert_eq!(world.storage(2), Some(new(number)));
+        world.change([Change::Replace(2)]).unwrap();
+    }
+    for old in (0..GIVEN_UP_DIRECTORIES - 1).map(new).chain([20]) {
+        world.know(2, old);
+        assert_eq!(world.storage(2), Some(0), "{old} was given up");
+        assert!(world.state.members().unwrap().given_up().contains(&(NodeId(2), StorageId(old))));
+    }
+    world.know(2, 99);
+    world.change([Change::Replace(2)]).unwrap();
+    assert_eq!(
+        world.state.members().unwrap().given_up().len(),
+        GIVEN_UP_DIRECTORIES,
+        "the oldest is forgotten"
+    );
+    assert_eq!(world.state.check(), Ok(()));
 }
 
 #[test]

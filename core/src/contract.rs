@@ -250,6 +250,8 @@ pub enum Output {
         /// The last entry that the snapshot covers.
         at: LogPosition,
     },
+    /// This state is of no use any more. Drop it off the loop: that takes as long as it is large.
+    DropState(Box<State>),
     /// To the client of a request.
     Reply {
         /// The request.

@@ -133,12 +133,15 @@ impl Node {
         {
             return;
         }
-        if self.raft.snapshot_loaded(at, whole)
-            && let Some(state) = state
-            && !bug::planted(Bug::SnapshotNotSwapped)
-        {
+        let installed = self.raft.snapshot_loaded(at, whole);
+        let Some(mut state) = state else { return };
+        let swaps = installed && !bug::planted(Bug::SnapshotNotSwapped);
+        if swaps {
+            core::mem::swap(&mut self.state, &mut *state);
+        }
+        self.outputs.push_back(Output::DropState(state));
+        if swaps {
             mark::hit_if(self.saving.is_some(), Mark::InstalledWhileSaving);
-            self.state = *state;
             self.saved = at.index;
             self.unsaved_bytes = 0;
             self.raft.applied(at.index);

@@ -110,6 +110,7 @@ impl Cluster {
                         Output::StoreSnapshotChunk { .. }
                         | Output::ReadSnapshotChunk { .. }
                         | Output::LoadSnapshot { .. }
+                        | Output::DropState(_)
                         | Output::Changed { .. }
                         | Output::Members(_)
                         | Output::Trace(_) => {}

@@ -59,7 +59,7 @@ pub fn sealed<'a>(records: impl IntoIterator<Item = (u8, &'a [u8])>) -> Vec<u8> 
 }
 
 /// The format's version.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Why bytes are not a tape that can be replayed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -21,6 +21,7 @@ mod tag {
     pub(super) const TRACE: u8 = 10;
     pub(super) const STOP: u8 = 11;
     pub(super) const MEMBERS: u8 = 12;
+    pub(super) const DROP_STATE: u8 = 13;
 }
 
 /// A place as numbers.
@@ -54,6 +55,10 @@ pub(super) fn push(into: &mut Vec<u8>, output: &Output) {
         Output::LoadSnapshot { at } => {
             into.put_u8(tag::LOAD_SNAPSHOT);
             into.put_slice(&pack(&pair(*at)));
+        }
+        Output::DropState(state) => {
+            into.put_u8(tag::DROP_STATE);
+            into.put_slice(&pack(&(state.index().0, state.hash().0)));
         }
         Output::Reply { key, reply } => {
             into.put_u8(tag::REPLY);

@@ -197,7 +197,7 @@ impl World {
                 self.crash(index, 0);
                 return;
             }
-            Output::Changed { .. } | Output::Members(_) | Output::Trace(_) => return,
+            Output::DropState(_) | Output::Changed { .. } | Output::Members(_) | Output::Trace(_) => return,
         };
         self.events.push_back(event);
     }

@@ -273,6 +273,7 @@ impl Driver {
                 self.snapshot(SnapshotWork::Read { peer, at, number });
             }
             Output::LoadSnapshot { at } => self.snapshot(SnapshotWork::Load { at }),
+            Output::DropState(state) => self.snapshot(SnapshotWork::Drop(state)),
             Output::Reply { key, reply } => {
                 if let Some(waiting) = self.pending.remove(&key) {
                     self.outlets.work.answered();

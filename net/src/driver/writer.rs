@@ -116,6 +116,7 @@ pub(crate) enum SnapshotWork {
     Store { at: LogPosition, number: u64, data: Bytes, last: bool },
     Read { peer: NodeId, at: LogPosition, number: u64 },
     Load { at: LogPosition },
+    Drop(Box<State>),
 }
 
 /// `later`: what there was no room for, and when it is tried again, however much else there is to do.
@@ -182,6 +183,10 @@ pub(crate) async fn keep_snapshots(
                     Input::SnapshotLoaded { at, state: None }
                 }
             }),
+            SnapshotWork::Drop(state) => {
+                drop(state);
+                continue;
+            }
         };
         let failed = done.is_err();
         let input = done.unwrap_or_else(|message| {

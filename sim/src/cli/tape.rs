@@ -185,6 +185,7 @@ fn describe_output(output: &Output) -> String {
         Output::Send { to, envelope, .. } => format!("send -> {to} {}", describe::envelope(envelope)),
         Output::Write(write) => format!("write {}", describe::write(write)),
         Output::SaveSnapshot(snapshot) => format!("save snapshot {:?}", snapshot.at),
+        Output::DropState(state) => format!("drop state {}", state.index()),
         Output::Reply { key, reply } => format!("reply {key} {}", describe::reply(reply)),
         Output::Call { key, address, call } => format!("call {key} {address} {}", describe::call(call)),
         other => format!("{other:?}"),

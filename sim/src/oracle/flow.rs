@@ -169,9 +169,10 @@ impl Flow {
         });
     }
 
-    /// Some peers have other directories, or are new: whatever was heard of snapshots holds no more.
+    /// Some peers have other directories, or are new: whatever was heard of snapshots, and what the old ones held, holds no more.
     pub(super) fn begin_anew(&mut self) {
         self.forget();
+        self.peers.values_mut().for_each(|sent| sent.acknowledged = Index(0));
         self.changes = true;
         self.anew.extend(core::mem::take(&mut self.wanted).into_keys().chain(self.peers.keys().copied()));
     }
@@ -345,6 +346,22 @@ mod tests {
         assert!(!World::new().sends(70, &large).sends(71, &append(7, 7)).is_clean());
         // An append without entries is none of them.
         assert!(World::new().sends(70, &large).sends(71, &append(7, 6)).is_clean());
+    }
+
+    #[test]
+    fn what_a_directory_held_says_nothing_of_the_one_in_its_place() {
+        let mut world = World::new();
+        world.sends(70, &append(6, 9)).hears(75, &accepted(9));
+        world.flow.begin_anew();
+        world.flow.takes(false);
+        world.sends(80, &append(1, 1)).hears(85, &accepted(1));
+        world
+            .sends(90, &append(2, 2))
+            .sends(91, &append(3, 3))
+            .sends(92, &append(4, 4))
+            .hears(95, &verified(3));
+        assert!(world.sends(96, &append(5, 5)).sends(97, &append(6, 6)).is_clean());
+        assert!(!world.sends(98, &append(7, 7)).is_clean());
     }
 
     #[test]

@@ -229,7 +229,7 @@ impl World {
                 }
             },
             Output::Call { key, address, call } => self.call(at, key, &address, &call),
-            Output::Changed { .. } | Output::Members(_) => {}
+            Output::DropState(_) | Output::Changed { .. } | Output::Members(_) => {}
             Output::Trace(event) => self.trace(place, &event),
             Output::Stop(reason) => self.stop_output(place, &reason),
         }

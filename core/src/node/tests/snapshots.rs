@@ -125,3 +125,28 @@ fn a_snapshot_that_is_being_sent_is_not_overtaken_by_a_second_one() {
     assert!(cluster.nodes[&leader].saved > Index(400));
     assert!(released(&cluster, leader) > Index(350));
 }
+
+#[test]
+fn a_state_that_is_of_no_use_any_more_is_handed_out_to_be_dropped() {
+    let (mut cluster, leader, session) = cluster(LogBytes { held: 0, ..LogBytes::default() }, 50);
+    let behind = cluster.follower();
+    cluster.cut.push(behind);
+    fill(&mut cluster, leader, session, 1..=200);
+    let now = cluster.now;
+    let (old, newer) = (cluster.nodes[&behind].state.index(), cluster.nodes[&leader].snapshot().unwrap());
+    let node = cluster.nodes.get_mut(&behind).unwrap();
+    let (at, term) = (newer.at, node.raft.term());
+    let chunk = Message::SnapshotChunk { at, number: 0, data: bytes::Bytes::new(), last: true };
+    node.raft.receive(leader, term, chunk);
+    node.step(now, Input::SnapshotChunkStored { at, number: 0, last: true });
+    for expected in [old, at.index] {
+        let state = Some(Box::new(newer.state.clone()));
+        node.step(now, Input::SnapshotLoaded { at, state });
+        let outputs = core::iter::from_fn(|| node.poll_output());
+        let dropped = outputs.filter_map(|output| match output {
+            Output::DropState(state) => Some(state.index()),
+            _ => None,
+        });
+        assert_eq!(dropped.collect::<Vec<_>>(), [expected]);
+    }
+}

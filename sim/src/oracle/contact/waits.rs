@@ -82,13 +82,17 @@ impl Waits {
 
     /// Whether a node could not stand at this moment, however long nobody leads it.
     fn is_hindered(ledger: &Ledger, Stepped { master, raft, .. }: Stepped<'_>, node: &Node) -> bool {
-        let priority = node.state().members().and_then(|it| it.get(master.id)).map_or(0, |it| it.priority);
+        let record = node.state().members().and_then(|it| it.get(master.id));
+        let priority = record.map_or(0, |it| it.priority);
+        // Members that it is not of yet, or no more: what it has carried out may speak of the directory that it had before.
+        let another = record.is_none_or(|it| it.storage != master.storage.0);
         let slow = !master.steps.is_empty() || master.pauses > 0 || master.busy_until > ledger.time;
         !raft.has_vote()
             || !raft.membership().is_voter(master.id)
             || raft.is_stalled()
             || raft.commit() > node.state().index()
             || priority < 0
+            || another
             || slow
     }
 

@@ -142,6 +142,7 @@ bugs! {
     IdentityStrangersUnheard = "identity-strangers-unheard", "a node does not hear members that came while it was away", "liveness";
     IdentityFounderAgain = "identity-founder-again", "a new directory takes the founders for the members of a cluster that has changed", "G1";
     IdentityOldDenial = "identity-old-denial", "a directory believes a single peer that does not know it", "liveness";
+    IdentityAskedOnce = "identity-asked-once", "a directory that comes up asks nobody again who has greeted it", "liveness";
     ReplacedTooEarly = "identity-replaced-too-early", "a replaced directory has no vote any more while the old members still decide", "liveness";
     IdentityNotTold = "identity-not-told", "a node does not learn from its peers who the members are", "liveness";
     TransferEarly = "raft-transfer-early", "a leader hands over to who does not hold all of its log", "R12";

@@ -101,8 +101,6 @@ pub struct Identity {
     record: Option<Record>,
     /// What a directory that joins was last told instead of being let in.
     told: Option<String>,
-    /// A peer told of newer members that this directory is none of: it was removed, and may be added again.
-    is_left_out: bool,
 }
 
 impl Identity {
@@ -142,7 +140,6 @@ impl Identity {
             denials: BTreeMap::new(),
             record: None,
             told: None,
-            is_left_out: false,
         }
     }
 
@@ -177,13 +174,10 @@ impl Identity {
         if members.get(self.node).is_some_and(|own| own.storage == self.storage.0) {
             mark::hit(Mark::IdentityTold);
             self.count_on(&members);
-        } else {
-            self.is_left_out = true;
         }
     }
 
     fn count_on(&mut self, members: &Members) {
-        self.is_left_out = false;
         self.members_at = members.index();
         self.record = Some(Record(members.record()));
         self.membership.clone_from(members.membership());
@@ -317,8 +311,9 @@ impl Identity {
     pub fn questions(&self) -> Vec<(NodeId, Body)> {
         let asked = |peer: &&NodeId| match self.standing {
             Standing::Fresh => self.joins || !self.empty.contains_key(peer),
-            // Whose leader has yet to write it down goes on until it has heard of it, also if it was removed before.
-            Standing::Greeting => !self.greeted.contains(peer) || self.is_unknown() || self.is_left_out,
+            // Also who has greeted it: members that it waits for may be removed meanwhile, or it may be added again, and
+            // whoever leads tells it so.
+            Standing::Greeting => !self.greeted.contains(peer) || !bug::planted(Bug::IdentityAskedOnce),
             Standing::Member | Standing::Denied(_) => false,
         };
         let others = self.members.iter().filter(|&&peer| peer != self.node);

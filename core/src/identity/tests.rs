@@ -208,6 +208,25 @@ fn a_directory_that_was_removed_while_it_was_away_goes_on_asking_until_it_is_add
 }
 
 #[test]
+fn a_directory_that_comes_up_hears_that_members_that_it_waits_for_were_removed() {
+    let known = [(1, 11), (2, 22), (3, 33), (4, 44), (5, 55)];
+    let (mut one, mut back) = (identity(1, 11, &known), identity(3, 33, &known));
+    one.standing = Standing::Member;
+    for node in [&mut one, &mut back] {
+        assert!(node.follow(&members(1, 5, &known)).is_some());
+    }
+    assert_eq!(back.caught_up(), Verdict::Nothing);
+    assert_eq!(tell(&one, &mut back, (1, 5)), Verdict::Nothing, "two of five");
+    // Nobody else comes back: they are removed, and node 1 has greeted it already.
+    assert!(one.follow(&members(2, 9, &known[..3])).is_some());
+    assert!(back.questions().iter().any(|(peer, _)| *peer == NodeId(1)));
+    let Body::Hello(hello) = one.hello(NodeId(3), false) else { unreachable!() };
+    back.learn(&hello);
+    assert_eq!(tell(&one, &mut back, (1, 5)), Verdict::Join);
+    assert!(back.questions().is_empty(), "it takes part");
+}
+
+#[test]
 fn a_founder_without_a_log_does_not_take_the_word_of_a_peer_that_has_not_carried_out_who_the_members_are() {
     // Node 1 lost its directory, and the cluster has written the new one down as a learner's.
     let kept = [(1, 99), (2, 22), (3, 33)];

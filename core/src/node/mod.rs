@@ -58,7 +58,7 @@ pub struct Node {
     saved: Index,
     /// What was applied since a snapshot was last begun counts so many bytes of the log.
     unsaved_bytes: u64,
-    /// The log goes up to here as soon as that is durable. A snapshot covers it.
+    /// The log goes up to here as soon as that is durable, whoever lacks it. A snapshot covers it.
     goes: Index,
     /// The log may go up to here; what followers lack of it stays for a while.
     releasable: Index,

@@ -96,7 +96,7 @@ impl Node {
         } else {
             self.releasable = self.releasable.max(index);
             if let Some(held) = self.raft.held_by_all() {
-                self.goes = self.goes.max(held.min(index));
+                self.cut(held.min(index));
             }
         }
         self.leave_higher_level();
@@ -105,17 +105,25 @@ impl Node {
     /// Cuts what of the log is to go, as far as it is durable. What is left of it that may go goes as a whole, so that not each
     /// answer of a follower is a write: when nobody who answers lacks any of it, or when the log is over its bound.
     pub(super) fn release(&mut self) {
-        if self.raft.first_index() <= self.releasable {
+        let first = self.raft.first_index();
+        let mut goes = self.goes;
+        if first <= self.releasable {
             let lacked = self.raft.held_by_all().is_some_and(|held| held < self.releasable);
             let held = self.may_hold();
             mark::hit_if(lacked && !held, Mark::LogOverBound);
             if lacked && held && !bug::planted(Bug::LogNotHeld) {
                 mark::hit(Mark::LogHeld);
             } else {
-                self.goes = self.goes.max(self.releasable);
+                goes = goes.max(self.releasable);
             }
         }
-        if let Some(index) = self.raft.compact(self.goes) {
+        if first <= goes {
+            self.cut(goes);
+        }
+    }
+
+    fn cut(&mut self, index: Index) {
+        if let Some(index) = self.raft.compact(index) {
             self.trace(TraceEvent::Compacted { index });
         }
     }

@@ -69,7 +69,8 @@ impl Logs {
         // What a step takes in may bring it over its bound: the next one cuts it.
         let bytes = core::mem::replace(&mut told.bytes, raft.log_bytes()).min(raft.log_bytes());
         let released = told.released;
-        if told.run == master.run && released.0 > 0 {
+        // A log is cut when a batch ends.
+        if told.run == master.run && released.0 > 0 && master.batch.is_none() {
             // What is not on its own disk yet stays until it is.
             let holds = raft.first_index() > released
                 || raft.durable_index() < released

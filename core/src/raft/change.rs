@@ -15,13 +15,21 @@ use super::{Effect, ProposeError, Raft, Role, membership::Membership, message::M
 use crate::{
     bug::{self, Bug},
     contract::{Entry, LogPosition},
-    limits::PROMOTED_PERCENT,
+    limits::{INHERITED_INDEXES, PROMOTED_PERCENT},
     mark::{self, Mark},
     trace::{StepDown, TraceEvent},
     types::{Index, NodeId, Time},
 };
 use bytes::Bytes;
 use std::collections::BTreeSet;
+
+/// Whether who holds the log up to `matched` has most of one that ends at `last`. What a cluster that took over another one's
+/// state passed over counts nothing.
+pub(super) fn has_most(matched: Index, last: Index) -> bool {
+    let all = last.0 % INHERITED_INDEXES;
+    let has = matched.0.saturating_sub(last.0 - all);
+    u128::from(has) * 100 >= u128::from(all) * u128::from(PROMOTED_PERCENT)
+}
 
 impl Raft {
     /// A leader adds an entry that may change the membership. As [`propose`](Self::propose).
@@ -66,8 +74,7 @@ impl Raft {
         let last = self.log.last().index;
         for node in next.voters().difference(self.membership.voters()).filter(|node| **node != self.id) {
             let matched = leading.progress.get(node).map_or(Index(0), |peer| peer.matched);
-            let behind = u128::from(matched.0) * 100 < u128::from(last.0) * u128::from(PROMOTED_PERCENT);
-            if behind && !bug::planted(Bug::PromotedEarly) {
+            if !has_most(matched, last) && !bug::planted(Bug::PromotedEarly) {
                 mark::hit(Mark::ChangeTooEarly);
                 return Err(format!(
                     "node {node} has {matched} of {last} entries: it must have {PROMOTED_PERCENT} % to vote; try again later"

@@ -16,7 +16,7 @@ use quorate_core::{
     command::Command,
     contract::Entry,
     identity::Standing,
-    limits::PROMOTED_PERCENT,
+    limits::{INHERITED_INDEXES, PROMOTED_PERCENT},
     raft::{Raft, Role, membership::Membership},
     state::Members,
     types::{Index, NodeId},
@@ -478,7 +478,8 @@ impl World {
                 }
                 looked = true;
                 let held = master.disk.image.last().index;
-                if (held.0 + 1) * 100 < entry.index.0 * PROMOTED_PERCENT {
+                let passed = entry.index.0 - entry.index.0 % INHERITED_INDEXES;
+                if (held.0 + 1).saturating_sub(passed) * 100 < (entry.index.0 - passed) * PROMOTED_PERCENT {
                     late.push(format!("node {id} has {held} of {} entries", entry.index));
                 }
             }

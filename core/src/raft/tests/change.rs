@@ -1,7 +1,10 @@
 //! Stories of changes of the membership, as one node lives them.
 
 use super::*;
-use crate::raft::membership::Change;
+use crate::{
+    limits::INHERITED_INDEXES,
+    raft::{change::has_most, membership::Change},
+};
 
 fn nodes(ids: &[u64]) -> impl Iterator<Item = NodeId> {
     ids.iter().map(|&id| NodeId(id))
@@ -307,4 +310,13 @@ fn appends_that_are_refused_out_of_order_are_not_all_sent_again_for_each() {
     sent.extend(bench.hear(2, 2, Message::Appended { index: Index(2) }));
     let appends = sent.iter().filter(|(to, it)| *to == id(2) && matches!(it, Message::Append { .. })).count();
     assert!((2..=22).contains(&appends), "{appends} in place of 40");
+}
+
+#[test]
+fn a_learner_has_most_of_what_the_cluster_wrote_itself() {
+    for begin in [0, INHERITED_INDEXES] {
+        let has = |matched: u64, last: u64| has_most(Index(begin + matched), Index(begin + last));
+        assert!(has(90, 100) && !has(89, 100) && !has(0, 1_000_000) && has(1, 1));
+    }
+    assert!(!has_most(Index(INHERITED_INDEXES - 1), Index(INHERITED_INDEXES + 10)));
 }

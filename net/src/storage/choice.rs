@@ -16,7 +16,7 @@ use super::{
     shape::Shape,
     snapshots::{PREFIX, SnapshotStore, file_name},
 };
-use quorate_core::{contract::LogPosition, limits};
+use quorate_core::{contract::LogPosition, limits, types::Index};
 
 /// What a start begins with.
 #[derive(Debug)]
@@ -45,19 +45,22 @@ pub fn begin<T>(
     };
     let start = recovery.content.shape.start.index;
     drop(recovery);
-    let older = snapshots.list()?.first().map(|at| at.index).filter(|older| *older < start);
-    if !matches!(refused, OpenError::Corrupt { .. }) || older.is_none() {
+    if !matches!(refused, OpenError::Corrupt { .. }) {
         return Err(refused);
     }
-    let Ok(Some(longer)) = recover_from(&*disk, identity, older) else { return Err(refused) };
-    let bytes: usize = longer.content.entries.iter().map(|entry| entry.data.len()).sum();
-    if bytes as u64 > limits::WAL_SEGMENT_BYTES {
-        return Err(refused);
+    // In a young cluster the files go back to the first entry.
+    let oldest = snapshots.list()?.first().map(|at| at.index);
+    for keep in oldest.into_iter().chain([Index(0)]).filter(|keep| *keep < start) {
+        let Ok(Some(longer)) = recover_from(&*disk, identity, Some(keep)) else { break };
+        let bytes: usize = longer.content.entries.iter().map(|entry| entry.data.len()).sum();
+        if bytes as u64 > limits::WAL_SEGMENT_BYTES {
+            break;
+        }
+        if let Ok(choice) = choose(snapshots, &longer.content.shape, &mut load) {
+            return Ok((longer, Choice { longer: true, ..choice }));
+        }
     }
-    match choose(snapshots, &longer.content.shape, load) {
-        Ok(choice) => Ok((longer, Choice { longer: true, ..choice })),
-        Err(_) => Err(refused),
-    }
+    Err(refused)
 }
 
 /// Tries one snapshot after the other, the newest first. Nothing is changed on the disk.

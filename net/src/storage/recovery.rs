@@ -71,7 +71,9 @@ impl LogContent {
     fn begin(&mut self, at: LogPosition) -> Result<(), String> {
         let shape = &mut self.shape;
         let wanted = self.keep.map(|keep| keep.max(shape.before.index)).filter(|keep| *keep < at.index);
-        let Some(kept) = wanted.and_then(|keep| shape.position(keep)).filter(|kept| kept.term.0 > 0) else {
+        // In front of the first entry there is no term, and elsewhere 0 says that it is not known.
+        let known = |kept: &LogPosition| kept.term.0 > 0 || kept.index.0 == 0;
+        let Some(kept) = wanted.and_then(|keep| shape.position(keep)).filter(known) else {
             return shape.begin(at, false);
         };
         if kept.index > shape.start.index { shape.begin(kept, false) } else { Ok(()) }

@@ -170,19 +170,39 @@ fn a_log_whose_files_begin_behind_the_older_one_is_refused() {
 }
 
 #[test]
-fn if_the_older_one_is_damaged_too_only_a_log_from_the_first_entry_on_does() {
-    let cut = directory(3);
-    let complete = directory(0);
-    for disk in [&cut, &complete] {
-        disk.flip_bit(OLDER, 8 * 900);
+fn if_the_older_one_is_damaged_too_or_not_there_files_from_the_first_entry_on_stand_in() {
+    for (start, only) in [(0, false), (1, false), (1, true), (2, true)] {
+        let disk = directory(start);
+        if only {
+            disk.remove(OLDER).unwrap();
+        } else {
+            disk.flip_bit(OLDER, 8 * 900);
+        }
         disk.flip_bit(NEWEST, 8 * 900);
+        for _ in 0..2 {
+            let (_, recovered) = open(&disk).unwrap();
+            assert!(at(&recovered).is_none());
+            assert_eq!((recovered.start, recovered.entries.len()), (position(0, 0), 12), "behind {start}");
+        }
+        let (storage, _) = open(&disk).unwrap();
+        save(&storage.snapshots(), position(1, 9)).unwrap();
+        assert_eq!(storage.snapshots().list().unwrap(), [position(1, 9)]);
     }
-    assert!(open(&cut).unwrap_err().to_string().contains(NEWEST));
-    let (storage, recovered) = open(&complete).unwrap();
-    assert!(at(&recovered).is_none());
-    assert_eq!((recovered.start, recovered.entries.len()), (position(0, 0), 12));
-    save(&storage.snapshots(), position(1, 9)).unwrap();
-    assert_eq!(storage.snapshots().list().unwrap(), [position(1, 9)]);
+}
+
+#[test]
+fn files_that_lack_the_first_entry_do_not() {
+    let disk = directory(5);
+    let (mut storage, _) = open_sized(&disk, 300).unwrap();
+    for index in 13..=20 {
+        storage.write(&[entries(4, index, index, 150)]).unwrap();
+    }
+    drop(storage);
+    disk.flip_bit(OLDER, 8 * 900);
+    disk.flip_bit(NEWEST, 8 * 900);
+    let before = disk.operations();
+    assert!(open(&disk).unwrap_err().to_string().contains(NEWEST));
+    assert_eq!(disk.operations(), before, "nothing was changed");
 }
 
 #[test]

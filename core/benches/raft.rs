@@ -96,7 +96,7 @@ impl Ours {
             let index = Index(raft.applied_index().0 - LOG_ENTRIES / 2);
             let at = LogPosition { term: raft.term_at(index).unwrap_or_default(), index };
             raft.snapshot_saved(at);
-            raft.compact(at);
+            raft.compact(at.index);
         }
     }
 

@@ -131,7 +131,7 @@ impl Node {
         }
         let term = self.raft.term_at(index).unwrap_or_default();
         let position = LogPosition { term, index };
-        self.step(|raft| raft.compact(position));
+        self.step(|raft| _ = raft.compact(index));
         self.disk.start_at(position);
         Ok(())
     }

@@ -135,6 +135,7 @@ bugs! {
     SnapshotBytesIgnored = "snapshot-bytes-ignored", "snapshots are due, and the log is kept, by the number of entries alone", "G6";
     SnapshotInTheWay = "snapshot-in-the-way", "a snapshot takes the place of one that a follower is being sent", "G7";
     SnapshotUnthrottled = "snapshot-unthrottled", "a snapshot is sent as fast as the follower takes it", "DESIGN 3";
+    LogCutWhole = "raft-log-cut-whole", "a log of which not all that is to go is durable is not cut at all", "G6";
     LogNotHeld = "raft-log-not-held", "a leader cuts its log though a follower that answers lacks what goes", "G7";
     IdentityWipedJoins = "identity-wiped-joins", "a directory that was emptied votes again", "G1, DESIGN 2.4";
     IdentityEarlyStart = "identity-early-start", "a new cluster begins before all members have answered", "G1, DESIGN 2.4";

@@ -136,7 +136,7 @@ impl Node {
         self.outputs.push_back(Output::Send { to, lane, envelope });
     }
 
-    /// Asks those who have not answered yet.
+    /// Asks those who may know what this node waits for.
     pub(super) fn hello_due(&mut self) {
         if self.now.time < self.hello_at {
             return;

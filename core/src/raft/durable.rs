@@ -175,7 +175,7 @@ impl Raft {
     pub fn compact(&mut self, index: Index) -> Option<Index> {
         let last = index.min(self.durable_index());
         mark::hit_if(last < index, Mark::CompactTooSoon);
-        if last <= self.log.start().index {
+        if last <= self.log.start().index || (last < index && bug::planted(Bug::LogCutWhole)) {
             return None;
         }
         let at = LogPosition { term: self.log.term_at(last)?, index: last };

@@ -41,6 +41,8 @@ struct Told {
     behind: Option<Behind>,
     /// It is told of damage up to here: that is mended, whoever waits.
     damaged: Option<Index>,
+    /// A snapshot up to here mends that: the log goes as far, piece by piece as it becomes durable.
+    mended: Index,
     /// A chunk could not be read in the input that it takes.
     unreadable: bool,
     /// When it first read a chunk in its term, and how many bytes came.
@@ -100,9 +102,15 @@ impl Held {
     pub fn takes(&mut self, master: &Master, input: &Input) {
         let told = self.told(master);
         told.unreadable = false;
+        let last = master.node.as_ref().map_or(Index(0), |node| node.raft().last_index());
+        // What was cut off of the log needs no mending.
+        told.damaged = told.damaged.map(|damaged| damaged.min(last));
         match input {
-            Input::DiskDamaged => {
-                told.damaged = told.damaged.max(master.node.as_ref().map(|node| node.raft().last_index()));
+            Input::DiskDamaged => told.damaged = Some(last),
+            Input::SnapshotSaved { at } => {
+                if told.damaged.take_if(|damaged| *damaged <= at.index).is_some() {
+                    told.mended = told.mended.max(at.index);
+                }
             }
             Input::SnapshotChunkRead { chunk: None, .. } => told.unreadable = true,
             Input::SnapshotChunkRead { chunk: Some((data, _)), .. } => {
@@ -153,7 +161,7 @@ impl Held {
         });
     }
 
-    /// A node cuts its log up to this index, or will.
+    /// A node cuts its log up to this index.
     pub fn cuts(
         &mut self,
         ledger: &mut Ledger,
@@ -164,11 +172,7 @@ impl Held {
     ) {
         let told = *self.told(master);
         let Some(node) = &master.node else { return };
-        if let Some(damaged) = told.damaged {
-            // What was cut off of the log needs no mending.
-            if index >= damaged.min(node.raft().last_index()) {
-                self.told(master).damaged = None;
-            }
+        if told.damaged.is_some() || index <= told.mended {
             return;
         }
         let (Some(before), Some(after)) = (told.behind, behind(master, now, patience)) else { return };

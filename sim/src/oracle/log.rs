@@ -72,8 +72,7 @@ impl Logs {
         // A log is cut when a batch ends.
         if told.run == master.run && released.0 > 0 && master.batch.is_none() {
             // What is not on its own disk yet stays until it is.
-            let holds = raft.first_index() > released
-                || raft.durable_index() < released
+            let holds = raft.first_index() > released.min(raft.durable_index())
                 || (bytes <= plan.log.held_bytes
                     && lacked(raft, now, plan).is_some_and(|has| has < released));
             ledger.hold(Rule::LogReleased, holds, || {
@@ -130,7 +129,8 @@ fn behind_newest(raft: &Raft, last: Index, bytes: u64) -> Index {
 /// At the end of a run, when nobody lacks anything.
 pub fn is_bounded(ledger: &mut Ledger, node: &Node, id: NodeId, plan: &MastersPlan) {
     let (raft, log) = (node.raft(), &plan.log);
-    let (first, last) = (raft.first_index().0, raft.last_index().0);
+    // What is not committed is in no snapshot.
+    let (first, last) = (raft.first_index().0, raft.commit().0);
     let kept = last.saturating_sub(first);
     let most = plan.trailing_entries + LOG_SNAPSHOTS * plan.snapshot_entries + LOG_SLACK;
     let held = raft.log_bytes() <= log.held_bytes;

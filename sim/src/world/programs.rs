@@ -156,7 +156,8 @@ impl World {
         }
         let behind = self.masters.iter().find(|master| {
             let needs = master.node.as_ref().map_or(0, quorate_core::Node::data_level);
-            !master.outside && needs > level && all.contains(&usize::from(master.place))
+            // Whose directory was lost or went back in time is told of nothing.
+            !master.outside && master.intact() && needs > level && all.contains(&usize::from(master.place))
         });
         behind.map(|master| format!("the data of node {} needs more than level {level}", master.id))
     }

@@ -130,9 +130,15 @@ impl Node {
             ));
         }
         let term = self.raft.term_at(index).unwrap_or_default();
-        let position = LogPosition { term, index };
-        self.step(|raft| _ = raft.compact(index));
-        self.disk.start_at(position);
+        let mut cut = None;
+        self.step(|raft| cut = raft.compact(index));
+        if cut != Some(index) {
+            return Err(format!(
+                "compact {index} must wait: on the disk are the entries up to {}",
+                self.disk.last()
+            ));
+        }
+        self.disk.start_at(LogPosition { term, index });
         Ok(())
     }
 }

@@ -84,8 +84,8 @@ impl Waits {
     fn is_hindered(ledger: &Ledger, Stepped { master, raft, .. }: Stepped<'_>, node: &Node) -> bool {
         let record = node.state().members().and_then(|it| it.get(master.id));
         let priority = record.map_or(0, |it| it.priority);
-        // Members that it is not of yet, or no more: what it has carried out may speak of the directory that it had before.
-        let another = record.is_none_or(|it| it.storage != master.storage.0);
+        // What it has carried out may speak of the directory that it had before.
+        let another = record.is_some_and(|it| it.storage != master.storage.0);
         let slow = !master.steps.is_empty() || master.pauses > 0 || master.busy_until > ledger.time;
         !raft.has_vote()
             || !raft.membership().is_voter(master.id)

@@ -107,10 +107,8 @@ impl Held {
         told.damaged = told.damaged.map(|damaged| damaged.min(last));
         match input {
             Input::DiskDamaged => told.damaged = Some(last),
-            Input::SnapshotSaved { at } => {
-                if told.damaged.take_if(|damaged| *damaged <= at.index).is_some() {
-                    told.mended = told.mended.max(at.index);
-                }
+            Input::SnapshotSaved { at } if told.damaged.is_some_and(|damaged| damaged <= at.index) => {
+                (told.damaged, told.mended) = (None, told.mended.max(at.index));
             }
             Input::SnapshotChunkRead { chunk: None, .. } => told.unreadable = true,
             Input::SnapshotChunkRead { chunk: Some((data, _)), .. } => {

@@ -10,57 +10,76 @@ use quorate_core::{
 use quorate_net::storage::{
     Disk, DiskError, FileDisk, Identity, Storage, StorageOptions, disk::Space, recovery::recover,
 };
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
+/// Bytes of the log's files.
 const LOG_BYTES: u64 = 1 << 30;
 const ENTRY_BYTES: usize = 256;
 const IDENTITY: Identity = Identity::new(ClusterId(1), NodeId(1), StorageId(1));
 
-/// Files whose syncs do nothing, so that a log is made soon.
-struct Hasty(FileDisk);
+/// Files whose syncs do nothing, so that a log is made soon; and how much was written to them.
+struct Hasty {
+    files: FileDisk,
+    written: AtomicU64,
+}
+
+impl Hasty {
+    fn count(&self, bytes: &[u8]) {
+        self.written.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    }
+}
 
 impl Disk for Hasty {
     fn location(&self) -> String {
-        self.0.location()
+        self.files.location()
     }
     fn list(&self) -> Result<Vec<String>, DiskError> {
-        self.0.list()
+        self.files.list()
     }
     fn size(&self, name: &str) -> Result<u64, DiskError> {
-        self.0.size(name)
+        self.files.size(name)
     }
     fn read(&self, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, DiskError> {
-        self.0.read(name, offset, length)
+        self.files.read(name, offset, length)
     }
     fn create(&self, name: &str) -> Result<(), DiskError> {
-        self.0.create(name)
+        self.files.create(name)
     }
     fn append(&self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
-        self.0.append(name, bytes)
+        self.count(bytes);
+        self.files.append(name, bytes)
     }
     fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        self.0.write_at(name, offset, bytes)
+        self.count(bytes);
+        self.files.write_at(name, offset, bytes)
     }
     fn allocate(&self, name: &str, bytes: u64) -> Result<(), DiskError> {
-        self.0.allocate(name, bytes)
+        self.files.allocate(name, bytes)
     }
     fn truncate(&self, name: &str, bytes: u64) -> Result<(), DiskError> {
-        self.0.truncate(name, bytes)
+        self.files.truncate(name, bytes)
     }
     fn will_read(&self, name: &str) {
-        self.0.will_read(name);
+        self.files.will_read(name);
     }
     fn space(&self) -> Result<Option<Space>, DiskError> {
-        self.0.space()
+        self.files.space()
     }
     fn sync(&self, _name: &str) -> Result<(), DiskError> {
         Ok(())
     }
     fn rename(&self, from: &str, to: &str) -> Result<(), DiskError> {
-        self.0.rename(from, to)
+        self.files.rename(from, to)
     }
     fn remove(&self, name: &str) -> Result<(), DiskError> {
-        self.0.remove(name)
+        self.files.remove(name)
     }
     fn sync_dir(&self) -> Result<(), DiskError> {
         Ok(())
@@ -81,21 +100,20 @@ fn directory(batch: usize) -> Directory {
 }
 
 /// Makes the log. Gives its number of entries.
-fn fill(disk: Arc<dyn Disk>, batch: usize) -> u64 {
-    let opened = Storage::open(disk, IDENTITY, StorageOptions::default());
+fn fill(disk: Arc<Hasty>, batch: usize) -> u64 {
+    let opened = Storage::open(Arc::<Hasty>::clone(&disk), IDENTITY, StorageOptions::default());
     let (mut storage, _) = opened.expect("a new directory");
     let data = bytes::Bytes::from(vec![7; ENTRY_BYTES]);
-    let count = LOG_BYTES / ENTRY_BYTES as u64;
     let mut next = 1;
-    while next <= count {
-        let last = count.min(next + batch as u64 - 1);
+    while disk.written.load(Ordering::Relaxed) < LOG_BYTES {
+        let behind = next + batch as u64;
         let entry = |index| Entry { term: Term(1), index: Index(index), data: data.clone() };
-        let entries = (next..=last).map(entry).collect();
+        let entries = (next..behind).map(entry).collect();
         let write = Write { io: WriteId(next), start: None, entries, hard_state: None, voters: None };
         storage.write(&[write]).expect("there is room");
-        next = last + 1;
+        next = behind;
     }
-    count
+    next - 1
 }
 
 fn peak_kib() -> u64 {
@@ -109,7 +127,8 @@ fn recovery(criterion: &mut Criterion) {
     group.sample_size(10).measurement_time(Duration::from_secs(20)).throughput(Throughput::Bytes(LOG_BYTES));
     for batch in [1, 64] {
         let directory = directory(batch);
-        let disk: Arc<dyn Disk> = Arc::new(Hasty(FileDisk::open(&directory.0).expect("a new directory")));
+        let files = FileDisk::open(&directory.0).expect("a new directory");
+        let disk = Arc::new(Hasty { files, written: AtomicU64::default() });
         let count = fill(Arc::clone(&disk), batch);
         group.bench_function(BenchmarkId::new("256-byte entries, batch", batch), |bencher| {
             bencher.iter_with_large_drop(|| {
@@ -118,6 +137,7 @@ fn recovery(criterion: &mut Criterion) {
                 found
             });
         });
+        eprintln!("{count} entries, {} MiB of them", (count * ENTRY_BYTES as u64) >> 20);
         eprintln!("highest resident memory so far: {} MiB", peak_kib() / 1024);
     }
     group.finish();

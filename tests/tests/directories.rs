@@ -368,7 +368,9 @@ fn a_master_whose_newest_snapshot_is_damaged_starts_from_the_older_one_and_its_l
     let mut damaged = fs::read(&newest).expect("it can be read");
     damaged[100] ^= 1;
     fs::write(&newest, &damaged).expect("it can be written");
-    wal(&data, &["verify"]).refused(1, &["a snapshot is damaged", "start the master"]);
+    let verified = wal(&data, &["verify"]);
+    verified.refused(1, &["a snapshot is damaged", "start the master"]);
+    assert_eq!(verified.stdout.lines().last(), Some("damaged"), "{}", verified.stdout);
     cluster.master(id).start();
     cluster.wait_caught_up(id);
     wait_until(SOON, "it says so", || {

@@ -171,7 +171,11 @@ fn torn_json(torn: &[Torn]) -> Vec<Value> {
 
 fn print_report(report: &Report, format: Format) -> Result<(), Failure> {
     let Report { identity, hard_state, log, segments, torn, snapshots } = report;
-    let state = if torn.is_empty() { "whole" } else { "torn" };
+    let state = match report.damage() {
+        Some(_) => "damaged",
+        None if torn.is_empty() => "whole",
+        None => "torn",
+    };
     if format == Format::Json {
         let snapshots: Vec<Value> = snapshots
             .iter()

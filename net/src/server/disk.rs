@@ -34,7 +34,7 @@ impl SnapshotFiles for SnapshotStore {
     ) -> impl Future<Output = Result<bool, String>> + Send {
         ready(match Self::save_in(self, snapshot, chunk_bytes) {
             Ok(()) => Ok(true),
-            Err(error) if error.is_full() => {
+            Err(error) if error.may_pass() => {
                 tracing::warn!(%error, at = ?snapshot.at, "there is no room for a snapshot");
                 Ok(bug::planted(Bug::NetFullSaved))
             }
@@ -53,7 +53,7 @@ impl SnapshotFiles for SnapshotStore {
             ready(match Self::store_chunk(self, at, number, &data, last) {
                 Ok(()) => Ok(true),
                 Err(StorageError::TooNew { level, .. }) => Err(LoadError::TooNew(level)),
-                Err(error @ StorageError::Disk(_)) if !error.is_full() => {
+                Err(error @ StorageError::Disk(_)) if !error.may_pass() => {
                     Err(LoadError::Unreadable(text(&error)))
                 }
                 Err(error) => {

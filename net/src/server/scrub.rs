@@ -5,7 +5,7 @@ use crate::{
     rt::{self, Duration, Instant, select},
     storage::{
         DiskError, SnapshotStore,
-        scrub::{Finding, Scrub, Step},
+        scrub::{Cold, Finding, Scrub, Step},
     },
 };
 use quorate_core::{
@@ -77,8 +77,9 @@ pub async fn round(snapshots: &SnapshotStore, rate: u64, node: &NodeHandle) -> R
                 tell(&finding);
                 // Before the node hears of it: what it writes anew may get the same name, and is whole. The damaged file
                 // goes when that is durable.
-                if let Some(at) = finding.snapshot {
-                    snapshots.set_aside(at);
+                match finding.cold {
+                    Cold::Snapshot(at) => snapshots.set_aside(at),
+                    Cold::Segment(sequence) => snapshots.shun(sequence),
                 }
                 // At once: what is read next may fail.
                 if !bug::planted(Bug::NetDamageUntold) && !node.lanes().control(Input::DiskDamaged).await {

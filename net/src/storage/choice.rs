@@ -122,7 +122,10 @@ impl SnapshotStore {
     /// The disk's.
     fn is_anothers(&self, at: LogPosition) -> Result<bool, DiskError> {
         let (disk, identity) = self.directory();
-        let begin = disk.read(&file_name(at), 0, SNAPSHOT_HEADER_BYTES)?;
+        let begin = match disk.read(&file_name(at), 0, SNAPSHOT_HEADER_BYTES) {
+            Err(error) if error.is_unreadable() => return Ok(false),
+            begin => begin?,
+        };
         let own = SnapshotHeader { identity, at };
         Ok(SnapshotHeader::decode(&begin).is_some_and(|(header, _)| header != own))
     }

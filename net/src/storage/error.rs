@@ -36,6 +36,19 @@ impl DiskError {
         matches!(self.kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     }
 
+    /// Whether there may be room later for what there was none for. A sync that failed proves nothing when it is tried again,
+    /// whatever it failed for.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        self.is_full() && self.operation != "sync"
+    }
+
+    /// Whether the disk does not give back what was written there: the file is as good as damaged.
+    #[must_use]
+    pub const fn is_unreadable(&self) -> bool {
+        matches!(self.kind, io::ErrorKind::InvalidData)
+    }
+
     /// Whether the file is just not there.
     #[must_use]
     pub fn is_missing(&self) -> bool {
@@ -93,10 +106,10 @@ pub enum StorageError {
 }
 
 impl StorageError {
-    /// Whether there was no room.
+    /// Whether there was no room, and may be later: see [`DiskError::may_pass`].
     #[must_use]
-    pub fn is_full(&self) -> bool {
-        matches!(self, Self::Disk(error) if error.is_full())
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Disk(error) if error.may_pass())
     }
 }
 

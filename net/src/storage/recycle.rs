@@ -9,6 +9,7 @@ use super::{
     disk::{Disk, remove_if_there},
     error::DiskError,
     segment::{SEGMENT_HEADER_BYTES, file_name, parse_file_name},
+    snapshots::SnapshotStore,
 };
 use crate::{
     limits::PREPARE_RETRY,
@@ -50,6 +51,8 @@ pub struct Ready {
 /// Makes files ready, and takes them back.
 pub struct Recycler {
     disk: Arc<dyn Disk>,
+    /// It knows which segments are damaged.
+    snapshots: SnapshotStore,
     /// How large a file is made, in bytes.
     segment_bytes: u64,
     /// Files that may be used again once their names are durable.
@@ -73,8 +76,9 @@ impl Recycler {
     ///
     /// # Errors
     /// The disk's.
-    pub fn new(disk: Arc<dyn Disk>, segment_bytes: u64) -> Result<Self, DiskError> {
-        let mut recycler = Self { disk, segment_bytes, spares: VecDeque::new(), renamed: false };
+    pub fn new(snapshots: SnapshotStore, segment_bytes: u64) -> Result<Self, DiskError> {
+        let (disk, _) = snapshots.directory();
+        let mut recycler = Self { disk, snapshots, segment_bytes, spares: VecDeque::new(), renamed: false };
         for name in recycler.disk.list()?.into_iter().filter(|name| is_spare(name)) {
             recycler.keep(name)?;
         }
@@ -100,6 +104,9 @@ impl Recycler {
     /// The disk's.
     pub fn retire(&mut self, sequence: u64) -> Result<(), DiskError> {
         let (from, to) = (file_name(sequence), spare_name(sequence));
+        if self.snapshots.is_shunned(sequence) {
+            return self.disk.remove(&from);
+        }
         self.disk.rename(&from, &to)?;
         self.renamed = true;
         self.keep(to)
@@ -121,11 +128,27 @@ impl Recycler {
         // What a try left for which there was no room, not even to take it back.
         remove_if_there(&*self.disk, &file_name(sequence))?;
         let made = self.make(sequence, true);
-        if made.as_ref().is_err_and(may_pass) {
+        if made.as_ref().is_err_and(DiskError::may_pass) {
             // It may hold room, and the segment before it may need that.
             remove_if_there(&*self.disk, &file_name(sequence))?;
         }
         made
+    }
+
+    /// Writes zeros everywhere: a file system that has only set room aside notes at each sync which of it was written for the
+    /// first time, which takes as long as the sync itself.
+    fn fill(&self, file: &str) -> Result<(), DiskError> {
+        let zeros = vec![0; limits::WAL_READ_BYTES];
+        let mut at = 0;
+        while at < self.segment_bytes {
+            let left = usize::try_from(self.segment_bytes - at).unwrap_or(usize::MAX);
+            let piece = &zeros[..left.min(zeros.len())];
+            self.disk.write_at(file, at, piece)?;
+            // Piece by piece: what the log syncs meanwhile must not wait for all of it.
+            self.disk.sync(file)?;
+            at += piece.len() as u64;
+        }
+        Ok(())
     }
 
     fn make(&mut self, sequence: u64, whole: bool) -> Result<Ready, DiskError> {
@@ -148,6 +171,9 @@ impl Recycler {
                     Err(error) if error.is_full() && !whole => {}
                     allocated => allocated?,
                 }
+                if whole {
+                    self.fill(&file)?;
+                }
                 self.disk.sync(&file)?;
             }
         }
@@ -156,12 +182,6 @@ impl Recycler {
         }
         Ok(Ready { sequence, recycled })
     }
-}
-
-/// Whether there may be room later for what there was none for. A sync that failed proves nothing when it is tried again,
-/// whatever it failed for.
-fn may_pass(error: &DiskError) -> bool {
-    error.is_full() && error.operation != "sync"
 }
 
 /// Work that no write waits for.
@@ -312,10 +332,10 @@ impl Helper {
                 (done.ready, done.full, self.later) = (ready, None, None);
             }
             // Its segment is taken out at the next start.
-            (Chore::Retire(_), Err(error)) if may_pass(&error) => {
+            (Chore::Retire(_), Err(error)) if error.may_pass() => {
                 tracing::warn!(%error, "there is no room to take a segment out of the log");
             }
-            (Chore::Prepare(sequence), Err(error)) if may_pass(&error) => {
+            (Chore::Prepare(sequence), Err(error)) if error.may_pass() => {
                 if done.full.is_none() {
                     tracing::warn!(%error, "there is no room for the next segment of the log; the last one goes on");
                 }
@@ -338,7 +358,7 @@ mod tests {
     #[test]
     fn only_want_of_room_may_pass_and_not_if_a_sync_failed_for_it() {
         use io::ErrorKind::{Other, PermissionDenied, QuotaExceeded, StorageFull};
-        let passes = |operation, kind: io::ErrorKind| may_pass(&DiskError::new(operation, "f", &kind.into()));
+        let passes = |operation, kind: io::ErrorKind| DiskError::new(operation, "f", &kind.into()).may_pass();
         for operation in ["create", "allocate", "write to", "rename", "remove"] {
             assert!(passes(operation, StorageFull) && passes(operation, QuotaExceeded), "{operation}");
             assert!(!passes(operation, Other) && !passes(operation, PermissionDenied), "{operation}");

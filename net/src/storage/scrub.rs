@@ -9,7 +9,7 @@ use super::{
     error::DiskError,
     frames::{FrameReader, SnapshotHeader},
     identity::Identity,
-    record::ReadError,
+    record::{Flaw, ReadError},
     scan::Scan,
     segment::{Point, SEGMENT_HEADER_BYTES, SegmentHeader, file_name, parse_file_name},
     snapshots::{self, SnapshotStore},
@@ -22,17 +22,51 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 type Read = Box<dyn FnMut(u64, usize) -> Result<Vec<u8>, DiskError> + Send>;
 
-/// What is damaged.
+/// A file that is not written any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cold {
+    /// A segment of the log, by its number.
+    Segment(u64),
+    /// A snapshot.
+    Snapshot(LogPosition),
+}
+
+impl Cold {
+    fn file(self) -> String {
+        match self {
+            Self::Segment(sequence) => file_name(sequence),
+            Self::Snapshot(at) => snapshots::file_name(at),
+        }
+    }
+}
+
+/// What is damaged, or cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// The file.
+    /// Which one.
+    pub cold: Cold,
+    /// Its name.
     pub file: String,
     /// Where, in bytes.
     pub offset: u64,
     /// What is wrong.
     pub what: String,
-    /// It is a snapshot.
-    pub snapshot: Option<LogPosition>,
+}
+
+impl Finding {
+    /// What an error says of the file. `None`: it is gone, and needs no look any more.
+    ///
+    /// # Errors
+    /// The disk's, if it says nothing of this file.
+    fn new(cold: Cold, error: ReadError) -> Result<Option<Self>, DiskError> {
+        let (offset, what) = match error {
+            ReadError::Flaw(flaw) => (flaw.offset, flaw.what),
+            ReadError::Disk(error) if error.is_missing() => return Ok(None),
+            ReadError::Disk(error) if error.is_unreadable() => (0, error.message),
+            ReadError::Disk(error) => return Err(error),
+        };
+        Ok(Some(Self { cold, file: cold.file(), offset, what }))
+    }
 }
 
 /// How a step ended.
@@ -46,15 +80,41 @@ pub enum Step {
     Done,
 }
 
+/// What is read next: a segment up to its end, or a snapshot.
+enum Next {
+    Segment(Point),
+    Snapshot(LogPosition),
+}
+
+impl Next {
+    const fn of(&self) -> Cold {
+        match self {
+            Self::Segment(end) => Cold::Segment(end.sequence),
+            Self::Snapshot(at) => Cold::Snapshot(*at),
+        }
+    }
+}
+
 enum Reading {
     Segment(Scan<Read>, Point),
-    Snapshot(FrameReader<Read>, LogPosition, u64),
+    Snapshot(FrameReader<Read>, LogPosition),
+}
+
+impl Reading {
+    const fn cold(&self) -> Cold {
+        match self {
+            Self::Segment(_, end) => Cold::Segment(end.sequence),
+            Self::Snapshot(_, at) => Cold::Snapshot(*at),
+        }
+    }
 }
 
 /// One round over a data directory.
 pub struct Scrub {
     disk: Arc<dyn Disk>,
     identity: Identity,
+    /// What was found and not told yet.
+    found: Vec<Finding>,
     segments: Vec<Point>,
     snapshots: Vec<LogPosition>,
     reading: Option<Reading>,
@@ -70,14 +130,6 @@ impl fmt::Debug for Scrub {
     }
 }
 
-/// Whatever is gone meanwhile needs no look any more.
-fn there<T>(result: Result<T, ReadError>) -> Option<Result<T, ReadError>> {
-    match result {
-        Err(ReadError::Disk(error)) if error.is_missing() => None,
-        result => Some(result),
-    }
-}
-
 impl Scrub {
     /// Begins a round over the snapshots and the segments that are complete.
     ///
@@ -85,21 +137,24 @@ impl Scrub {
     /// The disk's.
     pub fn new(store: &SnapshotStore) -> Result<Self, DiskError> {
         let (disk, identity) = store.directory();
-        let mut ends = BTreeMap::new();
+        let (mut ends, mut found) = (BTreeMap::new(), Vec::new());
         for sequence in disk.list()?.iter().filter_map(|name| parse_file_name(name)) {
-            let bytes = match disk.read(&file_name(sequence), 0, SEGMENT_HEADER_BYTES) {
-                Ok(bytes) => bytes,
-                Err(error) if error.is_missing() => continue,
-                Err(error) => return Err(error),
-            };
-            if let Some((header, _)) = SegmentHeader::decode(&bytes) {
-                ends.insert(header.previous.sequence, header.previous);
+            match disk.read(&file_name(sequence), 0, SEGMENT_HEADER_BYTES) {
+                Ok(bytes) => {
+                    if let Some((header, _)) = SegmentHeader::decode(&bytes) {
+                        ends.insert(header.previous.sequence, header.previous);
+                    }
+                }
+                Err(error) => found.extend(Finding::new(Cold::Segment(sequence), error.into())?),
             }
         }
         let reads = !bug::planted(Bug::NetScrubReadsNothing);
-        let segments = ends.into_values().filter(|end| end.sequence > 0 && reads).rev().collect();
+        let known = |end: &Point| found.iter().any(|finding| finding.cold == Cold::Segment(end.sequence));
+        let segments =
+            ends.into_values().filter(|end| end.sequence > 0 && reads && !known(end)).rev().collect();
         let snapshots = if reads { store.list()? } else { Vec::new() };
-        Ok(Self { disk, identity, segments, snapshots, reading: None })
+        found.retain(|_| reads);
+        Ok(Self { disk, identity, found, segments, snapshots, reading: None })
     }
 
     fn source(&self, file: String) -> Read {
@@ -110,61 +165,49 @@ impl Scrub {
     /// Reads the next piece.
     ///
     /// # Errors
-    /// The disk's.
+    /// The disk's, if it says nothing of what is there.
     pub fn step(&mut self) -> Result<Step, DiskError> {
         loop {
-            let Some(reading) = self.reading.take() else {
-                match self.begin() {
+            if let Some(finding) = self.found.pop() {
+                return Ok(Step::Found(finding));
+            }
+            let (cold, result) = match self.reading.take() {
+                Some(reading) => (reading.cold(), self.go_on(reading)),
+                None => match self.next() {
+                    Some(next) => (next.of(), self.begin(next).map(|()| None)),
                     None => return Ok(Step::Done),
-                    Some(begun) => match begun? {
-                        Some(step) => return Ok(step),
-                        None => continue,
-                    },
-                }
+                },
             };
-            let (file, snapshot) = match &reading {
-                Reading::Segment(_, end) => (file_name(end.sequence), None),
-                Reading::Snapshot(_, at, _) => (snapshots::file_name(*at), Some(*at)),
-            };
-            match there(self.go_on(reading)) {
-                None | Some(Ok(None)) => {}
-                Some(Ok(Some(bytes))) => return Ok(Step::Read(bytes)),
-                Some(Err(ReadError::Disk(error))) => return Err(error),
-                Some(Err(ReadError::Flaw(flaw))) => {
-                    return Ok(Step::Found(Finding { file, offset: flaw.offset, what: flaw.what, snapshot }));
-                }
+            match result {
+                Ok(None) => {}
+                Ok(Some(bytes)) => return Ok(Step::Read(bytes)),
+                Err(error) => self.found.extend(Finding::new(cold, error)?),
             }
         }
     }
 
-    /// Opens the next file. `None`: there is none.
-    fn begin(&mut self) -> Option<Result<Option<Step>, DiskError>> {
-        let (file, snapshot, begun) = if let Some(end) = self.segments.pop() {
-            let file = file_name(end.sequence);
-            let scan = Scan::begin(self.source(file.clone()), end.offset);
-            (file, None, scan.map(|scan| Reading::Segment(scan, end)))
-        } else {
-            let at = self.snapshots.pop()?;
-            let file = snapshots::file_name(at);
-            let header = SnapshotHeader { identity: self.identity, at };
-            let begun = FrameReader::begin(self.source(file.clone())).and_then(|(found, reader)| {
-                let wrong = || super::record::Flaw::wrong(0, "it is another snapshot than its name says");
-                if found == header { Ok(Reading::Snapshot(reader, at, 0)) } else { Err(wrong().into()) }
-            });
-            (file, Some(at), begun)
+    fn next(&mut self) -> Option<Next> {
+        let segment = self.segments.pop().map(Next::Segment);
+        segment.or_else(|| self.snapshots.pop().map(Next::Snapshot))
+    }
+
+    /// Opens a file.
+    fn begin(&mut self, next: Next) -> Result<(), ReadError> {
+        let file = next.of().file();
+        let source = self.source(file.clone());
+        let reading = match next {
+            Next::Segment(end) => Reading::Segment(Scan::begin(source, end.offset)?, end),
+            Next::Snapshot(at) => {
+                let (found, reader) = FrameReader::begin(source)?;
+                if found != (SnapshotHeader { identity: self.identity, at }) {
+                    return Err(Flaw::wrong(0, "it is another snapshot than its name says").into());
+                }
+                Reading::Snapshot(reader, at)
+            }
         };
-        Some(match there(begun) {
-            None => Ok(None),
-            Some(Ok(reading)) => {
-                self.disk.forget_read(&file);
-                self.reading = Some(reading);
-                Ok(None)
-            }
-            Some(Err(ReadError::Disk(error))) => Err(error),
-            Some(Err(ReadError::Flaw(flaw))) => {
-                Ok(Some(Step::Found(Finding { file, offset: flaw.offset, what: flaw.what, snapshot })))
-            }
-        })
+        self.disk.forget_read(&file);
+        self.reading = Some(reading);
+        Ok(())
     }
 
     /// The bytes of the next batch or chunk. `None`: the file was right to its end.
@@ -180,13 +223,12 @@ impl Scrub {
                     return Ok(None);
                 }
                 let what = "the file does not end as the next segment says";
-                Err(super::record::Flaw::wrong(scan.end().offset, what).into())
+                Err(Flaw::wrong(scan.end().offset, what).into())
             }
-            Reading::Snapshot(mut reader, at, bytes) => {
+            Reading::Snapshot(mut reader, at) => {
                 let Some(chunk) = reader.chunk()? else { return Ok(None) };
-                let size = chunk.len() as u64;
-                self.reading = Some(Reading::Snapshot(reader, at, bytes + size));
-                Ok(Some(size))
+                self.reading = Some(Reading::Snapshot(reader, at));
+                Ok(Some(chunk.len() as u64))
             }
         }
     }

@@ -53,6 +53,8 @@ struct Inner {
     places: Option<(LogPosition, Arc<Vec<FramePlace>>)>,
     /// Those that were found damaged and are still there.
     damaged: BTreeSet<LogPosition>,
+    /// Segments of the log that were found damaged.
+    shunned: BTreeSet<u64>,
 }
 
 /// The snapshots of one data directory. Make one and share it: a clone is of the same, and may be used from another thread,
@@ -130,6 +132,16 @@ impl SnapshotStore {
         inner.places.take_if(|places| places.0 == at);
     }
 
+    /// A segment of the log was found damaged: when the log leaves it, nothing is written to that place of the disk again.
+    pub fn shun(&self, sequence: u64) {
+        self.inner().shunned.insert(sequence);
+    }
+
+    /// Whether a segment that the log leaves was found damaged. Asked once.
+    pub(super) fn is_shunned(&self, sequence: u64) -> bool {
+        self.inner().shunned.remove(&sequence)
+    }
+
     /// The snapshots that were found damaged and are still there.
     #[must_use]
     pub fn damaged(&self) -> Vec<LogPosition> {
@@ -170,7 +182,7 @@ impl SnapshotStore {
 
     /// A disk that is full gets back what was written aside.
     fn give_room(&self, result: Result<(), StorageError>, aside: &str) -> Result<(), StorageError> {
-        if result.as_ref().is_err_and(StorageError::is_full) {
+        if result.as_ref().is_err_and(StorageError::may_pass) {
             remove_if_there(&*self.disk, aside)?;
         }
         result
@@ -413,6 +425,9 @@ impl SnapshotStore {
 
 fn damaged(at: LogPosition, error: ReadError) -> StorageError {
     match error {
+        ReadError::Disk(error) if error.is_unreadable() => {
+            StorageError::Damaged { file: file_name(at), offset: 0, what: error.message }
+        }
         ReadError::Disk(error) => StorageError::Disk(error),
         ReadError::Flaw(flaw) => {
             StorageError::Damaged { file: file_name(at), offset: flaw.offset, what: flaw.what }

@@ -150,6 +150,11 @@ impl Disk for FileDisk {
                 match rustix::io::pread(&file, spare_capacity(&mut bytes), at) {
                     Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                     Ok(_) | Err(Errno::INTR) => {}
+                    // Of the disk, or of a file system that checks what it reads.
+                    Err(error @ (Errno::IO | Errno::BADMSG | Errno::UCLEAN)) => {
+                        let what = format!("{} at byte {at}", io::Error::from(error));
+                        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+                    }
                     Err(error) => return Err(error.into()),
                 }
             }

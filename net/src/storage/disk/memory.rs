@@ -3,7 +3,7 @@
 use super::{Disk, DiskError, Space};
 use quorate_core::random::Draws;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -65,6 +65,8 @@ struct Inner {
     left: Option<u64>,
     fail_sync: bool,
     fail_append: bool,
+    /// Files that cannot be read.
+    unreadable: BTreeSet<u64>,
     /// All files together have at most so many bytes.
     capacity: Option<u64>,
     /// Operations that change something, so far.
@@ -102,6 +104,13 @@ impl MemoryDisk {
     /// The next append fails, half-way.
     pub fn fail_next_append(&self) {
         self.inner().fail_append = true;
+    }
+
+    /// What is in this file cannot be read any more, whatever its name becomes. False if there is no such file.
+    pub fn fail_reads(&self, name: &str) -> bool {
+        let mut inner = self.inner();
+        let id = inner.names.get(name).copied();
+        id.is_some_and(|id| inner.unreadable.insert(id))
     }
 
     /// All files together have at most so many bytes; `None`: as many as they like. What is there stays.
@@ -260,6 +269,10 @@ fn missing() -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, "no such file")
 }
 
+fn unreadable() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "the file was told not to be readable")
+}
+
 impl Inner {
     fn id(&self, name: &str) -> io::Result<u64> {
         self.names.get(name).copied().ok_or_else(missing)
@@ -309,7 +322,9 @@ impl Disk for MemoryDisk {
 
     fn read(&self, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, DiskError> {
         let inner = self.inner();
-        let file = inner.file(name).map_err(|error| DiskError::new("read", name, &error))?;
+        let bad = inner.id(name).is_ok_and(|id| inner.unreadable.contains(&id));
+        let found = if bad { Err(unreadable()) } else { inner.file(name) };
+        let file = found.map_err(|error| DiskError::new("read", name, &error))?;
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(file.bytes.len());
         let to = from.saturating_add(length).min(file.bytes.len());
         Ok(file.bytes[from..to].to_vec())

@@ -38,7 +38,7 @@ pub trait Disk: Send + Sync + 'static {
     /// Up to `length` bytes from `offset` on; fewer only where the file ends.
     ///
     /// # Errors
-    /// `NotFound` if there is no such file.
+    /// `NotFound` if there is no such file, `InvalidData` if the disk does not give back what was written there.
     fn read(&self, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, DiskError>;
 
     /// Makes an empty file.
@@ -60,7 +60,7 @@ pub trait Disk: Send + Sync + 'static {
     /// `NotFound` if there is no such file.
     fn write_at(&self, name: &str, offset: u64, bytes: &[u8]) -> Result<(), DiskError>;
 
-    /// Makes a file at least so many bytes long, and its room its own, so that writing there changes nothing but bytes.
+    /// Makes a file at least so many bytes long, and its room its own, so that there is room for what is written there.
     /// What is new reads as zeros. Where the file system cannot do that, the file stays as it is.
     ///
     /// # Errors

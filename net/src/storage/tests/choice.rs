@@ -64,6 +64,23 @@ fn the_older_one_and_the_log_stand_in_for_it_wherever_it_is_damaged() {
 }
 
 #[test]
+fn one_that_the_disk_does_not_read_is_as_good_as_damaged() {
+    let disk = directory(3);
+    assert!(disk.fail_reads(NEWEST));
+    let (storage, recovered) = open(&disk).unwrap();
+    assert_eq!(at(&recovered), Some(position(1, 3)));
+    let store = storage.snapshots();
+    assert_eq!(store.damaged(), [position(1, 5)]);
+    save(&store, position(1, 7)).unwrap();
+    assert_eq!(store.list().unwrap(), [position(1, 3), position(1, 7)]);
+    // One that stops being readable while it is sent.
+    assert!(disk.fail_reads("snapshot-0000000000000001-0000000000000007"));
+    let read = store.read_chunk(position(1, 7), 0);
+    assert!(matches!(read, Err(StorageError::Damaged { .. })), "{read:?}");
+    assert_eq!(store.read_chunk(position(1, 7), 0).unwrap(), None);
+}
+
+#[test]
 fn it_is_sent_to_nobody_and_goes_when_a_whole_one_is_durable() {
     // Behind it, and in its place.
     for new in [position(1, 7), position(1, 5)] {

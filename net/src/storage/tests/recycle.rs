@@ -181,7 +181,7 @@ fn a_segment_does_not_go_on_for_ever_for_want_of_room() {
             Err(error) => break error,
         }
     };
-    assert!(error.is_full() && error.to_string().contains("allocate wal-0000000000000002"), "{error}");
+    assert!(error.may_pass() && error.to_string().contains("allocate wal-0000000000000002"), "{error}");
     let size = disk.size(&file_name(1)).unwrap();
     let most = SEGMENT * limits::WAL_SEGMENT_STRETCH;
     assert!((most - 200..=most).contains(&size), "{size}");

@@ -213,6 +213,8 @@ bugs! {
     LevelLogKept = "level-log-kept", "a master keeps entries of a higher level in its log when the level is lowered", "G6";
     StateHashKept = "state-hash-kept", "the hash of every state is the same", "G6";
     AlarmJobsTaken = "state-alarm-jobs-taken", "jobs are taken although a member has no more room", "G5";
+    SuccessorLags = "raft-successor-lags", "a leader hands over to a voter that lacks much of its log", "G7";
+    RefusalNotKept = "node-refusal-not-kept", "a leader refuses a change of the members that may be in the log already", "G5";
     AlarmProposed = "node-alarm-proposed", "a leader takes into its log what there is no room for", "G5";
     AlarmStrangersCount = "state-alarm-strangers-count", "the alarm of a node that is no member counts", "G5";
     AlarmOneDisarmed = "state-alarm-one-disarmed", "who disarms all alarms disarms one", "G5";

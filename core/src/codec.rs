@@ -48,6 +48,7 @@ mod tag {
     pub(super) const FOUND_MEMBERS: u16 = 65;
     pub(super) const KNOW_MEMBER: u16 = 66;
     pub(super) const LEAVE_JOINT: u16 = 67;
+    pub(super) const REFUSE_CHANGE: u16 = 68;
     pub(super) const HOLD_LEVEL: u16 = 72;
     pub(super) const SET_LEVEL: u16 = 73;
     pub(super) const RAISE_ALARM: u16 = 80;
@@ -218,6 +219,7 @@ fn encode_command(header: &Header, command: &Command) -> (u16, Vec<u8>) {
         }
         Command::KnowMember { node, storage } => (tag::KNOW_MEMBER, pack(&(header, node, storage))),
         Command::LeaveJoint => (tag::LEAVE_JOINT, pack(&(header,))),
+        Command::RefuseChange { reason } => (tag::REFUSE_CHANGE, pack(&(header, reason.as_str()))),
         Command::HoldLevel { most } => (tag::HOLD_LEVEL, pack(&(header, most))),
         Command::SetLevel { level } => (tag::SET_LEVEL, pack(&(header, level))),
         Command::RaiseAlarm { alarm } => (tag::RAISE_ALARM, pack(&(header, message(alarm)))),
@@ -282,7 +284,7 @@ fn decode_command(tag: u16, payload: &[u8]) -> Result<(Header, Command), CodecEr
         tag::PUT..=tag::COMPARE_AND_SET => decode_keyvalue(tag, payload)?,
         tag::REGISTER_EXECUTOR..=tag::ATTEMPT_REFUSED => decode_fleet(tag, payload)?,
         tag::SUBMIT_JOB..=tag::FORCE_CANCEL => decode_jobs(tag, payload)?,
-        tag::CHANGE_MEMBERS..=tag::LEAVE_JOINT => decode_members(tag, payload)?,
+        tag::CHANGE_MEMBERS..=tag::REFUSE_CHANGE => decode_members(tag, payload)?,
         tag::HOLD_LEVEL => {
             let (header, most) = unpack(payload)?;
             (header, Command::HoldLevel { most })
@@ -395,6 +397,10 @@ fn decode_members(tag: u16, payload: &[u8]) -> Result<(Header, Command), CodecEr
         tag::KNOW_MEMBER => {
             let (header, node, storage) = unpack(payload)?;
             (header, Command::KnowMember { node, storage })
+        }
+        tag::REFUSE_CHANGE => {
+            let (header, reason) = unpack(payload)?;
+            (header, Command::RefuseChange { reason })
         }
         _ => {
             let (header,) = unpack(payload)?;

@@ -117,6 +117,11 @@ pub enum Command {
     ChangeMembers {
         changes: Vec<pb::MemberChange>,
     },
+    /// Its leader has seen why a change of the members cannot be made. Said in the log, so that the request has one answer: if
+    /// the change was made after all, that one.
+    RefuseChange {
+        reason: String,
+    },
     /// A cluster's first leader says who its voters are.
     FoundMembers {
         members: Vec<pb::MemberRecord>,
@@ -173,6 +178,7 @@ impl Command {
             | Self::CancelJob { .. }
             | Self::DeleteJob { .. }
             | Self::ChangeMembers { .. }
+            | Self::RefuseChange { .. }
             | Self::HoldLevel { .. }
             | Self::DisarmAlarm { .. } => true,
             Self::OpenSession { .. }

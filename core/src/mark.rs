@@ -48,6 +48,8 @@ marks! {
     TransferTaken = "raft: a node stands because its leader wants it to lead",
     TransferRefused = "raft: a node is told to lead by who does not lead it, or when it may not stand",
     ChangeUnhealthy = "raft: a change of the membership is refused that would leave too few who answer",
+    ChangeTooSoon = "node: a leader that was just elected does not know yet whether a change can be made",
+    ChangeAskedAgain = "node: a change of the members is asked for that was answered",
     ChangeTooEarly = "raft: a learner is to vote that lacks much of the log",
     ProgressOfAnother = "raft: the directory of a peer is another one from now on",
     ChangeWaits = "raft: a change of the membership waits for the one before",

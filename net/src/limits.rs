@@ -31,6 +31,8 @@ pub const BATCH_MESSAGES: usize = 256;
 pub const BATCH_BYTES: usize = PEER_MESSAGE_BYTES + 1024;
 /// How long a master that ends waits for another one to lead.
 pub const HAND_OVER: Duration = Duration::from_secs(1);
+/// Before it asks another one.
+pub const HAND_OVER_PAUSE: Duration = Duration::from_millis(20);
 /// Masters that this one does not know and that have a stream to it: they came while it was away.
 pub const VISITORS: usize = 32;
 /// How long opening a stream to a peer may take.

@@ -56,7 +56,7 @@ impl Role for ServerRole {
         key("timing.election_max", "timing-election-max", "QUORATE_TIMING_ELECTION_MAX", "DURATION", "Longest silence before a follower asks for votes [default: 450ms]"),
         key("timing.disk_stall", "timing-disk-stall", "QUORATE_TIMING_DISK_STALL", "DURATION", "A leader whose disk is silent so long steps down [default: 400ms]"),
         key("timing.request_timeout", "timing-request-timeout", "QUORATE_TIMING_REQUEST_TIMEOUT", "DURATION", "How long a request waits for a leader [default: 5s]"),
-        key("timing.read_lease_drift_ppm", "timing-read-lease-drift-ppm", "QUORATE_TIMING_READ_LEASE_DRIFT_PPM", "NUMBER", "Read by lease: how far the clocks of two masters may run apart, in parts of a million; the same on all masters, and never on machines that are suspended; 0 = confirm every read [default: 0]"),
+        key("timing.read_lease_drift_ppm", "timing-read-lease-drift-ppm", "QUORATE_TIMING_READ_LEASE_DRIFT_PPM", "NUMBER", "Read by lease: how far the clocks of two masters may run apart, in parts of a million; the same on all masters, as are the election timeouts, and never on machines that are suspended; 0 = confirm every read [default: 0]"),
         key("executor.ttl", "executor-ttl", "QUORATE_EXECUTOR_TTL", "DURATION", "A silent executor has stopped its work after so long [default: 5s]"),
         key("executor.grace", "executor-grace", "QUORATE_EXECUTOR_GRACE", "DURATION", "What the master waits in addition before it moves the work [default: 2s]"),
         key("executor.check", "executor-check", "QUORATE_EXECUTOR_CHECK", "DURATION", "How often an executor looks at its deadline [default: 200ms]"),

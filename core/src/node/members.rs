@@ -3,9 +3,10 @@
 use super::Node;
 use crate::{
     bug::{self, Bug},
-    command::Command,
+    command::{Command, RequestId},
     contract::{MemberAddress, Output},
     lead::Errand,
+    mark::{self, Mark},
     state::{Members, precondition},
     types::{Index, NodeId, StorageId},
 };
@@ -108,15 +109,42 @@ impl Node {
         founders.map(record).collect()
     }
 
-    /// A change of the members that would leave the cluster without a majority that answers, or that would let somebody vote
-    /// who lacks much of the log, is not even proposed: only its leader knows who answers.
-    pub(super) fn check_members(&self, command: &Command) -> Result<(), pb::Refusal> {
-        let (Command::ChangeMembers { changes }, Some(members)) = (command, self.state.members()) else {
-            return Ok(());
-        };
+    /// What is proposed for a change that a client asks for. A change of the members that would leave the cluster without a
+    /// majority that answers, or that would let somebody vote who lacks much of the log, is not: only its leader knows who
+    /// answers. But the same request may be on its way, in this log or from a follower: so the refusal goes through the log
+    /// as well, and what comes first there is the answer.
+    ///
+    /// # Errors
+    /// A leader that was just elected does not know yet.
+    pub(super) fn considered(
+        &self,
+        request: Option<RequestId>,
+        command: Command,
+    ) -> Result<Command, pb::Refusal> {
+        let Command::ChangeMembers { changes } = &command else { return Ok(command) };
+        let answered = request.is_some_and(|request| self.state.has_answered(&request));
+        let reason = if answered { Some("it was answered".to_owned()) } else { self.objection(changes) };
+        match (reason, request) {
+            (None, _) => Ok(command),
+            (Some(reason), _) if !answered && self.raft.is_new_leader() => {
+                mark::hit(Mark::ChangeTooSoon);
+                Err(self.unavailable(&format!("this node was just elected ({reason})")))
+            }
+            (Some(reason), Some(_)) if !bug::planted(Bug::RefusalNotKept) => {
+                mark::hit_if(answered, Mark::ChangeAskedAgain);
+                Ok(Command::RefuseChange { reason })
+            }
+            (Some(reason), _) => Err(precondition(reason)),
+        }
+    }
+
+    fn objection(&self, changes: &[pb::MemberChange]) -> Option<String> {
+        if self.raft.has_change_pending() {
+            return Some("another change of the members is under way; try again when it is done".to_owned());
+        }
         // What is wrong with the change itself, it is told when it is carried out.
-        let Ok(next) = members.changed(changes) else { return Ok(()) };
-        self.raft.check_change(next.membership()).map_err(precondition)
+        let next = self.state.members()?.changed(changes).ok()?;
+        self.raft.check_change(next.membership()).err()
     }
 
     /// A member speaks whose directory is not known yet: its leader has it written down.

@@ -328,10 +328,7 @@ impl Node {
         request: Option<RequestId>,
         command: Command,
     ) -> Result<(), pb::Refusal> {
-        // A repeated request gets the answer that it got.
-        if !request.is_some_and(|request| self.state.has_answered(&request)) {
-            self.check_members(&command)?;
-        }
+        let command = self.considered(request, command)?;
         let index = self.propose(request, command).map_err(|error| self.not_taken(error))?;
         self.waiting.proposals.insert(index, (self.raft.term(), asker));
         self.wait(Place::Proposal(index), asker);
@@ -581,10 +578,7 @@ impl Node {
             ProposeError::HandingOver(to) => {
                 self.unavailable(&format!("leadership is being handed to node {to}"))
             }
-            ProposeError::ChangePending => {
-                let message = "another change of the members is under way; try again when it is done";
-                refusal(pb::RefusalCode::Precondition, message)
-            }
+            ProposeError::ChangePending => self.unavailable("another change of the members is under way"),
         }
     }
 }

@@ -33,9 +33,10 @@ impl Node {
                 TransferError::NotLeader | TransferError::Silent(_) | TransferError::Nobody => {
                     self.unavailable(&error.to_string())
                 }
-                TransferError::NoVote(_) | TransferError::NotEligible(_) | TransferError::UnderWay(_) => {
-                    refusal(pb::RefusalCode::Precondition, error.to_string())
-                }
+                TransferError::Alone
+                | TransferError::NoVote(_)
+                | TransferError::NotEligible(_)
+                | TransferError::UnderWay(_) => refusal(pb::RefusalCode::Precondition, error.to_string()),
             })?;
         // It leads already. Others may still wait until somebody else does.
         if to == self.config.node {

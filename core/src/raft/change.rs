@@ -40,8 +40,7 @@ impl Raft {
         if self.leading.is_none() {
             return Err(ProposeError::NotLeader);
         }
-        if self.is_changing() && !bug::planted(Bug::ChangeAtOnce) {
-            mark::hit(Mark::ChangeWaits);
+        if self.has_change_pending() {
             return Err(ProposeError::ChangePending);
         }
         let index = self.propose(data)?;
@@ -49,6 +48,22 @@ impl Raft {
             leading.changes_until = index;
         }
         Ok(index)
+    }
+
+    /// Whether this leader has not carried out the change before, and so takes no other one.
+    #[must_use]
+    pub fn has_change_pending(&self) -> bool {
+        let pending = self.is_changing() && !bug::planted(Bug::ChangeAtOnce);
+        mark::hit_if(pending, Mark::ChangeWaits);
+        pending
+    }
+
+    /// Whether this node has led for so short a time that it does not know yet which change came before, or who answers.
+    #[must_use]
+    pub fn is_new_leader(&self) -> bool {
+        self.leading.as_ref().is_some_and(|leading| {
+            leading.first_of_term > self.applied || self.now.since(leading.since) < self.timing.election_max
+        })
     }
 
     /// Whether the membership may become this one as far as a leader sees: a majority of it must answer, and whoever votes

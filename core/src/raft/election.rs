@@ -255,6 +255,7 @@ impl Raft {
             changes_until: if bug::planted(Bug::ChangeBeforeFirst) { Index(0) } else { next },
             confirms: None,
             transfer: None,
+            given_up_on: None,
             told_to_lead: false,
             agreement: Agreement::default(),
             chunks: super::sending::Chunks::new(self.now),

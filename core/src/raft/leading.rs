@@ -20,6 +20,8 @@ pub(crate) struct Leading {
     /// Once it is committed, a majority of the newest members knows who they are.
     pub(crate) confirms: Option<Index>,
     pub(crate) transfer: Option<Transfer>,
+    /// To whom the last transfer was, if it was given up.
+    pub(crate) given_up_on: Option<NodeId>,
     /// Somebody was told to stand at once, in this term.
     pub(crate) told_to_lead: bool,
     pub(crate) agreement: Agreement,

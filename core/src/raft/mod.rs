@@ -448,7 +448,7 @@ impl Raft {
         self.points.fingerprint(print);
         if let Some(leading) = &self.leading {
             print.add((leading.first_of_term, leading.changes_until, leading.confirms, &leading.reads));
-            print.add((leading.told_to_lead, &leading.agreement));
+            print.add((leading.told_to_lead, leading.given_up_on, &leading.agreement));
             print.add_time(leading.heartbeat_at);
             leading.chunks.fingerprint(self.now, print);
             for (peer, progress) in &leading.progress {

@@ -3,7 +3,8 @@
 //! * Whoever is not to lead (a priority below 0) stands for election only when nobody has led for long: a cluster that is led
 //!   from the wrong place serves, and one that is not led does not. A successor is chosen from those that are to lead, if one
 //!   of them answers.
-//! * A leader hands over to a voter of higher priority that has answered for a while and gets what is new at once.
+//! * A leader hands over to a voter of higher priority that has answered for a while, and was sent all of the log: nothing is
+//!   proposed until it holds it.
 //! * It does so less and less often, as long as that does not last; and whoever has led several times within a short while
 //!   waits longer before it stands again. A machine that comes and goes does not take the leadership with it each time.
 
@@ -61,9 +62,9 @@ impl Raft {
         self.preference.of(node) >= 0
     }
 
-    /// How much rather a voter leads than another; for the choice of a successor.
-    pub(crate) fn preference_of(&self, node: NodeId, holds_all: bool) -> (bool, bool, i32) {
-        (self.is_eligible(node), holds_all, self.preference.of(node))
+    /// A voter's priority.
+    pub(crate) fn priority_of(&self, node: NodeId) -> i32 {
+        self.preference.of(node)
     }
 
     /// An election timeout has passed. Whether this node may stand: one that is not to lead waits for others first.
@@ -108,11 +109,11 @@ impl Raft {
         if leading.transfer.is_some() || self.now.since(leading.since) < settle {
             return;
         }
-        let own = self.preference.of(self.id);
+        let (own, last) = (self.preference.of(self.id), self.log.last().index);
         let steady = |peer: &Progress| {
             self.answers(Some(peer))
                 && self.now.since(peer.answers_since) >= settle
-                && peer.mode == Mode::Replicate
+                && (peer.is_close(last) || (bug::planted(Bug::SuccessorLags) && peer.mode == Mode::Replicate))
         };
         let preferred = leading.progress.iter().filter(|(node, peer)| {
             let rather = self.preference.of(**node) > own && self.is_eligible(**node);

@@ -81,6 +81,12 @@ impl Progress {
         }
     }
 
+    /// Whether it is sent what is new at once, and was sent everything up to this entry.
+    #[must_use]
+    pub fn is_close(&self, last: Index) -> bool {
+        self.mode == Mode::Replicate && self.next > last
+    }
+
     /// A follower that was just added: it is there, and may need a snapshot.
     #[must_use]
     pub const fn of_new_member(next: Index, now: Time) -> Self {

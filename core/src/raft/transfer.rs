@@ -37,6 +37,9 @@ pub enum TransferError {
     /// Choose one that answers, or wait until this one does.
     #[error("node {0} does not answer its leader")]
     Silent(NodeId),
+    /// Add another voter.
+    #[error("there is no other voter")]
+    Alone,
     /// Wait until another voter answers.
     #[error("no other voter answers")]
     Nobody,
@@ -71,6 +74,9 @@ impl Raft {
             Some(to) if !self.is_eligible(to) => return Err(TransferError::NotEligible(to)),
             Some(to) if !self.answers(leading.progress.get(&to)) => return Err(TransferError::Silent(to)),
             Some(to) => to,
+            None if self.membership.all_voters().all(|voter| voter == self.id) => {
+                return Err(TransferError::Alone);
+            }
             None => self.successor().ok_or(TransferError::Nobody)?,
         };
         mark::hit(Mark::TransferBegins);
@@ -89,17 +95,21 @@ impl Raft {
         self.leading.as_ref()?.transfer.as_ref().map(|transfer| transfer.to)
     }
 
-    /// The voter that answers and is to lead, holds the whole log, has the highest priority and holds most of the log, in
-    /// this order; of several, the one with the lowest id.
+    /// The voter that answers and is to lead, is not the one that a hand-over was given up to, holds the whole log, was sent all
+    /// of it, has the highest priority and holds most of the log, in this order; of several, the one with the lowest id.
     pub(crate) fn successor(&self) -> Option<NodeId> {
         let leading = self.leading.as_ref()?;
         let others = leading
             .progress
             .iter()
-            .filter(|(peer, progress)| self.membership.is_voter(**peer) && self.answers(Some(progress)));
+            .filter(|(_, progress)| progress.answered && self.answers(Some(progress)))
+            .filter(|(peer, _)| self.membership.is_voter(**peer));
         let last = self.log.last().index;
         let rank = |(peer, progress): &(&NodeId, &Progress)| {
-            (self.preference_of(**peer, progress.matched >= last), progress.matched)
+            let (peer, close) = (**peer, progress.is_close(last) || bug::planted(Bug::SuccessorLags));
+            let holds = (progress.matched >= last, close);
+            let again = leading.given_up_on == Some(peer);
+            (self.is_eligible(peer), !again, holds, self.priority_of(peer), progress.matched)
         };
         others.rev().max_by_key(rank).map(|(peer, _)| *peer)
     }
@@ -134,7 +144,7 @@ impl Raft {
         if now >= transfer.until && !bug::planted(Bug::TransferForEver) {
             let to = transfer.to;
             mark::hit(Mark::TransferGivenUp);
-            leading.transfer = None;
+            (leading.transfer, leading.given_up_on) = (None, Some(to));
             self.trace(TraceEvent::TransferGivenUp { to });
             return;
         }

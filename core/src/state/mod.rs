@@ -519,6 +519,7 @@ fn dispatch(
             return None;
         }
         Command::ChangeMembers { changes } => members::change(turn, &changes),
+        Command::RefuseChange { reason } => Err(precondition(reason)),
         Command::FoundMembers { members } => {
             members::found(turn, &members);
             return None;

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     driver::NodeHandle,
-    limits::HAND_OVER,
-    rt::{self, Listener, select},
+    limits::{HAND_OVER, HAND_OVER_PAUSE},
+    rt::{self, Instant, Listener, select},
     storage::{
         Disk, FileDisk, Identity, OpenError, SpaceLimits, Storage, StorageOptions,
         lineage::{self, Lineage},
@@ -16,7 +16,7 @@ use crate::{
     tape::{FileTape, TapeOptions, TapeSource},
 };
 use quorate_core::{Config, contract::Recovered, types::StorageId};
-use quorate_proto::v1::{self as pb, client_reply::Body as Reply, client_request::Body as Ask};
+use quorate_proto::v1::{self as pb, RefusalCode, client_reply::Body as Reply, client_request::Body as Ask};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -65,24 +65,30 @@ pub async fn run_server(
     }
 }
 
-/// Lets another master lead before this one ends, so that nobody waits for an election.
+/// Lets another master lead before this one ends, so that nobody waits for an election. If one does not lead in time, another
+/// one may.
 async fn hand_over(node: &NodeHandle) {
     let ask = |body| node.request(pb::ClientRequest { body: Some(body) });
-    let leads = match ask(Ask::GetLeader(pb::GetLeaderRequest {})).await.map(|reply| reply.body) {
+    let leads = async || match ask(Ask::GetLeader(pb::GetLeaderRequest {})).await.map(|reply| reply.body) {
         Ok(Some(Reply::GetLeader(it))) => it.leader == node.identity().node.0,
         _ => false,
     };
-    if !leads {
-        return;
-    }
+    let until = Instant::now() + HAND_OVER;
     let request = pb::TransferLeaderRequest { to: 0, from: node.identity().node.0 };
-    let asked = rt::timeout(HAND_OVER, ask(Ask::TransferLeader(request))).await;
-    match asked.map(|it| it.map(|reply| reply.body)) {
-        Some(Ok(Some(Reply::TransferLeader(it)))) => {
-            tracing::info!(leader = it.leader, "another master leads");
+    while leads().await {
+        let left = until.saturating_duration_since(Instant::now());
+        let asked = rt::timeout(left, ask(Ask::TransferLeader(request))).await;
+        match asked.map(|it| it.map(|reply| reply.body)) {
+            Some(Ok(Some(Reply::TransferLeader(it)))) => {
+                return tracing::info!(leader = it.leader, "another master leads");
+            }
+            Some(Err(refusal)) if refusal.code() == RefusalCode::Unavailable => {
+                tracing::warn!(why = refusal.message, "nobody leads in its place yet");
+            }
+            Some(Err(refusal)) => return tracing::info!(why = refusal.message, "nobody leads in its place"),
+            Some(Ok(_)) | None => return tracing::warn!("nobody leads in its place"),
         }
-        Some(Err(refusal)) => tracing::warn!(why = refusal.message, "nobody leads in its place"),
-        Some(Ok(_)) | None => tracing::warn!("nobody leads in its place yet"),
+        rt::sleep(HAND_OVER_PAUSE).await;
     }
 }
 

@@ -120,6 +120,18 @@ impl Answers {
     ) {
         let index = Index(reply.index);
         if index == Index(0) {
+            let code = refusal(reply).map(pb::Refusal::code);
+            let kept = request_id(request).is_some_and(|id| id.session != 0);
+            // What the log does not say may be otherwise when it is asked again: who asked must know that.
+            let passes = matches!(
+                code,
+                None | Some(
+                    pb::RefusalCode::Unavailable | pb::RefusalCode::Exhausted | pb::RefusalCode::Invalid
+                )
+            );
+            ledger.hold(Rule::AnswerCommitted, !kept || passes, || {
+                format!("{} is refused for ever as of no entry: {code:?}", brief(request))
+            });
             return reference.alarms.answered(ledger, request, floor, reply);
         }
         let told = || format!("{} is answered as of {index}", brief(request));

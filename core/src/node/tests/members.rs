@@ -23,6 +23,16 @@ impl Cluster {
     fn change(&mut self, session: u64, changes: impl IntoIterator<Item = Change>) -> Option<Reply> {
         self.next_key += 1_000;
         let sequence = self.next_key;
+        self.change_as(session, sequence, changes)
+    }
+
+    /// The request of this number, the first time or again.
+    fn change_as(
+        &mut self,
+        session: u64,
+        sequence: u64,
+        changes: impl IntoIterator<Item = Change>,
+    ) -> Option<Reply> {
         let request_id = Some(pb::RequestId { session, sequence, lowest_open: sequence });
         let changes = changes.into_iter().map(|change| pb::MemberChange { change: Some(change) }).collect();
         let leader = self.leader();
@@ -167,6 +177,44 @@ fn a_change_that_would_leave_too_few_who_answer_is_refused() {
     assert!(refused.contains("do not answer"), "{refused}");
     // Who does not answer may go.
     cluster.accepted(session, [Change::Remove(other.0)]);
+}
+
+#[test]
+fn a_change_that_is_asked_for_again_has_one_answer() {
+    let (mut cluster, session) = Cluster::began(3);
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    let another = cluster.session(leader);
+    cluster.cut.extend(cluster.nodes.keys().copied().filter(|id| *id != leader));
+    let ask = |cluster: &mut Cluster| cluster.change_as(session, 7, [Change::Remove(follower.0)]);
+    // It is in the log, and the one who asked has heard nothing: a refusal would be a lie.
+    assert_eq!(ask(&mut cluster), None);
+    assert_eq!(ask(&mut cluster), None);
+    assert_eq!(cluster.change_as(another, 7, [Change::Remove(follower.0)]), None);
+    cluster.cut.clear();
+    cluster.run(Duration::from_millis(200));
+    let made = |reply: &pb::ClientReply| matches!(reply.body, Some(Reply::ChangeMembers(_)));
+    assert_eq!(cluster.replies.values().filter(|reply| made(reply)).count(), 2, "{:?}", cluster.replies);
+    let other = cluster.replies.values().find(|reply| !made(reply)).expect("the other request is answered");
+    assert!(message(other.body.clone()).contains("under way"), "{other:?}");
+    assert!(other.index > 0, "the log says so");
+    assert!(matches!(ask(&mut cluster), Some(Reply::ChangeMembers(_))), "for ever");
+    assert!(!cluster.shown(leader.0).contains(&follower.to_string()));
+}
+
+#[test]
+fn a_change_that_was_refused_stays_refused() {
+    let (mut cluster, session) = Cluster::began(3);
+    let (leader, follower) = (cluster.leader(), cluster.follower());
+    let other = *cluster.nodes.keys().find(|id| **id != leader && **id != follower).unwrap();
+    cluster.cut.push(other);
+    cluster.run(Duration::from_secs(1));
+    let ask = |cluster: &mut Cluster| message(cluster.change_as(session, 7, [Change::Remove(follower.0)]));
+    let refused = ask(&mut cluster);
+    cluster.cut.clear();
+    cluster.run(Duration::from_secs(1));
+    assert_eq!(ask(&mut cluster), refused, "though it could be made now");
+    assert_eq!(cluster.shown(leader.0), "voters=(1 2 3)");
+    cluster.accepted(session, [Change::Remove(follower.0)]);
 }
 
 #[test]

@@ -74,7 +74,37 @@ fn only_a_voter_that_answers_is_handed_to() {
     assert_eq!(bench.raft.transfer(Some(id(3))), Err(TransferError::NoVote(id(3))));
     let alone = Membership::of([id(1)]);
     bench.raft.follow(Index(1), alone, true);
+    assert_eq!(bench.raft.transfer(None), Err(TransferError::Alone));
+}
+
+#[test]
+fn of_two_that_lack_something_the_one_that_was_sent_it_is_chosen_and_after_it_the_other_one() {
+    let mut bench = Bench::new(3, 1, &[]);
+    bench.elect();
+    bench.sync();
+    bench.raft.set_priorities([(id(3), 5)].into());
+    bench.hear(2, 2, Message::Appended { index: Index(1) });
+    let alive = || Message::HeartbeatReply { position: 0, verified: Index(0), state: None, lease: None };
+    bench.hear(3, 2, alive());
+    bench.propose("x");
+    bench.sync();
+    assert_eq!(bench.raft.transfer(None), Ok(id(2)), "node 3 is preferred, and nobody knows what it holds");
+    while bench.raft.transferring().is_some() {
+        bench.deadline();
+        bench.hear(2, 2, alive());
+        bench.hear(3, 2, alive());
+    }
+    assert_eq!(bench.raft.transfer(None), Ok(id(3)), "node 2 did not lead in time");
+}
+
+#[test]
+fn who_has_not_answered_in_this_term_is_no_successor() {
+    let mut bench = Bench::new(3, 1, &[]);
+    bench.elect();
+    bench.sync();
     assert_eq!(bench.raft.transfer(None), Err(TransferError::Nobody));
+    bench.hear(3, 2, Message::Appended { index: Index(1) });
+    assert_eq!(bench.raft.transfer(None), Ok(id(3)));
 }
 
 #[test]

@@ -81,6 +81,8 @@ pub const PROMOTED_PERCENT: u64 = 90;
 pub const MEMBER_CHANGES: usize = 16;
 /// Directories of one member that were given up, and are known not to come back: the oldest is forgotten.
 pub const GIVEN_UP_DIRECTORIES: usize = 16;
+/// Members that were removed whose directories are known: who was removed first is forgotten.
+pub const FORMER_MEMBERS: usize = 64;
 
 /// Executors at one time.
 pub const EXECUTORS: usize = 10_000;

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     bug::{self, Bug},
-    limits::GIVEN_UP_DIRECTORIES,
+    limits::{FORMER_MEMBERS, GIVEN_UP_DIRECTORIES},
     mark::{self, Mark},
     raft::membership::{Change, Membership},
     types::{Index, NodeId, StorageId},
@@ -28,6 +28,8 @@ pub struct Members {
     index: u64,
     /// How often it was changed since the cluster was founded.
     changes: u64,
+    /// The directories of those who were removed, who was removed last behind the others.
+    former: Vec<pb::FormerMember>,
 }
 
 impl Members {
@@ -54,7 +56,9 @@ impl Members {
         let node = NodeId(record.id);
         let membership = Membership::of([node]);
         let records = BTreeMap::from([(node, record)]);
-        Self { membership, records, index: index.0, changes: changes.saturating_add(1) }.with_parts()
+        let (index, changes) = (index.0, changes.saturating_add(1));
+        // Nobody else was of this cluster.
+        Self { membership, records, index, changes, former: Vec::new() }.with_parts()
     }
 
     /// One master.
@@ -108,6 +112,7 @@ impl Members {
             auto_leave: self.membership.leaves_itself(),
             index: self.index,
             changes: self.changes,
+            former: self.former.clone(),
         }
     }
 
@@ -129,7 +134,8 @@ impl Members {
         let membership =
             Membership::from_parts(parts, record.auto_leave).map_err(|error| error.to_string())?;
         let records: BTreeMap<_, _> = record.members.iter().map(|it| (NodeId(it.id), it.clone())).collect();
-        let members = Self { membership, records, index: record.index, changes: record.changes };
+        let former = record.former.clone();
+        let members = Self { membership, records, index: record.index, changes: record.changes, former };
         let all = members.membership.members().eq(members.records.keys().copied());
         // Made again: parts and order must be what they would be.
         let same = members.clone().with_parts().record() == *record;
@@ -143,7 +149,14 @@ impl Members {
     /// Each record says the part that its node has; who has none goes.
     fn with_parts(mut self) -> Self {
         let members: BTreeSet<NodeId> = self.membership.members().collect();
-        self.records.retain(|node, _| members.contains(node));
+        for (node, record) in self.records.extract_if(.., |node, _| !members.contains(node)) {
+            let given_up = directories(record);
+            if !given_up.is_empty() && !bug::planted(Bug::FormerForgotten) {
+                self.former.push(pb::FormerMember { id: node.0, given_up });
+            }
+        }
+        let oldest = self.former.len().saturating_sub(FORMER_MEMBERS);
+        self.former.drain(..oldest);
         for (node, record) in &mut self.records {
             let part = if self.membership.voters().contains(node) {
                 MemberPart::Voter
@@ -189,12 +202,8 @@ impl Members {
             let votes = self.membership.outgoing().contains(node) && !bug::planted(Bug::ReplacedTooEarly);
             if record.replaced && !votes {
                 record.replaced = false;
-                // Nobody has heard of another one since the last was given up.
-                if record.storage != 0 {
-                    record.given_up.push(core::mem::take(&mut record.storage));
-                }
-                let oldest = record.given_up.len().saturating_sub(GIVEN_UP_DIRECTORIES);
-                record.given_up.drain(..oldest);
+                record.given_up = directories(record.clone());
+                record.storage = 0;
             }
         }
     }
@@ -209,7 +218,10 @@ impl Members {
                     return Err(already_exists(format!("node {node} is a member already")));
                 }
                 self.check_addresses(add)?;
-                self.records.insert(node, record(add));
+                let given_up =
+                    self.former.extract_if(.., |former| former.id == add.id).flat_map(|it| it.given_up);
+                let given_up = given_up.collect();
+                self.records.insert(node, pb::MemberRecord { given_up, ..record(add) });
                 Change::AddLearner(node)
             }
             Asked::Update(update) => {
@@ -269,6 +281,16 @@ impl Members {
     }
 }
 
+/// The directories that a member is to have no more, if it has none of those that it had.
+fn directories(record: pb::MemberRecord) -> Vec<u64> {
+    let pb::MemberRecord { storage, mut given_up, .. } = record;
+    // 0: nobody has heard of another one since the last was given up.
+    given_up.extend(Some(storage).filter(|storage| *storage != 0));
+    let oldest = given_up.len().saturating_sub(GIVEN_UP_DIRECTORIES);
+    given_up.drain(..oldest);
+    given_up
+}
+
 fn is_awaited(record: &pb::MemberRecord, storage: StorageId) -> bool {
     record.storage == 0 && !record.given_up.contains(&storage.0)
 }
@@ -314,7 +336,7 @@ pub(crate) fn found(turn: &mut Turn<'_>, members: &[pb::MemberRecord]) {
     let records: BTreeMap<_, _> = members.iter().map(|it| (NodeId(it.id), it.clone())).collect();
     let membership = Membership::of(records.keys().copied());
     let index = turn.index.0;
-    turn.put_membership(Members { membership, records, index, changes: 0 }.with_parts());
+    turn.put_membership(Members { membership, records, index, changes: 0, former: Vec::new() }.with_parts());
 }
 
 /// Changes who takes part, if it is what somebody may want in the state as it is.

@@ -6,6 +6,7 @@
 pub mod answers;
 pub mod conduct;
 pub mod contact;
+mod directories;
 mod flow;
 pub mod held;
 pub mod jobs;
@@ -55,6 +56,7 @@ macro_rules! rules {
 rules! {
     OneLeader = "G1 one leader a term",
     OneVote = "G1 one vote a term",
+    DirectoryGivenUp = "G1 a directory that was given up is not heard again under its id",
     VoteRemembered = "G1 a restart remembers term and vote",
     VoteDurable = "G1 a vote is durable before it is given",
     LeaderQuorum = "G1 a leader has a quorum of durable votes",
@@ -64,6 +66,7 @@ rules! {
     HandsOverSoon = "R12 a leader that hands over goes on after an election timeout",
     HandedStands = "R12 who is told by its leader to lead stands",
     AvoidedStands = "R13 who is not to lead stands only when nobody has led for long",
+    HandsOverClose = "R13 who hands over to a preferred voter has sent it all of the log",
     HandsOverRarely = "R13 who hands over to a preferred voter again and again does so less and less often",
     FlappingWaits = "R13 who was elected several times within a short while lets others stand first",
     LeaderVotes = "G1 a leader is one of the voters, or removed just now",

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    limits::GIVEN_UP_DIRECTORIES,
+    limits::{FORMER_MEMBERS, GIVEN_UP_DIRECTORIES},
     types::{NodeId, StorageId},
 };
 use pb::{MemberPart, member_change::Change};
@@ -107,6 +107,36 @@ fn a_member_whose_directory_was_lost_is_a_learner_until_it_is_promoted() {
     world.know(2, 99);
     assert_eq!(world.storage(2), Some(99));
     assert_eq!(world.change([Change::Promote(2)]), Ok("voters=(1 2 3)".to_owned()));
+}
+
+#[test]
+fn who_was_removed_comes_back_with_another_directory() {
+    let mut world = founded();
+    world.change([Change::Replace(2)]).unwrap();
+    world.know(2, 99);
+    world.change([Change::Remove(2)]).unwrap();
+    world.change([Change::Add(added(2))]).unwrap();
+    // What it said is still on its way.
+    for old in [99, 20] {
+        world.know(2, old);
+        assert_eq!(world.storage(2), Some(0), "{old} was given up");
+    }
+    world.know(2, 100);
+    assert_eq!(world.storage(2), Some(100));
+    assert_eq!(world.state.check(), Ok(()));
+    // Many others come and go.
+    for id in 4..4 + FORMER_MEMBERS as u64 {
+        world.change([Change::Add(added(id))]).unwrap();
+        world.know(id, 1_000 + id);
+        world.change([Change::Remove(id)]).unwrap();
+    }
+    let record = world.state.members().unwrap().record();
+    assert_eq!(record.former.len(), FORMER_MEMBERS);
+    world.change([Change::Add(added(4))]).unwrap();
+    assert_eq!(world.state.members().unwrap().record().former.len(), FORMER_MEMBERS - 1);
+    world.know(4, 1_004);
+    assert_eq!(world.storage(4), Some(0));
+    assert_eq!(world.state.check(), Ok(()));
 }
 
 #[test]

@@ -126,9 +126,14 @@ impl Waits {
     fn hands_over(
         &mut self,
         ledger: &mut Ledger,
-        Stepped { master, now, timing, .. }: Stepped<'_>,
+        Stepped { master, raft, now, timing, .. }: Stepped<'_>,
         to: NodeId,
     ) {
+        let last = raft.last_index();
+        let close = raft.progress(to).is_some_and(|peer| peer.is_close(last));
+        ledger.hold(Rule::HandsOverClose, close, || {
+            format!("leader {} with {last} entries hands over to {:?}", master.id, raft.progress(to))
+        });
         let settle = timing.election_max * PREFERRED_AFTER;
         let mut again = 0;
         if let Some((at, times)) = self.handed {

@@ -113,7 +113,7 @@ enum Command {
     /// Read and write the key-value store
     #[command(subcommand)]
     Kv(kv::KvCommand),
-    /// List the masters
+    /// List, add, remove, replace and promote masters, and say who leads
     #[command(subcommand)]
     Member(member::MemberCommand),
     /// List and take back what keeps the cluster from taking more data

@@ -214,7 +214,7 @@ bugs! {
     StateHashKept = "state-hash-kept", "the hash of every state is the same", "G6";
     AlarmJobsTaken = "state-alarm-jobs-taken", "jobs are taken although a member has no more room", "G5";
     SuccessorLags = "raft-successor-lags", "a leader hands over to a voter that lacks much of its log", "G7";
-    FormerForgotten = "member-former-forgotten", "who is added under the id of a member that was removed may have its directory", "G1";
+    FormerForgotten = "state-former-forgotten", "who is added under the id of a member that was removed may have its directory", "G1";
     RefusalNotKept = "node-refusal-not-kept", "a leader refuses a change of the members that may be in the log already", "G5";
     AlarmProposed = "node-alarm-proposed", "a leader takes into its log what there is no room for", "G5";
     AlarmStrangersCount = "state-alarm-strangers-count", "the alarm of a node that is no member counts", "G5";

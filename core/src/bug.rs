@@ -215,6 +215,8 @@ bugs! {
     AlarmJobsTaken = "state-alarm-jobs-taken", "jobs are taken although a member has no more room", "G5";
     SuccessorLags = "raft-successor-lags", "a leader hands over to a voter that lacks much of its log", "G7";
     FormerForgotten = "state-former-forgotten", "who is added under the id of a member that was removed may have its directory", "G1";
+    DifferingUntold = "node-differing-untold", "a leader raises no alarm about a member whose state differs", "G6";
+    AlarmOfFormer = "state-alarm-of-former", "an alarm about a directory whose state differed stays when another one takes its place", "G6";
     RefusalNotKept = "node-refusal-not-kept", "a leader refuses a change of the members that may be in the log already", "G5";
     AlarmProposed = "node-alarm-proposed", "a leader takes into its log what there is no room for", "G5";
     AlarmStrangersCount = "state-alarm-strangers-count", "the alarm of a node that is no member counts", "G5";

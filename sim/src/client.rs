@@ -234,7 +234,7 @@ impl Client {
                     node: u64::from(*master) + 1,
                     kind: pb::AlarmKind::Space.into(),
                     message: format!("c{}", self.place),
-                    raised_wall_ms: 0,
+                    ..Default::default()
                 };
                 Ask::RaiseAlarm(pb::RaiseAlarmRequest { alarm: Some(alarm) })
             }

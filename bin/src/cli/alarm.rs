@@ -1,4 +1,4 @@
-//! `quorate alarm`: what keeps the cluster from taking more data.
+//! `quorate alarm`: what keeps the cluster from taking more data, or a master from serving.
 
 use super::Shared;
 use crate::{
@@ -10,7 +10,8 @@ use quorate_proto::v1 as pb;
 use serde_json::{Value, json};
 
 const EXAMPLES: &str = "\
-While there is an alarm, the cluster takes no put, no compare-and-set and no job. Reads, deletes and all that runs go on.
+While there is an alarm of the kind `space`, the cluster takes no put, no compare-and-set and no job. Reads, deletes and all
+that runs go on. One of the kind `differs` names a master that serves nothing: replace it (`quorate member replace`).
 
 Examples:
   See what is wrong, and where:
@@ -54,6 +55,7 @@ impl AlarmCommand {
 const fn kind(alarm: &pb::Alarm) -> &'static str {
     match alarm.kind {
         1 => "space",
+        2 => "differs",
         _ => "unknown",
     }
 }
@@ -63,7 +65,7 @@ fn print(alarms: &[pb::Alarm], format: Format) -> Result<(), Failure> {
         let json = |alarm: &pb::Alarm| {
             json!({
                 "node": alarm.node, "kind": kind(alarm), "message": alarm.message,
-                "raised_wall_ms": alarm.raised_wall_ms,
+                "raised_wall_ms": alarm.raised_wall_ms, "index": alarm.index,
             })
         };
         let alarms: Vec<Value> = alarms.iter().map(json).collect();

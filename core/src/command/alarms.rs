@@ -12,7 +12,7 @@ pub(super) fn raise(request: &pb::RaiseAlarmRequest) -> Checked<Command> {
         return Err(invalid("alarm is missing: there is nothing to raise".to_owned()));
     };
     above_zero("alarm.node", alarm.node)?;
-    if alarm.kind() == pb::AlarmKind::Unspecified {
+    if alarm.kind() != pb::AlarmKind::Space {
         return Err(invalid(format!("alarm.kind is {}: it must be 1 (space)", alarm.kind)));
     }
     let size = alarm.message.len();

@@ -64,6 +64,8 @@ pub enum Errand {
     Level,
     /// `KnowMember` of one.
     Know(NodeId),
+    /// `RaiseAlarm` about one whose state differs.
+    Differs(NodeId),
 }
 
 impl Lead {
@@ -125,7 +127,8 @@ impl Lead {
             | Errand::Found
             | Errand::LeaveJoint
             | Errand::Level
-            | Errand::Know(_) => false,
+            | Errand::Know(_)
+            | Errand::Differs(_) => false,
         };
         self.proposed.retain(|errand, index| *index > state.index() || stuck(errand));
         // There is room: what is put off comes before what clients ask next.
@@ -157,7 +160,7 @@ impl Lead {
     #[must_use]
     pub fn due(&mut self, now: Time, state: &State) -> Vec<(Errand, Command)> {
         let mut due = Vec::new();
-        if !self.active || now < self.resume_at {
+        if !self.is_ready(now) {
             return due;
         }
         let time = self.time(now);
@@ -218,6 +221,12 @@ impl Lead {
         mark::hit_if(self.spoken.is_some_and(|spoken| spoken == level) && most > level, Mark::LevelWaits);
         (target != level && self.is_free(Errand::Level))
             .then_some((Errand::Level, Command::SetLevel { level: target }))
+    }
+
+    /// Whether it proposes what is due: it knows all that came before it, and what it proposed last was taken.
+    #[must_use]
+    pub fn is_ready(&self, now: Time) -> bool {
+        self.active && now >= self.resume_at
     }
 
     /// Whether no proposal of this errand is on its way.

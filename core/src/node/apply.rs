@@ -97,8 +97,7 @@ impl Node {
             self.raft.applied(index);
         }
         if touched.iter().any(|key| matches!(key, RecordKey::Alarm(_))) {
-            // What the log holds twice goes.
-            self.save();
+            self.heed_alarms(touched);
         }
         let first_of_term = self.raft.first_of_term();
         if let Some(lead) = &mut self.lead {

@@ -4,6 +4,7 @@
 //! committed, [`snapshots`] shortens the log, [`members`] follows who takes part, [`room`] keeps out what there is no room for.
 
 mod apply;
+mod differing;
 mod level;
 mod members;
 mod peers;
@@ -286,6 +287,7 @@ impl Node {
         for (errand, command) in lead.due(self.now.time, &self.state) {
             self.propose_errand(errand, command);
         }
+        self.differing_due();
         while let Some(call) = self.lead.as_mut().and_then(|lead| lead.next_call(&self.state)) {
             if self.raft.points.fires(Point::CallUnmade) {
                 self.call_done(call.key, None);
@@ -424,14 +426,17 @@ impl Node {
             .identity
             .denials()
             .map(|(peer, said)| format!("node {peer} does not hear this directory: {said}"));
-        let space = self
-            .state
-            .alarms()
-            .map(|alarm| format!("node {} has no more room: {}", alarm.node, alarm.message));
+        let space = self.state.alarms().filter(|alarm| alarm.kind() == pb::AlarmKind::Space);
+        let space = space.map(|alarm| format!("node {} has no more room: {}", alarm.node, alarm.message));
         let identity = self.identity.waits_for().into_iter().chain(denials);
-        let differing = self.raft.differing().map(|(node, at)| {
-            format!("the state of node {node} at index {at} differs from the majority's: it serves nothing")
-        });
+        let raised = |node: NodeId| self.state.alarms().any(|alarm| differing::differs(alarm, node));
+        let differing = self
+            .raft
+            .differing()
+            .filter(|(node, _)| !raised(*node))
+            .map(|(node, at)| differing::says(node, at));
+        let known = self.state.alarms().filter(|alarm| alarm.kind() == pb::AlarmKind::Differs);
+        let differing = differing.chain(known.map(|alarm| alarm.message.clone()));
         self.alarm.iter().cloned().chain(differing).chain(identity).chain(refusals).chain(space).collect()
     }
 

@@ -95,6 +95,16 @@ impl Raft {
         differing.into_iter().flatten().map(|(node, index)| (*node, *index))
     }
 
+    /// Somebody says that a member whose state differed is mended: it differs from the next index on where it does.
+    pub fn forget_differing(&mut self, node: NodeId) {
+        let Some(leading) = &mut self.leading else { return };
+        if leading.agreement.differing.remove(&node).is_some()
+            && let Some(question) = &mut leading.agreement.question
+        {
+            question.hashes.remove(&node);
+        }
+    }
+
     /// A leader's period: the next question, if this one has had its time.
     pub(crate) fn ask_agreement(&mut self) {
         let newest = self.newest_checkpoint();

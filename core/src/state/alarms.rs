@@ -1,11 +1,11 @@
-//! Alarms: what keeps the cluster from taking more data, until an operator has mended it.
+//! Alarms: what keeps the cluster from taking more data, or a master from serving, until an operator has mended it.
 
 use super::{Members, Outcome, RecordKey, Turn, records::Tables, refuse::exhausted};
 use crate::{
     bug::{self, Bug},
     types::NodeId,
 };
-use pb::client_reply::Body;
+use pb::{AlarmKind, client_reply::Body};
 use quorate_proto::v1 as pb;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -39,7 +39,7 @@ fn counts(members: &Members, node: NodeId) -> bool {
     members.get(node).is_some() || bug::planted(Bug::AlarmStrangersCount)
 }
 
-/// A master has no more room. Nothing, if that is known, or if it is no member.
+/// A master has no more room, or its state differs. Nothing, if it has an alarm already, or if it is no member.
 pub(crate) fn raise(turn: &mut Turn<'_>, alarm: pb::Alarm) -> Outcome {
     let node = NodeId(alarm.node);
     let tables = turn.records.tables();
@@ -50,7 +50,15 @@ pub(crate) fn raise(turn: &mut Turn<'_>, alarm: pb::Alarm) -> Outcome {
     Ok(Body::RaiseAlarm(pb::RaiseAlarmReply {}))
 }
 
-/// An operator says that there is room again.
+/// A member has another directory than the one whose state differed.
+pub(crate) fn replaced(turn: &mut Turn<'_>, node: NodeId) {
+    let alarm = turn.records.tables().alarms.get(node);
+    if alarm.is_some_and(|alarm| alarm.kind() == AlarmKind::Differs) && !bug::planted(Bug::AlarmOfFormer) {
+        turn.delete(&RecordKey::Alarm(node));
+    }
+}
+
+/// An operator says that what they are about is mended.
 pub(crate) fn disarm(turn: &mut Turn<'_>, node: Option<NodeId>) -> Outcome {
     let wanted = |alarm: &&pb::Alarm| node.is_none_or(|node| node.0 == alarm.node);
     let most = if bug::planted(Bug::AlarmOneDisarmed) { 1 } else { usize::MAX };
@@ -64,7 +72,8 @@ pub(crate) fn disarm(turn: &mut Turn<'_>, node: Option<NodeId>) -> Outcome {
 /// Why a change that takes room is refused now, if it is. An alarm of who is no member any more does not count.
 pub(crate) fn refusal(tables: &Tables) -> Option<pb::Refusal> {
     let members = tables.members.get()?;
-    let alarm = tables.alarms.iter().find(|alarm| counts(members, NodeId(alarm.node)))?;
+    let counts = |alarm: &&pb::Alarm| alarm.kind() == AlarmKind::Space && counts(members, NodeId(alarm.node));
+    let alarm = tables.alarms.iter().find(counts)?;
     Some(exhausted(format!(
         "node {} has no more room ({}): delete what is not needed or make room on its disk, then run `quorate alarm disarm`",
         alarm.node, alarm.message

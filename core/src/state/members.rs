@@ -1,7 +1,7 @@
 //! The masters of the cluster: who votes, who learns, where each is reached, and which data directory is theirs.
 
 use super::{
-    Outcome, Turn,
+    Outcome, Turn, alarms,
     refuse::{already_exists, invalid, not_found, precondition},
 };
 use crate::{
@@ -374,5 +374,6 @@ pub(crate) fn know(turn: &mut Turn<'_>, node: NodeId, storage: StorageId) {
     });
     if let Some(known) = known {
         turn.put_membership(known);
+        alarms::replaced(turn, node);
     }
 }

@@ -36,7 +36,7 @@ async fn raise(node: &NodeHandle, message: String) {
     }
     tracing::warn!(%message, "there is no more room: the cluster takes no more data until `quorate alarm disarm`");
     let kind = pb::AlarmKind::Space.into();
-    let alarm = pb::Alarm { node: id.0, kind, message, raised_wall_ms: 0 };
+    let alarm = pb::Alarm { node: id.0, kind, message, raised_wall_ms: 0, index: 0 };
     let ask = Ask::RaiseAlarm(pb::RaiseAlarmRequest { alarm: Some(alarm) });
     if let Err(refusal) = node.request(pb::ClientRequest { body: Some(ask) }).await {
         tracing::warn!(refusal = %refusal.message, "the alarm is not raised yet");

@@ -7,11 +7,11 @@ use quorate_core::{
     codec,
     command::Command,
     raft::Role,
-    state::State,
-    types::{Index, NodeId},
+    state::{Members, State},
+    types::{Index, NodeId, StorageId},
 };
 use quorate_proto::v1::{self as pb, client_reply::Body};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a refusal for want of room says.
 const SAYS: &str = "has no more room";
@@ -23,6 +23,10 @@ const SHOWN: usize = 120;
 #[derive(Debug, Default)]
 pub struct Alarms {
     raised: BTreeSet<NodeId>,
+    /// Those whose states differ; at most one of both a node.
+    differing: BTreeSet<NodeId>,
+    /// The members' directories.
+    directories: BTreeMap<NodeId, StorageId>,
     /// A member has no room.
     short: bool,
     /// With this entry all members had room again.
@@ -51,9 +55,8 @@ impl Alarms {
         reply: &pb::ClientReply,
     ) {
         match command {
-            Command::RaiseAlarm { alarm } if is_member(state, NodeId(alarm.node)) => {
-                self.raised.insert(NodeId(alarm.node));
-            }
+            Command::RaiseAlarm { alarm } => self.raised(state, alarm),
+            command if command.changes_membership() => self.directories_changed(state),
             Command::DisarmAlarm { node } => self.disarmed(ledger, *node, reply),
             _ => {}
         }
@@ -91,10 +94,30 @@ impl Alarms {
         }
     }
 
+    /// An alarm about the state of a member is over when another directory is known to be its own.
+    fn directories_changed(&mut self, state: &State) {
+        let now = state.members().map(Members::storages).unwrap_or_default();
+        self.differing.retain(|node| !now.contains_key(node) || now.get(node) == self.directories.get(node));
+        // One that is to have another one was known with the one before.
+        self.directories.extend(now);
+    }
+
+    fn raised(&mut self, state: &State, alarm: &pb::Alarm) {
+        let node = NodeId(alarm.node);
+        match alarm.kind() {
+            _ if !is_member(state, node) => {}
+            pb::AlarmKind::Differs if !self.raised.contains(&node) => _ = self.differing.insert(node),
+            pb::AlarmKind::Space if !self.differing.contains(&node) => _ = self.raised.insert(node),
+            _ => {}
+        }
+    }
+
     fn disarmed(&mut self, ledger: &mut Ledger, node: Option<NodeId>, reply: &pb::ClientReply) {
         let wanted = |raised: &NodeId| node.is_none_or(|node| node == *raised);
-        let taken: Vec<u64> = self.raised.iter().filter(|raised| wanted(raised)).map(|node| node.0).collect();
+        let all = self.raised.union(&self.differing);
+        let taken: Vec<u64> = all.filter(|raised| wanted(raised)).map(|node| node.0).collect();
         self.raised.retain(|raised| !wanted(raised));
+        self.differing.retain(|raised| !wanted(raised));
         let Some(Body::DisarmAlarm(told)) = &reply.body else { return };
         let told: Vec<u64> = told.alarms.iter().map(|alarm| alarm.node).collect();
         ledger.hold(Rule::RoomShort, told == taken, || {
@@ -105,7 +128,8 @@ impl Alarms {
 
 /// A member that has no more room, as far as this state knows.
 pub fn without_room(state: &State) -> impl Iterator<Item = NodeId> {
-    state.alarms().map(|alarm| NodeId(alarm.node)).filter(|node| is_member(state, *node))
+    let space = state.alarms().filter(|alarm| alarm.kind() == pb::AlarmKind::Space);
+    space.map(|alarm| NodeId(alarm.node)).filter(|node| is_member(state, *node))
 }
 
 /// After each step of a node: a leader that knew of a member without room before, and still does, has taken in nothing that

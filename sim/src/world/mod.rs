@@ -208,6 +208,7 @@ pub struct World {
     misjudged: BTreeSet<(usize, Term, Index)>,
     /// What each master was told of states while it led.
     told_states: BTreeMap<usize, states::Told>,
+    untold: BTreeMap<usize, states::Untold>,
     /// The members of a leader that is told of a state in the step under way.
     takes_answer: Option<Membership>,
     /// Who is healed in the end, once that is decided.
@@ -271,6 +272,7 @@ impl World {
             wronged: BTreeSet::new(),
             misjudged: BTreeSet::new(),
             told_states: BTreeMap::new(),
+            untold: BTreeMap::new(),
             takes_answer: None,
             core: None,
             settling: false,

@@ -189,6 +189,7 @@ impl World {
         self.follows.fill((0, Index(0)));
         self.wronged.clear();
         self.misjudged.clear();
+        self.untold.clear();
         self.told_states.clear();
         self.promised.clear();
         let executors = match &self.plan.core {

@@ -6,6 +6,7 @@ use quorate_core::{
     Node,
     types::{Index, NodeId},
 };
+use quorate_proto::v1 as pb;
 
 impl World {
     /// A member that has no more room.
@@ -40,12 +41,34 @@ impl World {
         let misjudged =
             |index: Index| self.oracles.is_none() || self.misjudged.contains(&(place, term, index));
         let right = |(other, index): &(NodeId, Index)| wronged(*other) || misjudged(*index);
-        let differing = node.raft().differing().filter(right).count();
+        let raised =
+            |other: NodeId| node.state().alarms().any(|alarm| alarm.node == other.0 && is_about_state(alarm));
+        let differing = node.raft().differing().filter(|it| right(it) && !raised(it.0)).count();
+        // Of an earlier leader, perhaps.
+        let misjudged = |index: u64| self.misjudged.iter().any(|(.., at)| at.0 == index);
+        let said = node.state().alarms().filter(|alarm| is_about_state(alarm));
+        let said = said
+            .filter(|it| wronged(NodeId(it.node)) || misjudged(it.index) || self.oracles.is_none())
+            .count();
         let doubt = usize::from(master.outside && node.doubt().is_some());
         let newest = self.newest().map(|newest| newest.state().index());
         let behind = master.outside || newest.is_some_and(|newest| node.state().index() < newest);
-        let all = node.state().alarms().count();
+        let all = node.state().alarms().filter(|alarm| !is_about_state(alarm)).count();
         let room = if behind { all } else { all - without_room(node.state()).count() };
-        differing + doubt + room
+        differing + said + doubt + room
     }
+
+    /// A member whose state differs as its leader knows, and nobody else.
+    pub(super) fn differing_untold(&self) -> Option<String> {
+        let node = self.masters.get(usize::from(self.leader()?))?.node.as_ref()?;
+        let silent = |other: NodeId| node.state().alarms().all(|alarm| alarm.node != other.0);
+        let member =
+            |other: NodeId| node.state().members().is_some_and(|members| members.get(other).is_some());
+        let (other, at) = node.raft().differing().find(|(other, _)| silent(*other) && member(*other))?;
+        Some(format!("the state of node {other} differs at {at}, and no alarm says so"))
+    }
+}
+
+fn is_about_state(alarm: &pb::Alarm) -> bool {
+    alarm.kind() == pb::AlarmKind::Differs
 }

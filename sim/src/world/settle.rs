@@ -220,7 +220,8 @@ impl World {
         }
         let idle = self.executors_apart();
         let changing = self.changing().or_else(|| self.level_due());
-        let unsure = self.states_differ().or_else(|| self.short_of_room());
+        let unsure =
+            self.states_differ().or_else(|| self.short_of_room()).or_else(|| self.differing_untold());
         let still = apart.is_none() && !busy && idle.is_none() && changing.is_none() && unsure.is_none();
         if open.is_empty() && still && self.begun() {
             self.finished = true;

@@ -12,12 +12,21 @@ use crate::{
     network::Endpoint,
     oracle::{Rule, answers::is_stale_read, quorum::is_quorum},
 };
-use quorate_core::{Input, point::Point, raft::Role, types::Index};
+use quorate_core::{
+    Input, Node, codec,
+    command::{Command, Proposal},
+    point::Point,
+    raft::Role,
+    types::{Index, NodeId, Term},
+};
 use quorate_proto::v1::{self as pb, client_reply::Body, envelope::Body as Peer};
 use std::collections::BTreeMap;
 
 /// What a leader was told: its run, its term and the index that it asks about, and who has which hash there.
 pub(super) type Told = ((u64, u64, u64), BTreeMap<u64, Vec<u8>>);
+
+/// Since when a leader of a term knows that a member differs, and says so nowhere.
+pub(super) type Untold = (u64, (Term, NodeId));
 
 /// How long it takes until a master that takes no part is started again.
 const AGAIN_AFTER: u64 = 100 * MILLISECOND;
@@ -71,7 +80,7 @@ impl World {
         let Input::Peer(envelope) = input else { return };
         let Some(Peer::HeartbeatAnswer(answer)) = &envelope.body else { return };
         let master = &self.masters[at];
-        let Some(raft) = master.node.as_ref().map(quorate_core::Node::raft) else { return };
+        let Some(raft) = master.node.as_ref().map(Node::raft) else { return };
         let leads = raft.role() == Role::Leader && raft.term().0 == envelope.term;
         let asked = raft.asked_index().is_some_and(|index| index.0 == answer.hash_index);
         // Whom the leader does not follow as a member is not counted, and who has another directory than it knows is not heard.
@@ -100,7 +109,7 @@ impl World {
     fn judges(&mut self, at: usize) {
         let Some(membership) = self.takes_answer.take() else { return };
         let master = &self.masters[at];
-        let Some(raft) = master.node.as_ref().map(quorate_core::Node::raft) else { return };
+        let Some(raft) = master.node.as_ref().map(Node::raft) else { return };
         let Some(((run, term, index), hashes)) = self.told_states.get(&at) else { return };
         let same = (*run, *term) == (master.run, raft.term().0) && raft.role() == Role::Leader;
         let judged = raft.judged().is_some_and(|judged| judged.index.0 >= *index);
@@ -120,7 +129,8 @@ impl World {
     /// A master was stepped: what it leads with is what it says to be right.
     pub(super) fn leads_rightly(&mut self, at: usize) {
         self.judges(at);
-        let Some(raft) = self.masters[at].node.as_ref().map(quorate_core::Node::raft) else { return };
+        self.tells_who_differs(at);
+        let Some(raft) = self.masters[at].node.as_ref().map(Node::raft) else { return };
         let Some(judged) = raft.judged().filter(|_| raft.role() == Role::Leader) else { return };
         let own = raft.checkpoint_at(judged.index).map(|(_, hash)| hash);
         let term = raft.term();
@@ -131,6 +141,44 @@ impl World {
         if right.is_some() && judged.hash.is_some() && judged.hash != right && !self.can_know() {
             self.misjudged.insert((at, term, judged.index));
         }
+    }
+
+    /// A leader that has found out that a member differs says so in its log, unless it hands over, or cannot take anything.
+    fn tells_who_differs(&mut self, at: usize) {
+        let told = |node: &Node, other: NodeId| {
+            let raft = node.raft();
+            let about = |index| {
+                let entry = raft.entry(Index(index)).filter(|entry| !entry.data.is_empty());
+                let proposal = entry.and_then(|entry| codec::decode(&entry.data).ok());
+                matches!(proposal, Some(Proposal { command: Command::RaiseAlarm { alarm }, .. }) if alarm.node == other.0)
+            };
+            node.state().alarms().any(|alarm| alarm.node == other.0)
+                || (node.state().index().0 + 1..=raft.last_index().0).any(about)
+        };
+        let untold = self.masters[at].node.as_ref().filter(|node| node.raft().role() == Role::Leader);
+        let untold = untold.and_then(|node| {
+            let member =
+                |other: NodeId| node.state().members().is_some_and(|members| members.get(other).is_some());
+            let first = node.raft().first_of_term().is_some_and(|first| first <= node.state().index());
+            let free = first && node.raft().transferring().is_none();
+            let found =
+                node.raft().differing().find(|(other, _)| free && member(*other) && !told(node, *other));
+            found.map(|(other, _)| (node.raft().term(), other))
+        });
+        let Some(found) = untold else {
+            self.untold.remove(&at);
+            return;
+        };
+        let time = self.time;
+        let (since, before) = *self.untold.entry(at).or_insert((time, found));
+        if before != found {
+            self.untold.insert(at, (time, found));
+            return;
+        }
+        let patience = self.plan.masters.timing().election_max.as_nanos() as u64;
+        self.ledger.hold(Rule::StateJudged, time - since <= patience, || {
+            format!("node {} leads, knows that node {} differs, and raises no alarm", at + 1, found.1)
+        });
     }
 
     /// What a master says to another one.

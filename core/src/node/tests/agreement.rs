@@ -66,6 +66,41 @@ fn a_follower_that_differs_from_the_majority_serves_nothing_and_both_sides_say_s
 }
 
 #[test]
+fn that_a_member_differs_is_in_the_log_until_somebody_takes_it_back() {
+    let (mut cluster, leader, session) = compared(3, |cluster| vec![cluster.follower()]);
+    let wrong = cluster.follower();
+    rounds(&mut cluster, AGREEMENT_ROUNDS);
+    let raised = |cluster: &Cluster, at: NodeId| -> Vec<(u64, i32, u64)> {
+        let alarms = cluster.nodes[&at].state.alarms();
+        alarms.map(|alarm| (alarm.node, alarm.kind, alarm.index)).collect()
+    };
+    let named = vec![(wrong.0, pb::AlarmKind::Differs.into(), AT.0)];
+    let other = *cluster.nodes.keys().find(|id| **id != leader && **id != wrong).unwrap();
+    assert_eq!((raised(&cluster, leader), raised(&cluster, other)), (named.clone(), named.clone()));
+    // The next leader has compared nothing, and says so all the same.
+    cluster.lead(other);
+    let said = cluster.nodes[&other].status().alarms;
+    assert!(said[0].starts_with(&format!("the state of node {wrong} at index {AT} differs")), "{said:?}");
+    let next = CHECKPOINT_ENTRIES + 21;
+    assert!(matches!(cluster.put(other, session, next, "b"), Some(Reply::Put(_))), "there is room");
+    let request_id = Some(pb::RequestId { session, sequence: next + 1, lowest_open: next + 1 });
+    let disarm = pb::DisarmAlarmRequest { request_id, node: wrong.0 };
+    let Some(Reply::DisarmAlarm(told)) = cluster.ask(other, Request::DisarmAlarm(disarm)) else {
+        panic!("it is taken back")
+    };
+    assert_eq!(told.alarms.len(), 1);
+    rounds(&mut cluster, AGREEMENT_ROUNDS);
+    assert_eq!(raised(&cluster, other), named, "it differs still");
+    // Whoever starts again has forgotten what it had there.
+    cluster.nodes.get_mut(&wrong).unwrap().raft.forget_checkpoints();
+    let request_id = Some(pb::RequestId { session, sequence: next + 2, lowest_open: next + 2 });
+    let disarm = pb::DisarmAlarmRequest { request_id, node: 0 };
+    assert!(matches!(cluster.ask(other, Request::DisarmAlarm(disarm)), Some(Reply::DisarmAlarm(_))));
+    rounds(&mut cluster, AGREEMENT_ROUNDS);
+    assert_eq!(raised(&cluster, other), []);
+}
+
+#[test]
 fn a_leader_that_differs_from_the_majority_makes_way_at_once_and_the_others_go_on() {
     let (mut cluster, wrong, session) = compared(3, |cluster| vec![cluster.leader()]);
     rounds(&mut cluster, 4);

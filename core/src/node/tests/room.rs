@@ -9,7 +9,7 @@ impl Cluster {
             node: short.0,
             kind: pb::AlarmKind::Space.into(),
             message: "disk.quota is 1".to_owned(),
-            raised_wall_ms: 0,
+            ..Default::default()
         };
         let reply = self.ask(node, Request::RaiseAlarm(pb::RaiseAlarmRequest { alarm: Some(alarm) }));
         assert!(matches!(reply, Some(Reply::RaiseAlarm(_))), "{reply:?}");

@@ -21,8 +21,13 @@ fn alarm(node: u64) -> pb::Alarm {
         node,
         kind: pb::AlarmKind::Space.into(),
         message: format!("disk.quota of {node}"),
-        raised_wall_ms: 0,
+        ..Default::default()
     }
+}
+
+fn differs(node: u64) -> Command {
+    let kind = pb::AlarmKind::Differs.into();
+    Command::RaiseAlarm { alarm: pb::Alarm { node, kind, index: 256, ..alarm(node) } }
 }
 
 impl World {
@@ -96,6 +101,27 @@ fn an_alarm_is_raised_once_and_only_by_members_and_taken_back_one_by_one() {
     let change = pb::MemberChange { change: Some(pb::member_change::Change::Remove(3)) };
     world.client(Command::ChangeMembers { changes: vec![change] });
     world.put().expect("who is no member any more keeps nobody from writing");
+    world.state.check().unwrap();
+}
+
+#[test]
+fn an_alarm_about_a_state_keeps_nobody_from_writing_and_ends_with_the_directory() {
+    let mut world = founded();
+    assert_eq!(world.internal(differs(1)).touched.len(), 1);
+    world.put().expect("the others have room");
+    assert!(world.raise(1).touched.is_empty(), "one a member");
+    world.put().unwrap();
+    let change = |change| Command::ChangeMembers { changes: vec![pb::MemberChange { change: Some(change) }] };
+    world.client(change(pb::member_change::Change::Replace(1)));
+    assert_eq!(world.state.alarms().count(), 1, "nobody has come in its place");
+    world.internal(Command::KnowMember { node: NodeId(1), storage: StorageId(6) });
+    assert_eq!(world.state.alarms().count(), 0);
+    world.raise(2);
+    assert!(world.internal(differs(2)).touched.is_empty());
+    assert!(world.put().is_err());
+    world.internal(Command::KnowMember { node: NodeId(2), storage: StorageId(7) });
+    assert!(world.put().is_err(), "room is no question of the directory");
+    assert_eq!(world.disarm(None), [2]);
     world.state.check().unwrap();
 }
 

@@ -1,0 +1,54 @@
+//! Members whose states differ from the majority's: an alarm says so in the log, so that it outlives the leader that found out.
+
+use super::Node;
+use crate::{
+    bug::{self, Bug},
+    command::Command,
+    lead::Errand,
+    state::RecordKey,
+    types::{Index, NodeId},
+};
+use quorate_proto::v1 as pb;
+
+/// Whether an alarm is about the state of this member.
+pub(super) fn differs(alarm: &pb::Alarm, node: NodeId) -> bool {
+    alarm.node == node.0 && alarm.kind() == pb::AlarmKind::Differs
+}
+
+/// What people are told.
+pub(super) fn says(node: NodeId, at: Index) -> String {
+    format!("the state of node {node} at index {at} differs from the majority's: it serves nothing")
+}
+
+impl Node {
+    /// A leader raises an alarm about each member that it has found to differ. One that has another alarm waits until that is
+    /// taken back.
+    pub(super) fn differing_due(&mut self) {
+        let Some(lead) = self.lead.as_ref().filter(|lead| lead.is_ready(self.now.time)) else { return };
+        if bug::planted(Bug::DifferingUntold) {
+            return;
+        }
+        let silent = |node: NodeId| self.state.alarms().all(|alarm| alarm.node != node.0);
+        let member = |node: NodeId| self.state.members().is_some_and(|members| members.get(node).is_some());
+        let due = |node: NodeId| silent(node) && member(node) && lead.is_free(Errand::Differs(node));
+        let differing: Vec<_> = self.raft.differing().filter(|(node, _)| due(*node)).collect();
+        for (node, at) in differing {
+            let (kind, message) = (pb::AlarmKind::Differs.into(), says(node, at));
+            let alarm = pb::Alarm { node: node.0, kind, message, raised_wall_ms: 0, index: at.0 };
+            self.propose_errand(Errand::Differs(node), Command::RaiseAlarm { alarm });
+        }
+    }
+
+    /// Alarms were raised or taken back.
+    pub(super) fn heed_alarms(&mut self, touched: &[RecordKey]) {
+        // What the log holds twice goes.
+        self.save();
+        for key in touched {
+            if let RecordKey::Alarm(node) = key
+                && self.state.alarms().all(|alarm| alarm.node != node.0)
+            {
+                self.raft.forget_differing(*node);
+            }
+        }
+    }
+}

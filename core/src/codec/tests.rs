@@ -69,7 +69,14 @@ fn all() -> Vec<Command> {
         Command::HoldLevel { most: 1 },
         Command::SetLevel { level: 2 },
         Command::RaiseAlarm {
-            alarm: pb::Alarm { node: 2, kind: 1, message: "m".into(), raised_wall_ms: 3, index: 0 },
+            alarm: pb::Alarm {
+                node: 2,
+                kind: 1,
+                message: "m".into(),
+                raised_wall_ms: 3,
+                index: 0,
+                storage: 0,
+            },
         },
         Command::DisarmAlarm { node: None },
         Command::DisarmAlarm { node: Some(NodeId(2)) },

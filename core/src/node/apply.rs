@@ -65,6 +65,7 @@ impl Node {
             return;
         }
         let session = proposal.request.map(|request| request.session);
+        let differed = self.named_differing();
         let applied = self.state.apply(&ApplyContext { index }, proposal);
         for event in applied.trace {
             self.trace(event);
@@ -79,6 +80,9 @@ impl Node {
                 | RecordKey::Membership
                 | RecordKey::Alarm(_) => {}
             }
+        }
+        if applied.touched.iter().any(|key| matches!(key, RecordKey::Alarm(_))) {
+            self.heed_alarms(&differed);
         }
         self.after_entry(index, &applied.touched);
         // Whoever changes something is alive.
@@ -95,9 +99,6 @@ impl Node {
             self.follow_members(index);
         } else {
             self.raft.applied(index);
-        }
-        if touched.iter().any(|key| matches!(key, RecordKey::Alarm(_))) {
-            self.heed_alarms(touched);
         }
         let first_of_term = self.raft.first_of_term();
         if let Some(lead) = &mut self.lead {

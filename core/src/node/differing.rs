@@ -5,7 +5,6 @@ use crate::{
     bug::{self, Bug},
     command::Command,
     lead::Errand,
-    state::RecordKey,
     types::{Index, NodeId},
 };
 use quorate_proto::v1 as pb;
@@ -33,22 +32,27 @@ impl Node {
         let due = |node: NodeId| silent(node) && member(node) && lead.is_free(Errand::Differs(node));
         let differing: Vec<_> = self.raft.differing().filter(|(node, _)| due(*node)).collect();
         for (node, at) in differing {
+            let storage =
+                self.state.members().and_then(|members| members.get(node)).map_or(0, |it| it.storage);
             let (kind, message) = (pb::AlarmKind::Differs.into(), says(node, at));
-            let alarm = pb::Alarm { node: node.0, kind, message, raised_wall_ms: 0, index: at.0 };
+            let alarm = pb::Alarm { node: node.0, kind, message, raised_wall_ms: 0, index: at.0, storage };
             self.propose_errand(Errand::Differs(node), Command::RaiseAlarm { alarm });
         }
     }
 
-    /// Alarms were raised or taken back.
-    pub(super) fn heed_alarms(&mut self, touched: &[RecordKey]) {
+    /// The members about whose state there is an alarm.
+    pub(super) fn named_differing(&self) -> Vec<NodeId> {
+        let named = self.state.alarms().filter(|alarm| alarm.kind() == pb::AlarmKind::Differs);
+        named.map(|alarm| NodeId(alarm.node)).collect()
+    }
+
+    /// Alarms were raised or taken back. `before`: about whose state there was one.
+    pub(super) fn heed_alarms(&mut self, before: &[NodeId]) {
         // What the log holds twice goes.
         self.save();
-        for key in touched {
-            if let RecordKey::Alarm(node) = key
-                && self.state.alarms().all(|alarm| alarm.node != node.0)
-            {
-                self.raft.forget_differing(*node);
-            }
+        let now = self.named_differing();
+        for node in before.iter().filter(|node| !now.contains(node)) {
+            self.raft.forget_differing(*node);
         }
     }
 }

@@ -284,10 +284,12 @@ impl Node {
         let spoken = self.spoken_by_all();
         let Some(lead) = &mut self.lead else { return };
         lead.spoken = spoken;
-        for (errand, command) in lead.due(self.now.time, &self.state) {
+        let due = lead.due(self.now.time, &self.state);
+        // First: it is seldom, and must not wait behind what is always due.
+        self.differing_due();
+        for (errand, command) in due {
             self.propose_errand(errand, command);
         }
-        self.differing_due();
         while let Some(call) = self.lead.as_mut().and_then(|lead| lead.next_call(&self.state)) {
             if self.raft.points.fires(Point::CallUnmade) {
                 self.call_done(call.key, None);

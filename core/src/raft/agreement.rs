@@ -95,12 +95,12 @@ impl Raft {
         differing.into_iter().flatten().map(|(node, index)| (*node, *index))
     }
 
-    /// Somebody says that a member whose state differed is mended: it differs from the next index on where it does.
+    /// A member whose state differed is mended, or has another directory: what it says from now on counts, and nothing before.
     pub fn forget_differing(&mut self, node: NodeId) {
+        let own = self.id;
         let Some(leading) = &mut self.leading else { return };
-        if leading.agreement.differing.remove(&node).is_some()
-            && let Some(question) = &mut leading.agreement.question
-        {
+        leading.agreement.differing.remove(&node);
+        if let Some(question) = leading.agreement.question.as_mut().filter(|_| node != own) {
             question.hashes.remove(&node);
         }
     }
@@ -117,6 +117,9 @@ impl Raft {
         let Some(leading) = &mut self.leading else { return };
         let progress = &leading.progress;
         leading.agreement.differing.retain(|node, _| progress.contains_key(node));
+        if let Some(question) = &mut leading.agreement.question {
+            question.hashes.retain(|node, _| *node == self.id || progress.contains_key(node));
+        }
         let asked = leading.agreement.question.as_ref();
         let over = asked.is_none_or(|it| it.hashes.len() >= everybody || it.rounds >= AGREEMENT_ROUNDS);
         if let Some((index, hash)) = newest

@@ -209,6 +209,9 @@ impl Raft {
 
     /// The data directories of these peers are others from now on: what the old ones had acknowledged counts no more.
     pub fn forget_peers(&mut self, peers: &BTreeSet<NodeId>) {
+        for peer in peers {
+            self.forget_differing(*peer);
+        }
         let (now, next) = (self.now, self.log.last().index.next());
         let Some(leading) = &mut self.leading else { return };
         for (peer, progress) in &mut leading.progress {

@@ -95,8 +95,8 @@ impl Raft {
         self.leading.as_ref()?.transfer.as_ref().map(|transfer| transfer.to)
     }
 
-    /// The voter that answers and is to lead, is not the one that a hand-over was given up to, holds the whole log, was sent all
-    /// of it, has the highest priority and holds most of the log, in this order; of several, the one with the lowest id.
+    /// The voter that answers and is to lead, holds the whole log, was sent all of it, is not the one that a hand-over was given
+    /// up to, has the highest priority and holds most of the log, in this order; of several, the one with the lowest id.
     pub(crate) fn successor(&self) -> Option<NodeId> {
         let leading = self.leading.as_ref()?;
         let others = leading
@@ -109,7 +109,7 @@ impl Raft {
             let (peer, close) = (**peer, progress.is_close(last) || bug::planted(Bug::SuccessorLags));
             let holds = (progress.matched >= last, close);
             let again = leading.given_up_on == Some(peer);
-            (self.is_eligible(peer), !again, holds, self.priority_of(peer), progress.matched)
+            (self.is_eligible(peer), holds, !again, self.priority_of(peer), progress.matched)
         };
         others.rev().max_by_key(rank).map(|(peer, _)| *peer)
     }

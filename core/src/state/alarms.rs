@@ -39,21 +39,33 @@ fn counts(members: &Members, node: NodeId) -> bool {
     members.get(node).is_some() || bug::planted(Bug::AlarmStrangersCount)
 }
 
-/// A master has no more room, or its state differs. Nothing, if it has an alarm already, or if it is no member.
+/// A master has no more room, or its state differs. Nothing, if it is no member, or if it has an alarm already that weighs as
+/// much.
 pub(crate) fn raise(turn: &mut Turn<'_>, alarm: pb::Alarm) -> Outcome {
     let node = NodeId(alarm.node);
     let tables = turn.records.tables();
     let member = tables.members.get().is_some_and(|members| counts(members, node));
-    if member && tables.alarms.get(node).is_none() {
+    let of_another = tables.members.get().is_some_and(|members| is_over(members, &alarm));
+    // Want of room concerns everybody, also if that member serves nothing.
+    let less = |known: &pb::Alarm| known.kind() == AlarmKind::Differs && alarm.kind() == AlarmKind::Space;
+    if member && !of_another && tables.alarms.get(node).is_none_or(less) {
         turn.put_alarm(node, pb::Alarm { raised_wall_ms: turn.wall_ms, ..alarm });
     }
     Ok(Body::RaiseAlarm(pb::RaiseAlarmReply {}))
 }
 
-/// A member has another directory than the one whose state differed.
-pub(crate) fn replaced(turn: &mut Turn<'_>, node: NodeId) {
-    let alarm = turn.records.tables().alarms.get(node);
-    if alarm.is_some_and(|alarm| alarm.kind() == AlarmKind::Differs) && !bug::planted(Bug::AlarmOfFormer) {
+/// Whether an alarm is about a directory that is no member's any more.
+fn is_over(members: &Members, alarm: &pb::Alarm) -> bool {
+    let storage = members.get(NodeId(alarm.node)).map_or(0, |record| record.storage);
+    alarm.kind() == AlarmKind::Differs && storage != alarm.storage
+}
+
+/// The members were changed, or one was heard of: alarms about directories that are gone are over.
+pub(crate) fn follow(turn: &mut Turn<'_>) {
+    let tables = turn.records.tables();
+    let Some(members) = tables.members.get().filter(|_| !bug::planted(Bug::AlarmOfFormer)) else { return };
+    let over = tables.alarms.iter().filter(|alarm| is_over(members, alarm));
+    for node in over.map(|alarm| NodeId(alarm.node)).collect::<Vec<_>>() {
         turn.delete(&RecordKey::Alarm(node));
     }
 }

@@ -348,6 +348,7 @@ pub(crate) fn change(turn: &mut Turn<'_>, changes: &[pb::MemberChange]) -> Outco
     let membership = Some(next.record());
     mark::hit_if(next.membership.is_joint(), Mark::JointEntered);
     turn.put_membership(next);
+    alarms::follow(turn);
     Ok(Body::ChangeMembers(pb::ChangeMembersReply { membership }))
 }
 
@@ -361,6 +362,7 @@ pub(crate) fn leave_joint(turn: &mut Turn<'_>) {
     });
     if let Some(left) = left {
         turn.put_membership(left);
+        alarms::follow(turn);
     }
 }
 
@@ -374,6 +376,6 @@ pub(crate) fn know(turn: &mut Turn<'_>, node: NodeId, storage: StorageId) {
     });
     if let Some(known) = known {
         turn.put_membership(known);
-        alarms::replaced(turn, node);
+        alarms::follow(turn);
     }
 }

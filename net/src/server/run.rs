@@ -83,9 +83,9 @@ async fn hand_over(node: &NodeHandle) {
                 return tracing::info!(leader = it.leader, "another master leads");
             }
             Some(Err(refusal)) if refusal.code() == RefusalCode::Unavailable => {
-                tracing::warn!(why = refusal.message, "nobody leads in its place yet");
+                tracing::debug!(why = refusal.message, "nobody leads in its place yet");
             }
-            Some(Err(refusal)) => return tracing::info!(why = refusal.message, "nobody leads in its place"),
+            Some(Err(refusal)) => return tracing::info!(why = refusal.message, "it hands over to nobody"),
             Some(Ok(_)) | None => return tracing::warn!("nobody leads in its place"),
         }
         rt::sleep(HAND_OVER_PAUSE).await;

@@ -7,6 +7,7 @@ use crate::{
     rt,
     storage::{Disk, SpaceLimits},
 };
+use prost::Message as _;
 use quorate_core::state::RecordKey;
 use quorate_proto::v1::{self as pb, client_reply::Body as Reply, client_request::Body as Ask};
 use std::sync::Arc;
@@ -31,12 +32,16 @@ async fn raise(node: &NodeHandle, message: String) {
     let key = RecordKey::Alarm(id).public_key();
     let get = pb::GetRequest { key, stale: true };
     let known = node.request(pb::ClientRequest { body: Some(Ask::Get(get)) }).await;
-    if known.is_ok_and(|reply| matches!(reply.body, Some(Reply::Get(reply)) if reply.item.is_some())) {
+    let raised = match known.map(|reply| reply.body) {
+        Ok(Some(Reply::Get(reply))) => reply.item.and_then(|item| pb::Alarm::decode(item.value).ok()),
+        _ => None,
+    };
+    if raised.is_some_and(|alarm| alarm.kind() == pb::AlarmKind::Space) {
         return;
     }
     tracing::warn!(%message, "there is no more room: the cluster takes no more data until `quorate alarm disarm`");
     let kind = pb::AlarmKind::Space.into();
-    let alarm = pb::Alarm { node: id.0, kind, message, raised_wall_ms: 0, index: 0 };
+    let alarm = pb::Alarm { node: id.0, kind, message, ..Default::default() };
     let ask = Ask::RaiseAlarm(pb::RaiseAlarmRequest { alarm: Some(alarm) });
     if let Err(refusal) = node.request(pb::ClientRequest { body: Some(ask) }).await {
         tracing::warn!(refusal = %refusal.message, "the alarm is not raised yet");

@@ -8,7 +8,7 @@ use quorate_core::{
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What was seen of all members' directories.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Directories {
     now: BTreeMap<NodeId, StorageId>,
     before: BTreeSet<(NodeId, StorageId)>,

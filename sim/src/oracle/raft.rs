@@ -2,7 +2,6 @@
 
 use super::{
     Ledger, Reference, Rule,
-    directories::Directories,
     quorum::{is_quorum, place_of, reached},
 };
 use crate::master::Master;
@@ -49,7 +48,6 @@ pub struct Consensus {
     committed: Vec<Committed>,
     /// The entries that made each membership that anybody carried out.
     memberships: Vec<Index>,
-    directories: Directories,
     term_max: Term,
     /// A leader may be [crowded](super::jobs::CROWDED_BYTES).
     pub crowded: bool,
@@ -253,7 +251,6 @@ impl Consensus {
         let members_at = members_of(node);
         if self.memberships.last().is_none_or(|last| *last < members_at) {
             self.memberships.push(members_at);
-            self.directories.follow(ledger, node.state().members());
         }
         let voters = &before.voters.1;
         // Who was removed leads until those that are left know.

@@ -1,13 +1,13 @@
 //! Who has no more room, kept from the committed log beside the state's own table: what takes room is refused while a member
 //! has none.
 
-use super::{Ledger, Rule, answers::brief, reference::refusal};
+use super::{Ledger, Rule, answers::brief, directories::Directories, reference::refusal};
 use crate::master::Master;
 use quorate_core::{
     codec,
     command::Command,
     raft::Role,
-    state::{Members, State},
+    state::State,
     types::{Index, NodeId, StorageId},
 };
 use quorate_proto::v1::{self as pb, client_reply::Body};
@@ -24,9 +24,8 @@ const SHOWN: usize = 120;
 pub struct Alarms {
     raised: BTreeSet<NodeId>,
     /// Those whose states differ; at most one of both a node.
-    differing: BTreeSet<NodeId>,
-    /// The members' directories.
-    directories: BTreeMap<NodeId, StorageId>,
+    differing: BTreeMap<NodeId, StorageId>,
+    directories: Directories,
     /// A member has no room.
     short: bool,
     /// With this entry all members had room again.
@@ -56,7 +55,10 @@ impl Alarms {
     ) {
         match command {
             Command::RaiseAlarm { alarm } => self.raised(state, alarm),
-            command if command.changes_membership() => self.directories_changed(state),
+            command if command.changes_membership() => {
+                self.directories.follow(ledger, state.members());
+                self.differing.retain(|node, storage| storage_of(state, *node) == Some(*storage));
+            }
             Command::DisarmAlarm { node } => self.disarmed(ledger, *node, reply),
             _ => {}
         }
@@ -94,36 +96,41 @@ impl Alarms {
         }
     }
 
-    /// An alarm about the state of a member is over when another directory is known to be its own.
-    fn directories_changed(&mut self, state: &State) {
-        let now = state.members().map(Members::storages).unwrap_or_default();
-        self.differing.retain(|node| !now.contains_key(node) || now.get(node) == self.directories.get(node));
-        // One that is to have another one was known with the one before.
-        self.directories.extend(now);
-    }
-
     fn raised(&mut self, state: &State, alarm: &pb::Alarm) {
         let node = NodeId(alarm.node);
+        let storage = StorageId(alarm.storage);
         match alarm.kind() {
             _ if !is_member(state, node) => {}
-            pb::AlarmKind::Differs if !self.raised.contains(&node) => _ = self.differing.insert(node),
-            pb::AlarmKind::Space if !self.differing.contains(&node) => _ = self.raised.insert(node),
+            pb::AlarmKind::Differs
+                if !self.raised.contains(&node) && storage_of(state, node) == Some(storage) =>
+            {
+                self.differing.insert(node, storage);
+            }
+            pb::AlarmKind::Space => {
+                self.differing.remove(&node);
+                self.raised.insert(node);
+            }
             _ => {}
         }
     }
 
     fn disarmed(&mut self, ledger: &mut Ledger, node: Option<NodeId>, reply: &pb::ClientReply) {
         let wanted = |raised: &NodeId| node.is_none_or(|node| node == *raised);
-        let all = self.raised.union(&self.differing);
-        let taken: Vec<u64> = all.filter(|raised| wanted(raised)).map(|node| node.0).collect();
+        let all: BTreeSet<NodeId> = self.raised.iter().chain(self.differing.keys()).copied().collect();
+        let taken: Vec<u64> = all.iter().filter(|raised| wanted(raised)).map(|node| node.0).collect();
         self.raised.retain(|raised| !wanted(raised));
-        self.differing.retain(|raised| !wanted(raised));
+        self.differing.retain(|raised, _| !wanted(raised));
         let Some(Body::DisarmAlarm(told)) = &reply.body else { return };
         let told: Vec<u64> = told.alarms.iter().map(|alarm| alarm.node).collect();
         ledger.hold(Rule::RoomShort, told == taken, || {
             format!("alarms of {told:?} are disarmed; raised were, of those that are meant, {taken:?}")
         });
     }
+}
+
+/// The directory of a member; none has the number 0.
+fn storage_of(state: &State, node: NodeId) -> Option<StorageId> {
+    state.members().map(|members| members.get(node).map_or(StorageId(0), |record| StorageId(record.storage)))
 }
 
 /// A member that has no more room, as far as this state knows.

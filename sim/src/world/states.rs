@@ -160,7 +160,8 @@ impl World {
             let member =
                 |other: NodeId| node.state().members().is_some_and(|members| members.get(other).is_some());
             let first = node.raft().first_of_term().is_some_and(|first| first <= node.state().index());
-            let free = first && node.raft().transferring().is_none();
+            let raft = node.raft();
+            let free = first && raft.transferring().is_none() && raft.commit() == raft.last_index();
             let found =
                 node.raft().differing().find(|(other, _)| free && member(*other) && !told(node, *other));
             found.map(|(other, _)| (node.raft().term(), other))

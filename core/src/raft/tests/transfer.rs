@@ -94,6 +94,11 @@ fn of_two_that_lack_something_the_one_that_was_sent_it_is_chosen_and_after_it_th
         bench.hear(2, 2, alive());
         bench.hear(3, 2, alive());
     }
+    // Both hold everything by now.
+    let last = bench.raft.last_index();
+    bench.raft.set_priorities([(id(2), 5)].into());
+    bench.hear(2, 2, Message::Appended { index: last });
+    bench.hear(3, 2, Message::Appended { index: last });
     assert_eq!(bench.raft.transfer(None), Ok(id(3)), "node 2 did not lead in time");
 }
 

@@ -25,9 +25,9 @@ fn alarm(node: u64) -> pb::Alarm {
     }
 }
 
-fn differs(node: u64) -> Command {
+fn differs(node: u64, storage: u64) -> Command {
     let kind = pb::AlarmKind::Differs.into();
-    Command::RaiseAlarm { alarm: pb::Alarm { node, kind, index: 256, ..alarm(node) } }
+    Command::RaiseAlarm { alarm: pb::Alarm { node, kind, index: 256, storage, ..alarm(node) } }
 }
 
 impl World {
@@ -107,21 +107,33 @@ fn an_alarm_is_raised_once_and_only_by_members_and_taken_back_one_by_one() {
 #[test]
 fn an_alarm_about_a_state_keeps_nobody_from_writing_and_ends_with_the_directory() {
     let mut world = founded();
-    assert_eq!(world.internal(differs(1)).touched.len(), 1);
+    assert!(world.internal(differs(1, 4)).touched.is_empty(), "of another directory");
+    assert_eq!(world.internal(differs(1, 5)).touched.len(), 1);
+    assert!(world.internal(differs(1, 5)).touched.is_empty(), "it is known");
     world.put().expect("the others have room");
-    assert!(world.raise(1).touched.is_empty(), "one a member");
-    world.put().unwrap();
     let change = |change| Command::ChangeMembers { changes: vec![pb::MemberChange { change: Some(change) }] };
     world.client(change(pb::member_change::Change::Replace(1)));
-    assert_eq!(world.state.alarms().count(), 1, "nobody has come in its place");
-    world.internal(Command::KnowMember { node: NodeId(1), storage: StorageId(6) });
     assert_eq!(world.state.alarms().count(), 0);
-    world.raise(2);
-    assert!(world.internal(differs(2)).touched.is_empty());
-    assert!(world.put().is_err());
-    world.internal(Command::KnowMember { node: NodeId(2), storage: StorageId(7) });
+    world.internal(Command::KnowMember { node: NodeId(1), storage: StorageId(6) });
+    assert!(world.internal(differs(1, 5)).touched.is_empty(), "it is gone");
+    world.internal(differs(1, 6));
+    world.client(change(pb::member_change::Change::Remove(1)));
+    assert_eq!(world.state.alarms().count(), 0);
+    world.state.check().unwrap();
+}
+
+#[test]
+fn want_of_room_weighs_more_than_a_state_that_differs() {
+    let mut world = founded();
+    world.internal(differs(1, 5));
+    world.raise(1);
+    assert!(world.put().is_err(), "there is no room");
+    assert!(world.internal(differs(1, 5)).touched.is_empty());
+    let change = pb::MemberChange { change: Some(pb::member_change::Change::Replace(1)) };
+    world.client(Command::ChangeMembers { changes: vec![change] });
     assert!(world.put().is_err(), "room is no question of the directory");
-    assert_eq!(world.disarm(None), [2]);
+    assert_eq!(world.disarm(None), [1]);
+    world.put().unwrap();
     world.state.check().unwrap();
 }
 

@@ -115,6 +115,16 @@ impl FileDisk {
     }
 }
 
+/// What the disk, or a file system that checks what it reads, says of bytes that it cannot give back.
+fn unreadable(error: io::Error, offset: u64) -> io::Error {
+    match Errno::from_io_error(&error) {
+        Some(Errno::IO | Errno::BADMSG | Errno::UCLEAN) => {
+            io::Error::new(io::ErrorKind::InvalidData, format!("{error} from byte {offset} on"))
+        }
+        _ => error,
+    }
+}
+
 impl Disk for FileDisk {
     fn location(&self) -> String {
         self.directory.display().to_string()
@@ -139,7 +149,7 @@ impl Disk for FileDisk {
     }
 
     fn read(&self, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, DiskError> {
-        Self::run("read", name, || {
+        let read = || {
             let file = File::open(self.directory.join(name))?;
             let left = usize::try_from(file.metadata()?.len().saturating_sub(offset)).unwrap_or(usize::MAX);
             let length = length.min(left);
@@ -150,18 +160,14 @@ impl Disk for FileDisk {
                 match rustix::io::pread(&file, spare_capacity(&mut bytes), at) {
                     Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                     Ok(_) | Err(Errno::INTR) => {}
-                    // Of the disk, or of a file system that checks what it reads.
-                    Err(error @ (Errno::IO | Errno::BADMSG | Errno::UCLEAN)) => {
-                        let what = format!("{} at byte {at}", io::Error::from(error));
-                        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
-                    }
                     Err(error) => return Err(error.into()),
                 }
             }
             // The system may have given more room, and so read more, than was asked for.
             bytes.truncate(length);
             Ok(bytes)
-        })
+        };
+        Self::run("read", name, || read().map_err(|error| unreadable(error, offset)))
     }
 
     fn create(&self, name: &str) -> Result<(), DiskError> {
@@ -256,5 +262,22 @@ impl Disk for FileDisk {
 
     fn sync_dir(&self) -> Result<(), DiskError> {
         Self::run("sync", &self.location(), || File::open(&self.directory)?.sync_all())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_disk_cannot_give_back_is_told_from_what_passes() {
+        let kind = |error: Errno| unreadable(error.into(), 7).kind();
+        for error in [Errno::IO, Errno::BADMSG, Errno::UCLEAN] {
+            assert_eq!(kind(error), io::ErrorKind::InvalidData);
+        }
+        for error in [Errno::NOENT, Errno::MFILE, Errno::NOMEM, Errno::ACCESS] {
+            assert_ne!(kind(error), io::ErrorKind::InvalidData, "{error}");
+        }
+        assert!(unreadable(Errno::IO.into(), 7).to_string().ends_with("from byte 7 on"));
     }
 }

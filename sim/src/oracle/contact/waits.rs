@@ -130,7 +130,8 @@ impl Waits {
         to: NodeId,
     ) {
         let last = raft.last_index();
-        let close = raft.progress(to).is_some_and(|peer| peer.is_close(last));
+        // The step may have gone on, and have changed the members.
+        let close = raft.progress(to).is_none_or(|peer| peer.is_close(last)) || raft.is_confirming();
         ledger.hold(Rule::HandsOverClose, close, || {
             format!("leader {} with {last} entries hands over to {:?}", master.id, raft.progress(to))
         });

@@ -149,8 +149,8 @@ pub struct Timing {
     pub request_timeout: Duration,
     /// Reads by lease: how far the clocks of two masters may run apart while they run, in parts of a million. `None` = every
     /// read is confirmed by a majority. It and `election_min` must be the same on all masters, also while they are restarted
-    /// one by one: a promise lasts as long as its giver's. A machine that is suspended while it leads may answer a read with what was so before:
-    /// only for masters to which that does not happen.
+    /// one by one: a promise lasts as long as its giver's. A machine that is suspended while it leads may answer a read with
+    /// what was so before: only for masters to which that does not happen.
     pub read_lease_drift_ppm: Option<u32>,
 }
 

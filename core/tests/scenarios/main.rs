@@ -10,12 +10,14 @@ mod env;
 mod grammar;
 mod node;
 mod pure;
+mod runner;
 mod text;
 
 use arguments::{Arguments, Compared};
 use env::Env;
 use grammar::{Directive, Malformed};
 use pure::Pure;
+use runner::{CHECKS, Check, Directory};
 use std::{
     ffi::OsStr,
     fs, io,
@@ -43,7 +45,10 @@ fn main() -> ExitCode {
 /// False: some scenario failed.
 fn run() -> Result<bool, String> {
     let arguments = Arguments::parse(std::env::args().skip(1))?;
-    let root = std::env::var_os(DIRECTORY).map_or_else(|| PathBuf::from(OWN), PathBuf::from);
+    let elsewhere = std::env::var_os(DIRECTORY).map(PathBuf::from);
+    // What the runner promises is tried with the project's own.
+    let checks: &[Check] = if elsewhere.is_none() { &CHECKS } else { &[] };
+    let root = elsewhere.unwrap_or_else(|| PathBuf::from(OWN));
     let mut files = Vec::new();
     find(&root, &mut files)
         .map_err(|error| format!("{}: {error}: {DIRECTORY} must name a directory", root.display()))?;
@@ -54,14 +59,10 @@ fn run() -> Result<bool, String> {
             root.display()
         ));
     }
-    let named = |path: &PathBuf| {
-        let name = path.strip_prefix(&root).unwrap_or(path).with_extension("");
-        (name.display().to_string(), path.clone())
-    };
-    let all: Vec<(String, PathBuf)> = files.iter().map(named).collect();
-    let wanted: Vec<_> = all.iter().filter(|(name, _)| arguments.wants(name)).collect();
+    let all = tests(&root, &files, checks, &arguments);
+    let wanted: Vec<_> = all.iter().filter(|test| arguments.wants(&test.name)).collect();
     if arguments.lists {
-        wanted.iter().for_each(|(name, _)| println!("{name}: test"));
+        wanted.iter().for_each(|test| println!("{}: test", test.name));
         return Ok(true);
     }
     if !arguments.quiet {
@@ -70,11 +71,9 @@ fn run() -> Result<bool, String> {
     // A core that panics is told of with its scenario.
     std::panic::set_hook(Box::new(|_| {}));
     let mut failed = Vec::new();
-    for (name, path) in &wanted {
-        let result = catch_unwind(AssertUnwindSafe(|| scenario(path, &arguments)));
-        let result = result.unwrap_or_else(|cause| {
-            Err(format!("{}: the core panicked: {}\n", path.display(), said(&*cause)))
-        });
+    for Test { name, run } in &wanted {
+        let result = catch_unwind(AssertUnwindSafe(run));
+        let result = result.unwrap_or_else(|cause| Err(format!("{name}: panicked: {}\n", said(&*cause))));
         if !arguments.quiet || result.is_err() {
             println!("scenario {name} ... {}", if result.is_ok() { "ok" } else { "FAILED" });
         }
@@ -89,6 +88,33 @@ fn run() -> Result<bool, String> {
         all.len() - wanted.len()
     );
     Ok(failed.is_empty())
+}
+
+/// One scenario, or one check of the runner.
+struct Test<'a> {
+    name: String,
+    run: Box<dyn Fn() -> Result<(), String> + 'a>,
+}
+
+/// Everything that there is to run.
+fn tests<'a>(
+    root: &Path,
+    files: &'a [PathBuf],
+    checks: &'a [Check],
+    arguments: &'a Arguments,
+) -> Vec<Test<'a>> {
+    let scenarios = files.iter().map(|path| {
+        let name = path.strip_prefix(root).unwrap_or(path).with_extension("").display().to_string();
+        Test { name, run: Box::new(|| scenario(path, arguments)) }
+    });
+    let checks = checks.iter().map(|(name, check)| {
+        let run = || {
+            check(&Directory::new(name));
+            Ok(())
+        };
+        Test { name: (*name).to_owned(), run: Box::new(run) }
+    });
+    scenarios.chain(checks).collect()
 }
 
 /// What a panic said.

@@ -109,34 +109,24 @@ fn tell(finding: &Finding) {
 mod tests {
     use super::*;
     use crate::{
-        driver::{Identity as Who, WorkDone, lanes},
+        driver::{Identity as Who, LaneReader, WorkDone, lanes},
         peers::Directory,
         rt::broadcast,
         storage::{Disk, Identity, MemoryDisk, Storage, StorageOptions},
     };
     use quorate_core::{
-        contract::{LogPosition, Snapshot},
+        contract::{Entry, LogPosition, Snapshot, Write},
         state::State,
-        types::{ClusterId, Index, NodeId, StorageId, Term},
+        types::{ClusterId, Index, NodeId, StorageId, Term, WriteId},
     };
     use std::{collections::BTreeMap, sync::Arc};
 
-    #[tokio::test]
-    async fn a_damaged_snapshot_is_told_of_and_stays_until_another_one_is_durable() {
-        let disk = Arc::new(MemoryDisk::new());
-        let identity = Identity::new(ClusterId(1), NodeId(1), StorageId(1));
-        let (log, _) =
-            Storage::open(Arc::<MemoryDisk>::clone(&disk), identity, StorageOptions::default()).unwrap();
-        let store = log.snapshots();
-        let save = |index| {
-            let at = LogPosition { term: Term(1), index: Index(index) };
-            store.save(&Snapshot { at, state: State::default() }).unwrap();
-            at
-        };
-        let (older, newest) = (save(1), save(2));
-        assert!(disk.flip_bit("snapshot-0000000000000001-0000000000000002", 8 * 70));
-        let (entrances, mut reader) = lanes();
-        let who = Who { cluster: identity.cluster, node: identity.node, storage: identity.storage };
+    const IDENTITY: Identity = Identity::new(ClusterId(1), NodeId(1), StorageId(1));
+
+    /// A node that hears what it is told, and does nothing.
+    fn listener() -> (NodeHandle, LaneReader) {
+        let (entrances, reader) = lanes();
+        let who = Who { cluster: IDENTITY.cluster, node: IDENTITY.node, storage: IDENTITY.storage };
         let node = NodeHandle::new(
             entrances,
             broadcast::channel(1).0,
@@ -145,13 +135,68 @@ mod tests {
             Arc::default(),
             Arc::<WorkDone>::default(),
         );
-        assert!(round(&store, u64::MAX, &node).await.unwrap());
+        (node, reader)
+    }
+
+    fn at(index: u64) -> LogPosition {
+        LogPosition { term: Term(1), index: Index(index) }
+    }
+
+    fn save(store: &SnapshotStore, index: u64) -> LogPosition {
+        store.save(&Snapshot { at: at(index), state: State::default() }).unwrap();
+        at(index)
+    }
+
+    async fn tells_of_damage(store: &SnapshotStore) {
+        let (node, mut reader) = listener();
+        assert!(round(store, u64::MAX, &node).await.unwrap());
         assert!(reader.try_next().is_some(), "the node was told");
         assert!(reader.try_next().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_damaged_snapshot_is_told_of_and_stays_until_another_one_is_durable() {
+        let disk = Arc::new(MemoryDisk::new());
+        let (log, _) =
+            Storage::open(Arc::<MemoryDisk>::clone(&disk), IDENTITY, StorageOptions::default()).unwrap();
+        let store = log.snapshots();
+        let (older, newest) = (save(&store, 1), save(&store, 2));
+        assert!(disk.flip_bit("snapshot-0000000000000001-0000000000000002", 8 * 70));
+        tells_of_damage(&store).await;
         assert_eq!((store.list().unwrap(), store.newest().unwrap()), (vec![older, newest], Some(older)));
         assert_eq!(store.read_chunk(newest, 0).unwrap(), None, "nobody is sent it");
-        let mended = save(3);
+        let mended = save(&store, 3);
         assert_eq!(store.list().unwrap(), [older, mended]);
         assert!(disk.list().unwrap().iter().all(|name| !name.ends_with("0002")));
+    }
+
+    #[tokio::test]
+    async fn a_damaged_segment_is_told_of_and_no_other_is_written_in_its_place() {
+        let disk = Arc::new(MemoryDisk::new());
+        let options = StorageOptions { segment_bytes: 1_000 };
+        let (mut log, _) = Storage::open(Arc::<MemoryDisk>::clone(&disk), IDENTITY, options).unwrap();
+        let store = log.snapshots();
+        let write = |index: u64| Write {
+            io: WriteId(index),
+            start: None,
+            entries: vec![Entry { term: Term(1), index: Index(index), data: vec![7; 150].into() }],
+            hard_state: None,
+            voters: None,
+        };
+        for index in 1..=20 {
+            log.write(&[write(index)]).unwrap();
+        }
+        assert!(disk.flip_bit("wal-0000000000000002", 8 * 300));
+        tells_of_damage(&store).await;
+        // What the node does then.
+        let start = Some(save(&store, 20));
+        log.write(&[Write { io: WriteId(21), start, entries: Vec::new(), ..write(20) }]).unwrap();
+        let names = disk.list().unwrap();
+        let of = |sequence: &str| names.iter().filter(|name| name.ends_with(sequence)).count();
+        assert_eq!(
+            (of("0000000000000001"), of("0000000000000002")),
+            (1, 0),
+            "one is kept for later: {names:?}"
+        );
     }
 }

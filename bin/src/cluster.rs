@@ -205,6 +205,10 @@ impl From<ClientError> for Failure {
     /// The exit code and the next step follow from the kind of error.
     fn from(error: ClientError) -> Self {
         let message = error.to_string();
+        if let ClientError::Deadline { .. } = error {
+            return Self::unreachable(message)
+                .with_next("look whether it was done before you ask again; and check that most masters run");
+        }
         if error.is_unreachable() {
             return Self::unreachable(message)
                 .with_next("check that most masters run, and that --endpoints names their client addresses");

@@ -134,6 +134,7 @@ bugs! {
     SnapshotAskedAtOnce = "snapshot-asked-at-once", "a snapshot that cannot be read is asked for again without a pause", "storm";
     SnapshotBytesIgnored = "snapshot-bytes-ignored", "snapshots are due, and the log is kept, by the number of entries alone", "G6";
     SnapshotInTheWay = "snapshot-in-the-way", "a snapshot takes the place of one that a follower is being sent", "G7";
+    SnapshotRefusalUnheard = "snapshot-refusal-unheard", "a follower waits for ever for a chunk that there was no room for", "G7";
     SnapshotUnthrottled = "snapshot-unthrottled", "a snapshot is sent as fast as the follower takes it", "DESIGN 3";
     LogCutWhole = "raft-log-cut-whole", "a log of which not all that is to go is durable is not cut at all", "G6";
     LogNotHeld = "raft-log-not-held", "a leader cuts its log though a follower that answers lacks what goes", "G7";
@@ -213,6 +214,7 @@ bugs! {
     LevelLogKept = "level-log-kept", "a master keeps entries of a higher level in its log when the level is lowered", "G6";
     StateHashKept = "state-hash-kept", "the hash of every state is the same", "G6";
     AlarmJobsTaken = "state-alarm-jobs-taken", "jobs are taken although a member has no more room", "G5";
+    SuccessorDiffers = "raft-successor-differs", "a leader hands over to a voter that takes no part, because its state differs", "R13";
     SuccessorLags = "raft-successor-lags", "a leader hands over to a voter that lacks much of its log", "G7";
     FormerForgotten = "state-former-forgotten", "who is added under the id of a member that was removed may have its directory", "G1";
     DifferingUntold = "node-differing-untold", "a leader raises no alarm about a member whose state differs", "G6";

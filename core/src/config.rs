@@ -242,6 +242,18 @@ pub enum ConfigError {
         /// The reason.
         why: &'static str,
     },
+    /// A time that is too long.
+    #[error("{field} is {value:?}: it must be at most {most:?}, because {why}")]
+    TooLong {
+        /// The field's name.
+        field: &'static str,
+        /// What was given.
+        value: Duration,
+        /// What would be right.
+        most: Duration,
+        /// The reason.
+        why: &'static str,
+    },
     /// A number out of its range.
     #[error("{field} is {value}: it must be {least} to {most}")]
     OutOfRange {
@@ -312,18 +324,27 @@ impl Config {
                 most,
             });
         }
-        let Timing { heartbeat, election_min, election_max, disk_stall, .. } = self.timing;
+        let Timing { heartbeat, election_min, election_max, disk_stall, request_timeout, .. } = self.timing;
         let why = "a follower must not miss its leader because of one late heartbeat";
         let pairs = [
             ("timing.heartbeat", heartbeat, Duration::from_millis(1), "it is a period"),
             ("timing.election_min", election_min, heartbeat * 3, why),
             ("timing.election_max", election_max, election_min + heartbeat, "candidates must not collide"),
             ("timing.disk_stall", disk_stall, heartbeat, "one slow sync is no stall"),
+            ("timing.request_timeout", request_timeout, heartbeat, "a request waits for a majority"),
         ];
         for (field, value, least, why) in pairs {
             if value < least {
                 return Err(ConfigError::TooShort { field, value, least, why });
             }
+        }
+        if request_timeout > limits::REQUEST_TIMEOUT {
+            return Err(ConfigError::TooLong {
+                field: "timing.request_timeout",
+                value: request_timeout,
+                most: limits::REQUEST_TIMEOUT,
+                why: "a node remembers for so long what it was asked",
+            });
         }
         let drift = self.timing.read_lease_drift_ppm.unwrap_or(0);
         if drift > READ_LEASE_DRIFT_PPM_MAX {
@@ -393,6 +414,13 @@ mod tests {
         assert!(message.contains("node 9 is not among the members"), "{message}");
         let message = refused(|config| config.timing.election_min = Duration::from_millis(100));
         assert!(message.contains("timing.election_min is 100ms") && message.contains("150ms"), "{message}");
+        let message = refused(|config| config.timing.request_timeout = Duration::ZERO);
+        assert!(
+            message.contains("timing.request_timeout is 0ns") && message.contains("at least 50ms"),
+            "{message}"
+        );
+        let message = refused(|config| config.timing.request_timeout = Duration::from_secs(3600));
+        assert!(message.contains("request_timeout is 3600s: it must be at most 60s"), "{message}");
         let message = refused(|config| config.cluster = ClusterId(0));
         assert!(message.contains("cluster is 0"), "{message}");
         let message = refused(|config| config.trailing_entries = u64::MAX);

@@ -158,6 +158,14 @@ pub enum Input {
         /// As in the output.
         last: bool,
     },
+    /// The chunk handed out in `StoreSnapshotChunk` was not taken, nor is anything kept of those before it: there is no room, for
+    /// now. The node goes on without; whoever sends that snapshot begins anew with it.
+    SnapshotChunkRefused {
+        /// As in the output.
+        at: LogPosition,
+        /// As in the output.
+        number: u64,
+    },
     /// A chunk asked for by `ReadSnapshotChunk`. `None`: that snapshot is not there any more.
     SnapshotChunkRead {
         /// For whom it was read.
@@ -225,7 +233,8 @@ pub enum Output {
     Write(Write),
     /// Write this state aside, sync, rename, then say `SnapshotSaved`. Off the loop.
     SaveSnapshot(Box<Snapshot>),
-    /// Write this chunk of a peer's snapshot aside; with the last one sync and rename. Then say `SnapshotChunkStored`.
+    /// Write this chunk of a peer's snapshot aside; with the last one sync and rename. Then say `SnapshotChunkStored`, or
+    /// `SnapshotChunkRefused`.
     StoreSnapshotChunk {
         /// The last entry that the snapshot covers.
         at: LogPosition,

@@ -88,8 +88,9 @@ pub struct Identity {
     /// Its log holds an entry, or did.
     holds_entries: bool,
     standing: Standing,
-    /// Members that said that they are empty, with their storage ids.
-    empty: Voters,
+    /// Members that said that they are empty, with their storage ids: since the last round of questions, and in the one
+    /// before. Whoever is silent for longer may have begun since, and may be all that holds what was acknowledged.
+    empty: [Voters; 2],
     /// Members that confirmed that nothing was lost.
     greeted: BTreeSet<NodeId>,
     /// What each peer acknowledged to this node since it came up: a term, and the highest index in that term.
@@ -133,7 +134,7 @@ impl Identity {
             holds_entries: false,
             voters,
             standing,
-            empty: Voters::new(),
+            empty: [Voters::new(), Voters::new()],
             greeted: BTreeSet::new(),
             seen: BTreeMap::new(),
             feature_level,
@@ -245,7 +246,8 @@ impl Identity {
         match self.standing {
             Standing::Fresh if !self.joins && self.has_heard_all() => {
                 mark::hit(Mark::IdentityBegins);
-                let mut voters = self.empty.clone();
+                let [newer, older] = &self.empty;
+                let mut voters: Voters = older.iter().chain(newer).map(|(node, id)| (*node, *id)).collect();
                 voters.insert(self.node, self.storage);
                 self.adopt(voters)
             }
@@ -275,9 +277,14 @@ impl Identity {
     }
 
     fn has_heard_all(&self) -> bool {
-        let heard = self.empty.len() + 1;
-        let early = bug::planted(Bug::IdentityEarlyStart) && heard > self.members.len() / 2;
-        heard == self.members.len() || early
+        let missing = self.not_heard().count();
+        missing == 0 || (bug::planted(Bug::IdentityEarlyStart) && missing < self.members.len().div_ceil(2))
+    }
+
+    /// Members that have not said lately that they are empty.
+    fn not_heard(&self) -> impl Iterator<Item = NodeId> {
+        let heard = |node: &NodeId| self.empty.iter().any(|it| it.contains_key(node));
+        self.members.iter().copied().filter(move |node| *node != self.node && !heard(node))
     }
 
     fn adopt(&mut self, voters: Voters) -> Verdict {
@@ -286,12 +293,26 @@ impl Identity {
         Verdict::Bootstrap(voters)
     }
 
-    /// Why a directory that joins a cluster does not take part yet; `None` once it does.
+    /// Why an empty directory does not take part yet; `None` once it does.
     #[must_use]
     pub fn waits_for(&self) -> Option<String> {
-        (self.joins && self.standing == Standing::Fresh).then(|| {
+        if self.standing != Standing::Fresh {
+            return None;
+        }
+        if self.joins {
             let told = self.told.as_deref().unwrap_or("no member has answered");
-            format!("waits until the cluster knows this directory as node {}'s: {told}", self.node)
+            return Some(format!(
+                "waits until the cluster knows this directory as node {}'s: {told}",
+                self.node
+            ));
+        }
+        let missing: Vec<_> = self.not_heard().map(|node| node.to_string()).collect();
+        let told = self.told.as_ref().map(|told| format!("; {told}")).unwrap_or_default();
+        (!missing.is_empty()).then(|| {
+            format!(
+                "waits until all who found the cluster are there; not heard of: nodes {}{told}",
+                missing.join(", ")
+            )
         })
     }
 
@@ -306,11 +327,13 @@ impl Identity {
         Verdict::Deny
     }
 
-    /// The members to ask, and what.
-    #[must_use]
-    pub fn questions(&self) -> Vec<(NodeId, Body)> {
+    /// A round of questions: the members to ask, and what.
+    pub fn questions(&mut self) -> Vec<(NodeId, Body)> {
+        let [newer, older] = &mut self.empty;
+        *older = core::mem::take(newer);
         let asked = |peer: &&NodeId| match self.standing {
-            Standing::Fresh => self.joins || !self.empty.contains_key(peer),
+            // Also who was empty: it may have begun, and knows then that this directory is of the cluster.
+            Standing::Fresh => true,
             // Also who has greeted it: members that it waits for may be removed meanwhile, or it may be added again, and
             // whoever leads tells it so.
             Standing::Greeting => !self.greeted.contains(peer) || !bug::planted(Bug::IdentityAskedOnce),
@@ -438,7 +461,7 @@ impl Identity {
                 Verdict::Nothing
             }
             Standing::Fresh if hello.empty => {
-                self.empty.insert(from, storage);
+                self.empty[0].insert(from, storage);
                 self.decide()
             }
             Standing::Fresh => self.heard_of_cluster(from, hello),
@@ -454,6 +477,7 @@ impl Identity {
 
     /// The cluster has begun: this directory is of it only if the cluster knows it.
     fn heard_of_cluster(&mut self, from: NodeId, hello: &pb::Hello) -> Verdict {
+        self.empty.iter_mut().for_each(|said| said.retain(|node, _| *node != from));
         let voters: Voters =
             hello.voters.iter().map(|voter| (NodeId(voter.node), StorageId(voter.storage))).collect();
         match voters.get(&self.node) {
@@ -475,6 +499,10 @@ impl Identity {
                     && hello.membership.as_ref().is_none_or(|it| it.changes == 0)
                     && voters.keys().eq(self.members.iter()) =>
             {
+                self.told = Some(format!(
+                    "node {from} has begun, and cannot say yet who founded the cluster: if it never can, start this node \
+                     so that it joins"
+                ));
                 Verdict::Nothing
             }
             Some(_) if !self.joins && hello.membership.as_ref().is_some_and(|it| it.changes > 0) => {

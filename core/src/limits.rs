@@ -1,5 +1,7 @@
 //! Every bound, by name. What is over one is refused with its name in the text, never dropped in silence.
 
+use core::time::Duration;
+
 /// A client's request, encoded, in bytes.
 pub const REQUEST_BYTES: usize = 1_536 * 1024;
 /// The payload of one log entry, in bytes. A request fits with its header.
@@ -37,6 +39,8 @@ pub const HELD_BYTES: u64 = 256 * 1024 * 1024;
 pub const PENDING_READS: usize = 16 * 1024;
 /// Client requests, and forwarded ones, that wait for an answer.
 pub const PENDING_REQUESTS: usize = 16 * 1024;
+/// How long a request may wait for a majority or a leader, at most: what a node is asked within it, it keeps a note of.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// A segment of the log on disk, in bytes; the batch that goes over is its last.
 pub const WAL_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// A segment may become so many times as large while there is no room for the next one.

@@ -104,6 +104,7 @@ marks! {
     ChunkRepeated = "raft: a chunk comes again while it is being stored",
     ChunkOutOfOrder = "raft: a chunk comes that is not the one wanted next",
     ChunkWithoutBegin = "raft: a chunk comes of a snapshot whose begin never came",
+    ChunkRefused = "raft: a chunk could not be stored, for want of room",
     ChunkStoredLate = "raft: a chunk is stored that nobody wants any more",
     ChunkFollows = "raft: a snapshot comes in more than one chunk",
     SnapshotLoadedLate = "raft: a snapshot is loaded that nobody wants any more",

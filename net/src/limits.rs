@@ -94,8 +94,12 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(1);
 pub const CLIENT_CONNECT: Duration = Duration::from_secs(1);
 /// How often an idle connection is asked whether it is alive, and how long the answer may take.
 pub const CONNECTION_ALIVE: Duration = Duration::from_secs(3);
-/// Connections to one port at a time; one more is closed at once.
+/// Connections to one port at a time; one more is closed at once. Fewer where the system allows fewer open files.
 pub const CONNECTIONS: usize = 16 * 1024;
+/// However few open files the system allows.
+pub const CONNECTIONS_MIN: usize = 16;
+/// Open files and connections that a master has of its own: log, snapshots, peers, and [`CHANNELS`].
+pub const OWN_DESCRIPTORS: u64 = 512;
 /// What a connection begins with, in bytes (RFC 9113, section 3.4)...
 pub const GREETING_BYTES: usize = 24;
 /// ... and within how long.

@@ -70,6 +70,7 @@ sim_marks! {
     LieHarmless = "disk: a loss of power under a lying sync lost nothing",
     SyncFailed = "disk: a sync failed and the node stopped",
     FullStopped = "disk: a full disk stopped a node",
+    FullRefusedChunk = "disk: a full disk refused a chunk of a snapshot",
     FullRefused = "disk: a node could not start on a full disk",
     ReadRefused = "disk: a node could not start, because nothing could be read",
     ReadSnapshotFailed = "disk: a snapshot could not be read",

@@ -39,7 +39,7 @@ pub(super) enum LevelCommand {
     /// Show the level, and what each master's program knows and its data needs
     #[command(after_help = EXAMPLES)]
     Show,
-    /// Keep the cluster at this level or below, and wait until every master's data needs no more
+    /// Keep the cluster at this level or below, and wait, up to --timeout, until every master's data needs no more
     #[command(after_help = EXAMPLES)]
     Hold(Level),
     /// Let the level rise as far as the programs of all masters can

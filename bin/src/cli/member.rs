@@ -9,6 +9,10 @@ use clap::{Args, Subcommand};
 use pb::member_change::Change;
 use quorate_proto::v1 as pb;
 use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long is waited for who leads after a change that was made.
+const LIST_WITHIN: Duration = Duration::from_secs(2);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -102,7 +106,7 @@ impl Place {
 impl MemberCommand {
     pub(super) async fn run(self, shared: &Shared) -> Result<(), Failure> {
         let change = match self {
-            Self::List => return list(shared).await,
+            Self::List => return show(shared, shared.cluster()?.members().await?),
             Self::Add(place) => Change::Add(place.member()),
             Self::Promote(which) => Change::Promote(which.id),
             Self::Demote(which) => Change::Demote(which.id),
@@ -112,19 +116,37 @@ impl MemberCommand {
             Self::SetPriority { id, priority } => Change::Priority(pb::MemberPriority { id, priority }),
             Self::TransferLeader { id } => {
                 shared.cluster()?.transfer_leader(id).await?;
-                return list(shared).await;
+                return show(shared, shared.cluster()?.members().await?);
             }
         };
-        shared.cluster()?.change_members(vec![pb::MemberChange { change: Some(change) }]).await?;
-        list(shared).await
+        let cluster = shared.cluster()?;
+        let made = cluster.change_members(vec![pb::MemberChange { change: Some(change) }]).await?;
+        // It is made, whatever can be told of it now: who was asked may have been taken out.
+        let listed = tokio::time::timeout(LIST_WITHIN, async { cluster.members().await }).await;
+        show(shared, listed.ok().and_then(Result::ok).unwrap_or_else(|| told(made)))
     }
 }
 
-async fn list(shared: &Shared) -> Result<(), Failure> {
-    let reply = shared.cluster()?.members().await?;
+/// The members as the answer to a change has them: which cluster that is, and who leads, it does not say.
+fn told(made: pb::Membership) -> pb::ListMembersReply {
+    let member = |record: pb::MemberRecord| pb::Member {
+        id: record.id,
+        peer_address: record.peer_address,
+        client_address: record.client_address,
+        is_leader: false,
+        part: record.part,
+        storage: record.storage,
+        priority: record.priority,
+    };
+    let members = made.members.into_iter().map(member).collect();
+    pb::ListMembersReply { members, cluster: 0, index: made.index }
+}
+
+fn show(shared: &Shared, reply: pb::ListMembersReply) -> Result<(), Failure> {
     if shared.output == Format::Json {
         let members: Vec<Value> = reply.members.iter().map(records::member).collect();
-        return output::json(&json!({ "cluster": records::hex(reply.cluster), "members": members }));
+        let cluster = (reply.cluster != 0).then(|| records::hex(reply.cluster));
+        return output::json(&json!({ "cluster": cluster, "members": members }));
     }
     let mut table = Table::new(["ID", "PART", "LEADER", "PRIORITY", "PEER ADDRESS", "CLIENT ADDRESS"]);
     for member in reply.members {

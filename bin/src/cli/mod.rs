@@ -43,7 +43,7 @@ Exit codes:
   0  done
   1  refused by the cluster, or failed
   2  wrong use: a flag, a key or a value is wrong
-  3  the cluster cannot be reached";
+  3  no master answered in time; a change may have been made, if the error says so";
 
 /// Quorate runs jobs on a fleet of executors, and survives the crash of any of its masters.
 #[derive(Debug, Parser)]

@@ -209,7 +209,7 @@ fn describe(directory: &Path, survivor: &Survivor) -> Vec<String> {
     ];
     lines.extend(
         torn.iter().map(|torn| {
-            format!("torn: {} from byte {} on, of which nobody was told", torn.file, torn.offset)
+            format!("torn: {} from byte {} on, which a start passes over", torn.file, torn.offset)
         }),
     );
     lines.extend(survivor.check().err().map(|unfit| format!("unfit: {unfit}")));

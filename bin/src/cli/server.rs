@@ -53,7 +53,7 @@ impl ServerArgs {
         if layer.get("join").is_some() {
             super::block(
                 async {
-                    joins = config::join::fill(&mut layer).await?;
+                    joins = config::join::fill(&mut layer, !self.print_config).await?;
                     Ok(())
                 },
                 false,

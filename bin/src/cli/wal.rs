@@ -27,7 +27,7 @@ Examples:
     quorate wal repair --data-dir ./master-1
 
 Exit codes of verify and repair:
-  0  whole, or with a torn tail, which is harmless: a start passes over it
+  0  whole, or with a torn tail: a start passes over it
   1  damaged, in use, or no data directory of a master";
 
 /// What can be asked about a data directory.
@@ -213,9 +213,9 @@ fn print_report(report: &Report, format: Format) -> Result<(), Failure> {
             snapshot.at.index, snapshot.at.term
         ));
     }
-    lines.extend(
-        torn.iter().map(|torn| format!("torn tail: {} from byte {} on; harmless", torn.file, torn.offset)),
-    );
+    lines.extend(torn.iter().map(|torn| {
+        format!("torn tail: {} from byte {} on; a start passes over it", torn.file, torn.offset)
+    }));
     lines.push(state.to_owned());
     output::line(&lines.join("\n"))
 }

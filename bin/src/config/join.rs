@@ -3,6 +3,7 @@
 
 use super::{
     layer::{Layer, Origin},
+    server,
     values::{Members, format_members, parse_endpoints, parse_members},
 };
 use crate::{cluster::Cluster, failure::Failure};
@@ -10,6 +11,7 @@ use quorate_core::{
     contract::MemberAddress,
     types::{ClusterId, NodeId},
 };
+use quorate_net::storage::make_directory;
 use std::{fs, io, io::Write as _, path::Path, time::Duration};
 
 /// What a master is told before it joins.
@@ -17,11 +19,13 @@ const FILE: &str = "joined";
 /// How long it asks.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Fills the members in, and names the cluster, if the settings say that this master joins one. Nothing otherwise.
+/// Fills the members in, and names the cluster, if the settings say that this master joins one. Nothing otherwise. `keeps`: what
+/// it is told is for the data directory, too.
 ///
 /// # Errors
-/// Wrong use: members as well, or addresses that are none. Refused: nobody answers, or the node is no member.
-pub(crate) async fn fill(layer: &mut Layer) -> Result<Option<ClusterId>, Failure> {
+/// Wrong use: members as well, addresses that are none, or no node or directory. Refused: nobody answers, or the node is no
+/// member.
+pub(crate) async fn fill(layer: &mut Layer, keeps: bool) -> Result<Option<ClusterId>, Failure> {
     if layer.get("join").is_none_or(|setting| setting.text.is_empty()) {
         return Ok(None);
     }
@@ -33,14 +37,16 @@ pub(crate) async fn fill(layer: &mut Layer) -> Result<Option<ClusterId>, Failure
         ))
         .with_next("leave one of them out"));
     }
-    let node = layer.get("node").map_or("", |setting| setting.text.as_str()).to_owned();
-    let directory = layer.get("data_dir").map_or("", |setting| setting.text.as_str()).to_owned();
-    let path = Path::new(&directory).join(FILE);
+    let node = server::node(layer)?;
+    let path = server::data_dir(layer)?.join(FILE);
     let (cluster, members) = match read(&path) {
         Some(kept) => kept,
         None => {
-            let told = ask(&endpoints, &node).await?;
-            keep(&path, &told).map_err(|error| Failure::refused(format!("{}: {error}", path.display())))?;
+            let told = ask(&endpoints, node).await?;
+            if keeps {
+                keep(&path, &told)
+                    .map_err(|error| Failure::refused(format!("{}: {error}", path.display())))?;
+            }
             told
         }
     };
@@ -48,14 +54,13 @@ pub(crate) async fn fill(layer: &mut Layer) -> Result<Option<ClusterId>, Failure
     Ok(Some(cluster))
 }
 
-async fn ask(endpoints: &[String], node: &str) -> Result<(ClusterId, Members), Failure> {
+async fn ask(endpoints: &[String], node: NodeId) -> Result<(ClusterId, Members), Failure> {
     let reply = Cluster::new(endpoints, PATIENCE)?.members().await?;
     let address = |member: quorate_proto::v1::Member| {
         (NodeId(member.id), MemberAddress { peer: member.peer_address, client: member.client_address })
     };
     let members: Members = reply.members.into_iter().map(address).collect();
-    let known = node.parse().is_ok_and(|id| members.contains_key(&NodeId(id)));
-    if known {
+    if members.contains_key(&node) {
         return Ok((ClusterId(reply.cluster), members));
     }
     let all: Vec<String> = members.keys().map(ToString::to_string).collect();
@@ -71,8 +76,9 @@ fn read(path: &Path) -> Option<(ClusterId, Members)> {
 
 fn keep(path: &Path, (cluster, members): &(ClusterId, Members)) -> io::Result<()> {
     let directory = path.parent().unwrap_or_else(|| Path::new("."));
-    fs::create_dir_all(directory)?;
-    let aside = path.with_extension("new");
+    make_directory(directory)?;
+    // A start removes what was left half written.
+    let aside = path.with_extension("tmp");
     let mut file = fs::File::create(&aside)?;
     writeln!(file, "{cluster}\n{}", format_members(members))?;
     file.sync_all()?;

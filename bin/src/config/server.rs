@@ -55,7 +55,7 @@ impl Role for ServerRole {
         key("timing.election_min", "timing-election-min", "QUORATE_TIMING_ELECTION_MIN", "DURATION", "Shortest silence before a follower asks for votes [default: 250ms]"),
         key("timing.election_max", "timing-election-max", "QUORATE_TIMING_ELECTION_MAX", "DURATION", "Longest silence before a follower asks for votes [default: 450ms]"),
         key("timing.disk_stall", "timing-disk-stall", "QUORATE_TIMING_DISK_STALL", "DURATION", "A leader whose disk is silent so long steps down [default: 400ms]"),
-        key("timing.request_timeout", "timing-request-timeout", "QUORATE_TIMING_REQUEST_TIMEOUT", "DURATION", "How long a request waits for a leader [default: 5s]"),
+        key("timing.request_timeout", "timing-request-timeout", "QUORATE_TIMING_REQUEST_TIMEOUT", "DURATION", "How long a request waits for a leader and a majority, 60s at most [default: 5s]"),
         key("timing.read_lease_drift_ppm", "timing-read-lease-drift-ppm", "QUORATE_TIMING_READ_LEASE_DRIFT_PPM", "NUMBER", "Read by lease: how far the clocks of two masters may run apart, in parts of a million; the same on all masters, as are the election timeouts, and never on machines that are suspended; 0 = confirm every read [default: 0]"),
         key("executor.ttl", "executor-ttl", "QUORATE_EXECUTOR_TTL", "DURATION", "A silent executor has stopped its work after so long [default: 5s]"),
         key("executor.grace", "executor-grace", "QUORATE_EXECUTOR_GRACE", "DURATION", "What the master waits in addition before it moves the work [default: 2s]"),
@@ -104,6 +104,32 @@ pub(crate) struct ServerSettings {
     pub(crate) logs: Logs,
 }
 
+/// Which of the members it is.
+///
+/// # Errors
+/// Wrong use: it is missing, or no id.
+pub(super) fn node(layer: &Layer) -> Result<NodeId, Failure> {
+    if layer.get("node").is_none() {
+        return Err(Failure::usage("node is missing: a master must know which of the members it is")
+            .with_next("give --node with the id of one member"));
+    }
+    layer.read("node", NodeId(0), |text| parse_number(text, 1, u64::MAX).map(NodeId))
+}
+
+/// Where it keeps its log.
+///
+/// # Errors
+/// Wrong use: it is missing.
+pub(super) fn data_dir(layer: &Layer) -> Result<PathBuf, Failure> {
+    match layer.get("data_dir") {
+        Some(setting) if !setting.text.is_empty() => Ok(PathBuf::from(&setting.text)),
+        Some(_) | None => {
+            Err(Failure::usage("data_dir is missing: a master must know where to keep its log")
+                .with_next("give --data-dir with a directory on a local disk"))
+        }
+    }
+}
+
 impl ServerSettings {
     /// Reads and checks all settings. `joins`: the cluster that it joins, if it does.
     ///
@@ -116,11 +142,7 @@ impl ServerSettings {
             return Err(Failure::usage("members is missing: a master must know all masters of its cluster")
                 .with_next("give --members 1=127.0.0.1:7702/127.0.0.1:7701, or [members] in the file"));
         }
-        let node = NodeId(layer.read("node", 0, |text| parse_number(text, 1, u64::MAX))?);
-        if layer.get("node").is_none() {
-            return Err(Failure::usage("node is missing: a master must know which of the members it is")
-                .with_next("give --node with the id of one member"));
-        }
+        let node = node(layer)?;
         let Some(own) = members.get(&node) else {
             let known: Vec<String> = members.keys().map(ToString::to_string).collect();
             let blame = layer.blame("node");
@@ -130,11 +152,7 @@ impl ServerSettings {
             ))
             .with_next("add the node to the members, or correct its id"));
         };
-        let data_dir = layer.read("data_dir", PathBuf::new(), |text| Ok(PathBuf::from(text)))?;
-        if data_dir.as_os_str().is_empty() {
-            return Err(Failure::usage("data_dir is missing: a master must know where to keep its log")
-                .with_next("give --data-dir with a directory on a local disk"));
-        }
+        let data_dir = data_dir(layer)?;
         let address = |text: &str| parse_address(text, false);
         let settings = Self {
             node,
@@ -334,6 +352,7 @@ fn unsafe_setting(layer: &Layer, error: &ConfigError) -> Failure {
     let blame = match error {
         ConfigError::Zero { field }
         | ConfigError::TooShort { field, .. }
+        | ConfigError::TooLong { field, .. }
         | ConfigError::OutOfRange { field, .. } => layer.blame(field),
         ConfigError::NotAMember { .. } => layer.blame("node"),
         ConfigError::MemberCount { .. } => layer.blame("members"),

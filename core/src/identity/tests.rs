@@ -26,6 +26,39 @@ fn an_empty_directory_waits_for_all_initial_members() {
 }
 
 #[test]
+fn who_said_long_ago_that_it_is_empty_must_say_so_again() {
+    let (mut one, two, three) = (identity(1, 11, &[]), identity(2, 22, &[]), identity(3, 33, &[]));
+    tell(&two, &mut one, (0, 0));
+    (0..2).for_each(|_| drop(one.questions()));
+    assert_eq!(
+        tell(&three, &mut one, (0, 0)),
+        Verdict::Nothing,
+        "node 2 may have begun since, without this node"
+    );
+    assert!(
+        one.waits_for().is_some_and(|told| told.ends_with("not heard of: nodes 2")),
+        "{:?}",
+        one.waits_for()
+    );
+    drop(one.questions());
+    assert!(matches!(tell(&two, &mut one, (0, 0)), Verdict::Bootstrap(_)), "the last two rounds count");
+    assert_eq!(one.waits_for(), None);
+}
+
+#[test]
+fn who_was_empty_is_asked_again_and_names_those_it_has_begun_with() {
+    let (mut one, mut two, three) = (identity(1, 11, &[]), identity(2, 22, &[]), identity(3, 33, &[]));
+    tell(&two, &mut one, (0, 0));
+    tell(&one, &mut two, (0, 0));
+    // Node 3 does not reach node 1.
+    assert!(matches!(tell(&three, &mut two, (0, 0)), Verdict::Bootstrap(_)));
+    let asked: Vec<_> = one.questions().into_iter().map(|(peer, _)| peer).collect();
+    assert_eq!(asked, [NodeId(2), NodeId(3)]);
+    assert!(matches!(tell(&two, &mut one, (0, 0)), Verdict::Bootstrap(_)));
+    assert_eq!(one.standing, Standing::Member);
+}
+
+#[test]
 fn a_wiped_directory_is_denied_by_whoever_knew_the_old_one() {
     let knows = identity(2, 22, &[(1, 11), (2, 22), (3, 33)]);
     let mut wiped = identity(1, 99, &[]);

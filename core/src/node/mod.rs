@@ -207,6 +207,7 @@ impl Node {
             Input::DiskDamaged => self.mending = Some(self.raft.last_index()),
             Input::SnapshotSaved { at } => self.snapshot_saved(at),
             Input::SnapshotChunkStored { at, number, last } => self.raft.chunk_stored(at, number, last),
+            Input::SnapshotChunkRefused { at, number } => self.raft.chunk_refused(at, number),
             Input::SnapshotChunkRead { peer, at, number, chunk } => {
                 if self.raft.chunk_read(peer, at, number, chunk) {
                     self.save();

@@ -531,6 +531,10 @@ fn an_answer_to_a_request_of_an_earlier_run_finds_nothing() {
 fn a_peer_that_refuses_this_node_is_an_alarm_until_it_connects() {
     let mut cluster = Cluster::new(3);
     let node = cluster.nodes.get_mut(&NodeId(1)).unwrap();
+    let waits = ["waits until all who found the cluster are there; not heard of: nodes 2, 3"];
+    assert_eq!(node.alarms(), waits);
+    cluster.run(Duration::from_secs(1));
+    let node = cluster.nodes.get_mut(&NodeId(1)).unwrap();
     node.step(cluster.now, Input::PeerRefused { peer: NodeId(2), message: "another cluster".into() });
     assert_eq!(node.status().alarms, ["node 2 refuses this node: another cluster"]);
     node.step(cluster.now, Input::PeerConnected(NodeId(2)));

@@ -36,6 +36,7 @@ impl Node {
                 TransferError::Alone
                 | TransferError::NoVote(_)
                 | TransferError::NotEligible(_)
+                | TransferError::Differs(_)
                 | TransferError::UnderWay(_) => refusal(pb::RefusalCode::Precondition, error.to_string()),
             })?;
         // It leads already. Others may still wait until somebody else does.

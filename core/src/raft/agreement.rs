@@ -95,6 +95,11 @@ impl Raft {
         differing.into_iter().flatten().map(|(node, index)| (*node, *index))
     }
 
+    /// Whether a leader has found this member's state to differ: it takes no part, although it answers.
+    pub(crate) fn is_differing(&self, node: NodeId) -> bool {
+        self.differing().any(|(other, _)| other == node) && !bug::planted(Bug::SuccessorDiffers)
+    }
+
     /// A member whose state differed is mended, or has another directory: what it says from now on counts, and nothing before.
     pub fn forget_differing(&mut self, node: NodeId) {
         let own = self.id;

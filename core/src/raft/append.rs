@@ -111,6 +111,8 @@ impl Raft {
         } else {
             Index(0)
         };
+        // A restart would not wait for what was promised in a term that it does not know.
+        let lease = lease.filter(|_| self.is_term_durable());
         let silent = verified > Index(0) && self.points.fires(Point::HeartbeatVouchesNothing);
         let verified = if silent { Index(0) } else { verified };
         self.send(from, Message::HeartbeatReply { position, verified, state, lease });

@@ -30,7 +30,7 @@ pub(crate) struct Preference {
     missed: u32,
     /// When this node was elected, the newest last.
     reigns: VecDeque<Time>,
-    /// The last hand-over to a voter that is preferred, and how often it came soon after another.
+    /// The last hand-over to a voter that is preferred, or that was given up, and how often one came soon after another.
     handed: Option<(Time, u32)>,
 }
 
@@ -102,6 +102,12 @@ impl Raft {
         if flaps { self.timing.election_max } else { Duration::ZERO }
     }
 
+    /// A hand-over was given up, whoever wanted it: clients are served before the next one that nobody asked for.
+    pub(crate) fn hand_over_failed(&mut self) {
+        let times = self.preference.handed.map_or(0, |(_, times)| times);
+        self.preference.handed = Some((self.now, times));
+    }
+
     /// A leader's period: does a voter answer that is to lead rather than this node?
     pub(crate) fn prefer_another(&mut self) {
         let Some(leading) = &self.leading else { return };
@@ -117,7 +123,7 @@ impl Raft {
         };
         let preferred = leading.progress.iter().filter(|(node, peer)| {
             let rather = self.preference.of(**node) > own && self.is_eligible(**node);
-            rather && self.membership.is_voter(**node) && steady(peer)
+            rather && self.membership.is_voter(**node) && !self.is_differing(**node) && steady(peer)
         });
         let best = preferred.rev().max_by_key(|(node, peer)| (self.preference.of(**node), peer.matched));
         let Some(to) = best.map(|(node, _)| *node) else { return };

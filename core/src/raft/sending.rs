@@ -169,10 +169,13 @@ impl Raft {
             mark::hit(Mark::SnapshotAnswerOld);
             return;
         }
-        if next == *number + 1 || next == 0 || (next != *number && !bug::planted(Bug::SnapshotNextIgnored)) {
+        if next == number.saturating_add(1)
+            || next == 0
+            || (next != *number && !bug::planted(Bug::SnapshotNextIgnored))
+        {
             // An old answer may have led away from what the follower wants: only its word brings the two together again.
             mark::hit_if(next < *number, Mark::SnapshotAgain);
-            mark::hit_if(next > *number + 1, Mark::SnapshotCatchesUp);
+            mark::hit_if(next > number.saturating_add(1), Mark::SnapshotCatchesUp);
             *number = next;
             *waits = true;
             *begun &= next > 0;

@@ -95,6 +95,16 @@ impl Raft {
         self.send(from, Message::SnapshotReply { index: at.index, next, installed: false });
     }
 
+    /// The chunk could not be stored, and what was is gone. The leader, to whom nobody answers, sends it again after its pause,
+    /// and is told to begin anew.
+    pub fn chunk_refused(&mut self, at: LogPosition, number: u64) {
+        let refused = |receiving: &mut Receiving| receiving.at == at && receiving.next == number;
+        if bug::planted(Bug::SnapshotRefusalUnheard) || self.receiving.take_if(refused).is_none() {
+            return;
+        }
+        mark::hit(Mark::ChunkRefused);
+    }
+
     /// The snapshot is loaded. True: the log begins behind it, and the caller swaps its state.
     pub fn snapshot_loaded(&mut self, at: LogPosition, whole: bool) -> bool {
         let Some(receiving) = self.receiving.take_if(|receiving| receiving.at == at) else {
@@ -138,6 +148,13 @@ impl Raft {
         if self.snapshot.is_none_or(|newest| newest.index < at.index) {
             self.snapshot = Some(at);
         }
+    }
+
+    /// The chunk of a leader's snapshot that is being stored, or, if it is the last, loaded: others are not taken meanwhile.
+    #[must_use]
+    pub fn storing(&self) -> Option<(LogPosition, u64)> {
+        let busy = self.receiving.as_ref().filter(|receiving| receiving.busy);
+        busy.map(|receiving| (receiving.at, receiving.next))
     }
 
     /// The newest snapshot on this node's disk.

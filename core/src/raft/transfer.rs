@@ -2,7 +2,7 @@
 //!
 //! From the begin of a transfer on the leader takes no proposals, so that its log stands still; as soon as its successor holds
 //! it, that is told to stand for election at once, without asking first. Whoever votes for it knows that the leader wants it
-//! so. If nobody leads after an election timeout, the leader goes on as before.
+//! so. If nobody leads after an election timeout, the leader goes on as before, and does not begin another one by itself for a while.
 
 use super::{Raft, Role, message::Message, progress::Progress};
 use crate::{
@@ -34,6 +34,9 @@ pub enum TransferError {
     /// Choose one that is to lead, or give this one another priority.
     #[error("node {0} is not to lead: its priority is below 0")]
     NotEligible(NodeId),
+    /// Choose one that takes part.
+    #[error("the state of node {0} differs from the majority's: it takes no part")]
+    Differs(NodeId),
     /// Choose one that answers, or wait until this one does.
     #[error("node {0} does not answer its leader")]
     Silent(NodeId),
@@ -72,6 +75,7 @@ impl Raft {
         let to = match to {
             Some(to) if !self.membership.is_voter(to) => return Err(TransferError::NoVote(to)),
             Some(to) if !self.is_eligible(to) => return Err(TransferError::NotEligible(to)),
+            Some(to) if self.is_differing(to) => return Err(TransferError::Differs(to)),
             Some(to) if !self.answers(leading.progress.get(&to)) => return Err(TransferError::Silent(to)),
             Some(to) => to,
             None if self.membership.all_voters().all(|voter| voter == self.id) => {
@@ -103,7 +107,7 @@ impl Raft {
             .progress
             .iter()
             .filter(|(_, progress)| progress.answered && self.answers(Some(progress)))
-            .filter(|(peer, _)| self.membership.is_voter(**peer));
+            .filter(|(peer, _)| self.membership.is_voter(**peer) && !self.is_differing(**peer));
         let last = self.log.last().index;
         let rank = |(peer, progress): &(&NodeId, &Progress)| {
             let (peer, close) = (**peer, progress.is_close(last) || bug::planted(Bug::SuccessorLags));
@@ -145,6 +149,7 @@ impl Raft {
             let to = transfer.to;
             mark::hit(Mark::TransferGivenUp);
             (leading.transfer, leading.given_up_on) = (None, Some(to));
+            self.hand_over_failed();
             self.trace(TraceEvent::TransferGivenUp { to });
             return;
         }

@@ -30,6 +30,7 @@ mod tag {
     pub(super) const FAULT_POINT: u8 = 15;
     pub(super) const DISK_DAMAGED: u8 = 16;
     pub(super) const SNAPSHOT_TOO_NEW: u8 = 17;
+    pub(super) const CHUNK_REFUSED: u8 = 18;
 }
 
 /// Time, wall clock, number.
@@ -64,6 +65,9 @@ pub(super) fn push(into: &mut Vec<u8>, now: Now, input: &Input, chunks: u64) {
         Input::SnapshotSaved { at } => push_head(into, tag::SNAPSHOT_SAVED, &pair(*at)),
         Input::SnapshotChunkStored { at, number, last } => {
             push_head(into, tag::CHUNK_STORED, &(pair(*at), number, last));
+        }
+        Input::SnapshotChunkRefused { at, number } => {
+            push_head(into, tag::CHUNK_REFUSED, &(pair(*at), number));
         }
         Input::SnapshotChunkRead { peer, at, number, chunk } => {
             let last = chunk.as_ref().map(|(_, last)| *last);
@@ -107,9 +111,11 @@ pub(super) fn parse(bytes: &Bytes, chunks: &mut Vec<Bytes>) -> Result<(Now, Inpu
     let now = Now { time: Time(number(0)), wall_ms: number(8) };
     let rest = bytes.slice(FIXED_BYTES..);
     let input = match *tag {
-        tag::CHUNK_READ | tag::SNAPSHOT_LOADED | tag::SNAPSHOT_SAVED | tag::CHUNK_STORED => {
-            parse_snapshot(*tag, rest, chunks)?
-        }
+        tag::CHUNK_READ
+        | tag::SNAPSHOT_LOADED
+        | tag::SNAPSHOT_SAVED
+        | tag::CHUNK_STORED
+        | tag::CHUNK_REFUSED => parse_snapshot(*tag, rest, chunks)?,
         tag => parse_other(tag, rest)?,
     };
     if !chunks.is_empty() {
@@ -172,6 +178,10 @@ fn parse_snapshot(tag: u8, rest: Bytes, chunks: &mut Vec<Bytes>) -> Result<Input
         tag::CHUNK_STORED => {
             let (at, number, last) = whole(&rest)?;
             Input::SnapshotChunkStored { at: place(at), number, last }
+        }
+        tag::CHUNK_REFUSED => {
+            let (at, number) = whole(&rest)?;
+            Input::SnapshotChunkRefused { at: place(at), number }
         }
         tag::CHUNK_READ => {
             let ((peer, at, number, last), tail): ((NodeId, _, u64, Option<bool>), _) = front(&rest)?;

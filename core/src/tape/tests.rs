@@ -133,6 +133,7 @@ fn all_kinds(snapshot: &Snapshot) -> Vec<Input> {
         Input::PeerRefused { peer: NodeId(2), message: "no".into() },
         Input::RequestGone { key: RequestKey(1) },
         Input::SnapshotChunkStored { at, number: 1, last: true },
+        Input::SnapshotChunkRefused { at, number: 1 },
         Input::SnapshotChunkRead { peer: NodeId(2), at, number: 0, chunk: None },
         Input::SnapshotChunkRead {
             peer: NodeId(2),

@@ -119,13 +119,13 @@ impl World {
                 disk.save(&snapshot);
                 Input::SnapshotSaved { at: snapshot.at }
             }
-            DiskWork::Store { at, number, data, last } => {
-                if let Err(why) = disk.store(at, number, data, last) {
+            DiskWork::Store { at, number, data, last } => match disk.store(at, number, data, last) {
+                Ok(()) => Input::SnapshotChunkStored { at, number, last },
+                Err(why) => {
                     assert!(self.hostile, "node {}: {why}", id_of(master));
-                    return;
+                    Input::SnapshotChunkRefused { at, number }
                 }
-                Input::SnapshotChunkStored { at, number, last }
-            }
+            },
             DiskWork::Read { peer, at, number } => {
                 Input::SnapshotChunkRead { peer, at, number, chunk: disk.piece(at, number) }
             }

@@ -86,7 +86,7 @@ impl Inner {
 
     /// A request that changes nothing.
     pub(super) async fn read(&self, body: Ask) -> Result<pb::ClientReply, ClientError> {
-        Ok(self.run(self.deadline(), || body.clone()).await?)
+        Ok(self.run(self.deadline(), self.retry(), || body.clone()).await?)
     }
 
     /// A request that changes something: `make` puts the request id in.
@@ -99,7 +99,7 @@ impl Inner {
             let session = self.session(deadline).await?;
             let ticket = session.ticket().await;
             let sent = Instant::now();
-            match self.run(deadline, || make(ticket.request_id())).await {
+            match self.run(deadline, self.retry().of_a_change(), || make(ticket.request_id())).await {
                 Ok(reply) => {
                     session.renewed(sent);
                     return Ok(reply);
@@ -120,6 +120,7 @@ impl Inner {
     async fn run(
         &self,
         deadline: Instant,
+        retry: Retry,
         make: impl Fn() -> Ask + Send + Sync,
     ) -> Result<pb::ClientReply, Failed> {
         let request = || pb::ClientRequest { body: Some(make()) };
@@ -132,16 +133,20 @@ impl Inner {
         let attempt = |endpoint: String| async move {
             let reply = self.send(&endpoint, request()).await?;
             match &reply.body {
-                Some(Reply::Refusal(refused)) => Err(status_of(refused)),
+                Some(Reply::Refusal(refused)) => Err(Failure::Status(status_of(refused))),
                 _ => Ok(reply),
             }
         };
-        self.with_retries_at(deadline, attempt).await
+        self.with_retries_at(deadline, retry, attempt).await
+    }
+
+    fn retry(&self) -> Retry {
+        Retry::new(lock(&self.endpoints).len(), self.draw_seed())
     }
 
     /// One request to one master.
-    async fn send(&self, endpoint: &str, request: pb::ClientRequest) -> Result<pb::ClientReply, Status> {
-        let bad = |why| status_of(&refusal(pb::RefusalCode::Invalid, why));
+    async fn send(&self, endpoint: &str, request: pb::ClientRequest) -> Result<pb::ClientReply, Failure> {
+        let bad = |why| Failure::NotSent(status_of(&refusal(pb::RefusalCode::Invalid, why)));
         let talk = self.talks.get(endpoint, &self.channels, &self.me).map_err(bad)?;
         talk.send(request).await
     }
@@ -160,19 +165,18 @@ impl Inner {
     ) -> Result<T, Failed> {
         let attempt = &attempt;
         let connected = |endpoint: String| async move {
-            let bad = |why| status_of(&refusal(pb::RefusalCode::Invalid, why));
-            attempt(self.channels.get(&endpoint).map_err(bad)?).await
+            let bad = |why| Failure::NotSent(status_of(&refusal(pb::RefusalCode::Invalid, why)));
+            attempt(self.channels.get(&endpoint).map_err(bad)?).await.map_err(Failure::Status)
         };
-        self.with_retries_at(deadline, connected).await
+        self.with_retries_at(deadline, self.retry(), connected).await
     }
 
-    async fn with_retries_at<T, F: Future<Output = Result<T, Status>> + Send>(
+    async fn with_retries_at<T, F: Future<Output = Result<T, Failure>> + Send>(
         &self,
         deadline: Instant,
+        mut retry: Retry,
         attempt: impl Fn(String) -> F + Send + Sync,
     ) -> Result<T, Failed> {
-        let endpoints = lock(&self.endpoints).len();
-        let mut retry = Retry::new(endpoints, self.draw_seed());
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -182,7 +186,7 @@ impl Inner {
             let failure =
                 match timeout(left.min(self.options.request_timeout), attempt(endpoint.clone())).await {
                     Some(Ok(done)) => return Ok(done),
-                    Some(Err(status)) => Failure::Status(status),
+                    Some(Err(failure)) => failure,
                     None => {
                         self.forget_endpoint(&endpoint);
                         Failure::NoAnswer
@@ -238,7 +242,7 @@ impl Inner {
         let sent = Instant::now();
         let ttl_ms = u64::try_from(self.options.session_ttl.as_millis()).unwrap_or(u64::MAX);
         let ask = Ask::OpenSession(pb::OpenSessionRequest { ttl_ms });
-        let reply = self.run(deadline, || ask.clone()).await?;
+        let reply = self.run(deadline, self.retry(), || ask.clone()).await?;
         let Some(Reply::OpenSession(opened)) = reply.body else {
             let message = "a master answered something else than a session".to_owned();
             return Err(ClientError::Refused { code: pb::RefusalCode::Unspecified, message });
@@ -273,7 +277,7 @@ async fn keep(client: Weak<Inner>, session: Arc<Session>) {
         }
         let Some(inner) = client.upgrade() else { return };
         let ask = Ask::KeepSession(pb::KeepSessionRequest { session: session.id });
-        match inner.run(now + period, || ask.clone()).await {
+        match inner.run(now + period, inner.retry(), || ask.clone()).await {
             Ok(_) => session.renewed(now),
             // The next change opens another.
             Err(Failed::NewSession | Failed::Error(ClientError::SessionExpired)) => {

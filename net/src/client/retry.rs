@@ -23,6 +23,8 @@ const EXHAUSTED_TRIES: u32 = 4;
 pub(crate) enum Failure {
     /// A status came, of a node or of the transport.
     Status(Status),
+    /// The same, before the request had left.
+    NotSent(Status),
     /// Nothing came in time.
     NoAnswer,
 }
@@ -48,6 +50,8 @@ pub(crate) struct Retry {
     endpoints: usize,
     failures: u32,
     exhausted: u32,
+    /// It asks for a change: what is not known of a try is told.
+    changes: bool,
     /// A try ended in a way that leaves open whether it was applied.
     uncertain: bool,
     /// Some node has answered.
@@ -62,14 +66,30 @@ impl Retry {
     pub(crate) fn new(endpoints: usize, seed: u64) -> Self {
         let draws = Draws::new(seed, 1);
         let (tried, last) = (BTreeSet::new(), "no try was made".to_owned());
-        Self { endpoints, failures: 0, exhausted: 0, uncertain: false, answered: None, tried, last, draws }
+        Self {
+            endpoints,
+            failures: 0,
+            exhausted: 0,
+            changes: false,
+            uncertain: false,
+            answered: None,
+            tried,
+            last,
+            draws,
+        }
+    }
+
+    /// Of a request that changes something.
+    pub(crate) fn of_a_change(self) -> Self {
+        Self { changes: true, ..self }
     }
 
     /// After one more try that failed.
     pub(crate) fn judge(&mut self, endpoint: &str, failure: &Failure) -> Verdict {
         self.tried.insert(endpoint.to_owned());
-        let status = match failure {
-            Failure::Status(status) => status,
+        let (status, sent) = match failure {
+            Failure::Status(status) => (status, true),
+            Failure::NotSent(status) => (status, false),
             Failure::NoAnswer => {
                 self.uncertain = true;
                 self.answered = None;
@@ -77,13 +97,13 @@ impl Retry {
                 return Verdict::Rotate { after: self.backoff(true) };
             }
         };
-        let Some(refused) = refusal_of(status) else { return self.judge_status(endpoint, status) };
+        let Some(refused) = refusal_of(status) else { return self.judge_status(endpoint, status, sent) };
         let code = refused.code();
         self.answered = Some(code);
         self.last.clone_from(&refused.message);
         match code {
             RefusalCode::Unavailable => {
-                self.uncertain = true;
+                self.uncertain |= sent;
                 // Who hands over says to whom, and that one is there already.
                 let first = self.failures == 0 && refused.leader != 0;
                 let backoff = self.backoff(false);
@@ -114,7 +134,7 @@ impl Retry {
     }
 
     /// A status that no node made: most are a connection that broke.
-    fn judge_status(&mut self, endpoint: &str, status: &Status) -> Verdict {
+    fn judge_status(&mut self, endpoint: &str, status: &Status, sent: bool) -> Verdict {
         let code = match status.code() {
             Code::InvalidArgument => RefusalCode::Invalid,
             Code::OutOfRange => RefusalCode::Exhausted,
@@ -123,7 +143,7 @@ impl Retry {
             | Code::PermissionDenied
             | Code::Unauthenticated => RefusalCode::Precondition,
             _ => {
-                self.uncertain = true;
+                self.uncertain |= sent;
                 self.answered = None;
                 self.last = format!("{endpoint}: {}", crate::errors::describe(status));
                 return Verdict::Rotate { after: self.backoff(true) };
@@ -137,7 +157,7 @@ impl Retry {
     pub(crate) fn give_up(&self) -> ClientError {
         let last = self.last.clone();
         match self.answered {
-            Some(RefusalCode::Exhausted) if self.uncertain => ClientError::Deadline { last },
+            _ if self.changes && self.uncertain => ClientError::Deadline { last },
             Some(code) => ClientError::Refused { code, message: last },
             None if last.ends_with("did not answer in time") => ClientError::Deadline { last },
             None => ClientError::Unreachable { endpoints: self.tried.iter().cloned().collect(), last },
@@ -251,7 +271,7 @@ mod tests {
     #[test]
     fn a_limit_that_is_reached_after_a_doubtful_try_leaves_open_what_was_done() {
         for doubt in [broken(), Failure::NoAnswer, refused(RefusalCode::Unavailable)] {
-            let mut retry = Retry::new(3, 1);
+            let mut retry = Retry::new(3, 1).of_a_change();
             retry.judge("a:1", &doubt);
             for _ in 1..EXHAUSTED_TRIES {
                 let verdict = retry.judge("b:2", &refused(RefusalCode::Exhausted));
@@ -280,6 +300,23 @@ mod tests {
         let error = retry.give_up();
         assert!(matches!(error, ClientError::Refused { code: RefusalCode::Unavailable, .. }), "{error:?}");
         assert!(error.is_unreachable() && error.retryable());
+    }
+
+    #[test]
+    fn a_change_that_had_left_once_is_in_doubt_whatever_comes_later() {
+        let not_sent = || Failure::NotSent(Status::unavailable("connection refused"));
+        let mut retry = Retry::new(1, 1).of_a_change();
+        retry.judge("a:1", &not_sent());
+        assert!(matches!(retry.give_up(), ClientError::Unreachable { .. }), "nobody can have applied it");
+        assert_eq!(retry.judge("a:1", &refused(RefusalCode::SessionExpired)), Verdict::NewSession);
+        for doubt in [broken(), Failure::NoAnswer, refused(RefusalCode::Unavailable)] {
+            let mut retry = Retry::new(1, 1).of_a_change();
+            retry.judge("a:1", &doubt);
+            for later in [not_sent(), refused(RefusalCode::Unavailable)] {
+                retry.judge("a:1", &later);
+                assert!(matches!(retry.give_up(), ClientError::Deadline { .. }), "{doubt:?}, then {later:?}");
+            }
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tonic::{Status, Streaming};
 /// The parts of an answer. It ends after its first error.
 pub type ClientStream<T> = Pin<Box<dyn Stream<Item = Result<T, ClientError>> + Send + 'static>>;
 
-/// A watch that says nothing for so many refreshes of its master is opened again elsewhere.
+/// A watch that says nothing for so many refreshes of its master is opened again.
 const SILENT_REFRESHES: u32 = 3;
 
 impl Client {

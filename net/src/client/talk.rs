@@ -1,6 +1,6 @@
 //! Requests to one master over one stream: what waits goes as one batch, and answers come back in any order.
 
-use super::Inner;
+use super::{Inner, retry::Failure};
 use crate::{
     driver::Channels,
     limits::{CLIENT_CONNECT, REPLY_BYTES, STREAM_BATCH, STREAM_BATCH_BYTES, STREAM_SILENCE},
@@ -77,7 +77,7 @@ pub(super) struct Talk {
 struct Said {
     next: u64,
     to_send: VecDeque<pb::NumberedRequest>,
-    open: BTreeMap<u64, oneshot::Sender<Result<pb::ClientReply, Status>>>,
+    open: BTreeMap<u64, oneshot::Sender<Result<pb::ClientReply, Failure>>>,
     retired: bool,
     /// The next batch may be empty.
     asks: bool,
@@ -108,13 +108,13 @@ impl Talk {
         lock(&self.said).ended.is_some()
     }
 
-    /// Sends a request and waits for its answer. The error is the stream's: the request may have been applied.
-    pub(super) async fn send(&self, request: pb::ClientRequest) -> Result<pb::ClientReply, Status> {
+    /// Sends a request and waits for its answer. The error is the stream's: a request that had left may have been applied.
+    pub(super) async fn send(&self, request: pb::ClientRequest) -> Result<pb::ClientReply, Failure> {
         let (reply, answer) = oneshot::channel();
         let number = {
             let mut said = lock(&self.said);
             if let Some(status) = &said.ended {
-                return Err(status.clone());
+                return Err(Failure::NotSent(status.clone()));
             }
             said.next += 1;
             let number = said.next;
@@ -126,7 +126,7 @@ impl Talk {
         let mut asked = Asked { talk: self, number, answered: false };
         let answer = answer.await;
         asked.answered = true;
-        answer.unwrap_or_else(|_| Err(Status::unavailable("the client was closed")))
+        answer.unwrap_or_else(|_| Err(Failure::Status(Status::unavailable("the client was closed"))))
     }
 
     /// Waits for requests, and takes as many as one batch holds. `None`: the stream has ended.
@@ -156,15 +156,17 @@ impl Talk {
     }
 
     fn end(&self, status: &Status) {
-        let open = {
+        let (open, waited) = {
             let mut said = lock(&self.said);
             said.ended = Some(status.clone());
-            said.to_send.clear();
-            std::mem::take(&mut said.open)
+            (std::mem::take(&mut said.open), std::mem::take(&mut said.to_send))
         };
         self.filled.notify_one();
-        for waiting in open.into_values() {
-            let _ = waiting.send(Err(status.clone()));
+        // They go in the order of their numbers.
+        let first_waited = waited.front().map_or(u64::MAX, |request| request.number);
+        for (number, waiting) in open {
+            let failure = if number < first_waited { Failure::Status } else { Failure::NotSent };
+            let _ = waiting.send(Err(failure(status.clone())));
         }
     }
 
@@ -326,7 +328,7 @@ mod tests {
             reply: Some(pb::ClientReply { index: number * 10, body: None }),
         };
         talk.answer(vec![answer(2), answer(9), answer(1)]);
-        let index = |reply: Option<Result<pb::ClientReply, Status>>| reply.map(|it| it.unwrap().index);
+        let index = |reply: Option<Result<pb::ClientReply, Failure>>| reply.map(|it| it.unwrap().index);
         assert_eq!(index(first.now_or_never()), Some(10));
         assert_eq!(index(second.now_or_never()), Some(20));
     }
@@ -352,9 +354,22 @@ mod tests {
         let mut waits = Box::pin(talk.send(put(1)));
         assert!(waits.as_mut().now_or_never().is_none());
         talk.end(&Status::unavailable("broken"));
-        assert!(waits.now_or_never().unwrap().is_err());
-        assert!(talk.send(put(1)).now_or_never().unwrap().is_err());
+        assert!(matches!(waits.now_or_never().unwrap(), Err(Failure::NotSent(_))));
+        assert!(matches!(talk.send(put(1)).now_or_never().unwrap(), Err(Failure::NotSent(_))));
         assert!(talk.next_batch().now_or_never().unwrap().is_none());
+    }
+
+    #[test]
+    fn of_what_a_broken_stream_held_only_what_had_left_is_in_doubt() {
+        let talk = Talk::default();
+        let mut left = Box::pin(talk.send(put(1)));
+        assert!(left.as_mut().now_or_never().is_none());
+        assert_eq!(numbers(&talk), [1]);
+        let mut waits = Box::pin(talk.send(put(1)));
+        assert!(waits.as_mut().now_or_never().is_none());
+        talk.end(&Status::unavailable("broken"));
+        assert!(matches!(left.now_or_never().unwrap(), Err(Failure::Status(_))));
+        assert!(matches!(waits.now_or_never().unwrap(), Err(Failure::NotSent(_))));
     }
 
     #[test]

@@ -162,8 +162,7 @@ pub(crate) async fn keep_snapshots(
             SnapshotWork::Store { at, number, data, last } => {
                 match files.store_chunk(at, number, data, last).await {
                     Ok(true) => Ok(Input::SnapshotChunkStored { at, number, last }),
-                    // Its sender notices that nothing comes back.
-                    Ok(false) => continue,
+                    Ok(false) => Ok(Input::SnapshotChunkRefused { at, number }),
                     Err(LoadError::TooNew(level)) => Ok(Input::SnapshotTooNew { level }),
                     Err(LoadError::Unreadable(message)) => Err(message),
                 }
@@ -317,6 +316,25 @@ mod tests {
             futures::pin_mut!(kept, keeper);
             futures::future::select(kept, keeper).await;
         });
+    }
+
+    #[cfg(not(madsim))]
+    #[test]
+    fn a_chunk_that_there_is_no_room_for_is_refused_so_that_its_snapshot_begins_anew() {
+        let (lanes, mut reader) = lanes();
+        let (queue, waiting) = mpsc::unbounded_channel();
+        let at = LogPosition::default();
+        queue.send(SnapshotWork::Store { at, number: 3, data: Bytes::new(), last: false }).unwrap();
+        drop(queue);
+        keep_snapshots(Full(0), waiting, lanes, 1, Duration::from_millis(1))
+            .now_or_never()
+            .expect("all is done");
+        let mut inputs = std::iter::from_fn(|| reader.try_next()).filter_map(|work| match work {
+            Work::Input(input) => Some(input),
+            _ => None,
+        });
+        assert!(matches!(inputs.next(), Some(Input::DiskDamaged)));
+        assert!(matches!(inputs.next(), Some(Input::SnapshotChunkRefused { number: 3, .. })));
     }
 
     #[test]

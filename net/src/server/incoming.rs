@@ -4,10 +4,11 @@
 //! connections and says nothing would keep them, and their descriptors, for ever.
 
 use crate::{
-    limits::{CONNECTIONS, GREETING_BYTES, GREETING_WITHIN},
+    limits::{CONNECTIONS, CONNECTIONS_MIN, GREETING_BYTES, GREETING_WITHIN, OWN_DESCRIPTORS},
     rt::{self, OwnedSemaphorePermit, Semaphore, Sleep},
 };
 use futures::{Stream, StreamExt};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
     io,
     pin::Pin,
@@ -22,7 +23,32 @@ use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
 
 /// The connections that come in at a listener. What is over the limit is closed at once: its client asks another master.
 pub(crate) fn incoming(listener: TcpListener) -> impl Stream<Item = io::Result<Incoming>> + Send {
-    at_most(CONNECTIONS, listener)
+    at_most(connections(descriptors()), listener)
+}
+
+/// Raises how many files and connections this process may have open to what the system lets it: the usual limit is for programs
+/// that count them in a bitmap. What is left as it was is no error: fewer clients are served.
+pub(super) fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+    {
+        tracing::warn!(%error, ?limit, "the limit of open files cannot be raised");
+    }
+    let (descriptors, connections) = (descriptors(), connections(descriptors()));
+    tracing::debug!(descriptors, connections, "connections at a time to each port");
+}
+
+/// How many files and connections this process may have open.
+fn descriptors() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Connections to one of two ports, so that as many descriptors stay free as a process needs for its own files and connections:
+/// a log that cannot open its next file is the end of a master.
+fn connections(descriptors: u64) -> usize {
+    let left = descriptors.saturating_sub(OWN_DESCRIPTORS) / 2;
+    usize::try_from(left).unwrap_or(usize::MAX).clamp(CONNECTIONS_MIN, CONNECTIONS)
 }
 
 fn at_most(limit: usize, listener: TcpListener) -> impl Stream<Item = io::Result<Incoming>> + Send {
@@ -123,6 +149,17 @@ impl Connected for Incoming {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    #[test]
+    fn connections_leave_descriptors_for_the_files() {
+        assert_eq!(connections(1_024), 256);
+        assert_eq!(connections(65_536), CONNECTIONS);
+        assert_eq!(connections(u64::MAX), CONNECTIONS);
+        assert_eq!(connections(300), CONNECTIONS_MIN, "few are better than none");
+        raise_descriptors();
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
+    }
 
     #[tokio::test]
     async fn one_connection_too_many_is_closed_and_there_is_room_when_another_ends() {

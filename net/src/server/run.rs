@@ -2,6 +2,7 @@
 
 use super::{
     NodeParts, RunningNode, ServerError,
+    incoming::raise_descriptors,
     scrub::{self, ScrubOptions},
     space, start_node,
 };
@@ -102,6 +103,7 @@ pub async fn start_server(config: ServerConfig) -> Result<RunningNode, ServerErr
     // The one of the directory is not known yet, and is never 0.
     core.storage = StorageId(1);
     core.validate()?;
+    raise_descriptors();
     let peer_listener = listen("listen.peer", &peer_listen, insecure).await?;
     let client_listener = listen("listen.client", &client_listen, insecure).await?;
     let identity = Identity::new(core.cluster, core.node, StorageId(rt::random().max(1)));

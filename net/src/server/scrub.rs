@@ -143,13 +143,13 @@ mod tests {
     }
 
     fn save(store: &SnapshotStore, index: u64) -> LogPosition {
-        store.save(&Snapshot { at: at(index), state: State::default() }).unwrap();
+        store.save(&Snapshot { at: at(index), state: State::default() }).expect("it is saved");
         at(index)
     }
 
     async fn tells_of_damage(store: &SnapshotStore) {
         let (node, mut reader) = listener();
-        assert!(round(store, u64::MAX, &node).await.unwrap());
+        assert!(round(store, u64::MAX, &node).await.expect("the disk is read"));
         assert!(reader.try_next().is_some(), "the node was told");
         assert!(reader.try_next().is_none());
     }

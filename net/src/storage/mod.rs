@@ -44,7 +44,7 @@ pub mod wal;
 mod tests;
 
 #[cfg(not(madsim))]
-pub use disk::file::FileDisk;
+pub use disk::file::{FileDisk, make_directory};
 pub use disk::{Disk, memory::MemoryDisk};
 pub use error::{DiskError, OpenError, StorageError};
 pub use identity::Identity;

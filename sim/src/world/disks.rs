@@ -85,7 +85,14 @@ impl World {
         let (full, unreadable) = (master.full > 0, master.unreadable > 0);
         let rotten = master.disk.image.is_damaged();
         let input = match done {
-            DiskEvent::Written(_) | DiskEvent::Saved(_) | DiskEvent::ChunkStored(..) if full => {
+            DiskEvent::ChunkStored(at, number, _) if full => {
+                self.marks.hit(SimMark::FullRefusedChunk);
+                let newest =
+                    |aside: &mut StoredSnapshot| aside.at == at && aside.chunks.len() as u64 == number + 1;
+                master.disk.aside.take_if(newest);
+                Input::SnapshotChunkRefused { at, number }
+            }
+            DiskEvent::Written(_) | DiskEvent::Saved(_) if full => {
                 self.marks.hit(SimMark::FullStopped);
                 Input::WriteFailed { message: "simulated: no space is left".to_owned() }
             }
@@ -308,6 +315,7 @@ fn tag(input: &Input) -> u64 {
         Input::SnapshotChunkStored { at, .. } => position(2, at),
         Input::SnapshotChunkRead { at, .. } => position(3, at),
         Input::SnapshotLoaded { at, .. } => position(4, at),
+        Input::SnapshotChunkRefused { at, .. } => position(6, at),
         _ => 5 << 56,
     }
 }

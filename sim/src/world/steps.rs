@@ -5,7 +5,7 @@ use crate::{
     draw::{Purpose, draw, within},
     marks::SimMark,
     network::Endpoint,
-    oracle::room,
+    oracle::{Rule, room},
 };
 use quorate_core::{Input, Node, limits::TURN_INPUTS, raft::Role};
 use quorate_proto::v1 as pb;
@@ -109,6 +109,10 @@ impl World {
         if self.oracles.is_some() {
             self.takes_state(at, &input);
         }
+        let refused = match &input {
+            Input::SnapshotChunkRefused { at, number } => Some((*at, *number)),
+            _ => None,
+        };
         let master = &mut self.masters[at];
         let Some(node) = &mut master.node else { return };
         if !fed {
@@ -139,6 +143,10 @@ impl World {
                 });
             }
             None => step(input),
+        }
+        if let (Some(refused), Some(node)) = (refused, &self.masters[at].node) {
+            let (id, waits) = (at + 1, node.raft().storing() == Some(refused));
+            self.ledger.hold(Rule::RefusedHeard, !waits, || format!("node {id} waits for chunk {refused:?}"));
         }
         self.stepped(at);
     }

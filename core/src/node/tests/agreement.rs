@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     limits::{AGREEMENT_ROUNDS, CHECKPOINT_ENTRIES},
     node::Doubt,
-    raft::membership::Change,
+    raft::{membership::Change, transfer::TransferError},
     state::StateHash,
 };
 
@@ -63,6 +63,21 @@ fn a_follower_that_differs_from_the_majority_serves_nothing_and_both_sides_say_s
     assert_eq!(code(cluster.get(wrong, true)), pb::RefusalCode::Unavailable);
     let next = CHECKPOINT_ENTRIES + 21;
     assert!(matches!(cluster.put(leader, session, next, "b"), Some(Reply::Put(_))), "the others carry on");
+}
+
+#[test]
+fn who_differs_is_handed_no_leadership() {
+    let (mut cluster, leader, _) = compared(3, |cluster| vec![cluster.follower()]);
+    let wrong = cluster.follower();
+    rounds(&mut cluster, 4);
+    let other = *cluster.nodes.keys().find(|id| **id != leader && **id != wrong).unwrap();
+    let raft = &mut cluster.nodes.get_mut(&leader).unwrap().raft;
+    assert_eq!(raft.transfer(Some(wrong)), Err(TransferError::Differs(wrong)));
+    raft.set_priorities([(wrong, 5)].into());
+    cluster.run(Timing::default().election_max * (crate::limits::PREFERRED_AFTER + 2));
+    let raft = &mut cluster.nodes.get_mut(&leader).unwrap().raft;
+    assert_eq!(raft.transferring(), None, "it cannot lead, however much it is preferred");
+    assert_eq!(raft.transfer(None), Ok(other));
 }
 
 #[test]

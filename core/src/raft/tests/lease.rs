@@ -115,3 +115,22 @@ fn whom_the_leader_wants_to_lead_gets_the_vote() {
     bench.hear(2, 1, Message::TimeoutNow);
     assert_eq!(bench.raft.role(), Role::Candidate);
 }
+
+#[test]
+fn nothing_is_promised_in_a_term_that_a_restart_would_not_know() {
+    let mut bench = Bench::new(3, 0, &[]);
+    bench.raft.timing.read_lease_drift_ppm = Some(DRIFT_PPM);
+    let asks = || Message::Heartbeat {
+        commit: Index(0),
+        position: 0,
+        checkpoint: None,
+        judged: None,
+        lease: Some(Time(5)),
+    };
+    let promised = |sent: &[(NodeId, Message)]| {
+        sent.iter().any(|(_, message)| matches!(message, Message::HeartbeatReply { lease: Some(_), .. }))
+    };
+    assert!(!promised(&bench.hear(2, 1, asks())));
+    bench.sync();
+    assert!(promised(&bench.hear(2, 1, asks())));
+}

@@ -214,3 +214,22 @@ fn a_log_whose_end_is_never_durable_is_cut_all_the_same() {
         assert_eq!(bench.raft.compact(Index(last)), Some(Index(last - 1)));
     }
 }
+
+#[test]
+fn a_snapshot_for_which_there_was_no_room_begins_anew_when_it_is_sent_again() {
+    let mut bench = Bench::new(3, 2, &[]);
+    let at = place(2, 9);
+    let chunk = |number| Message::SnapshotChunk { at, number, data: Bytes::new(), last: false };
+    bench.hear(2, 2, chunk(0));
+    bench.raft.chunk_stored(at, 0, false);
+    bench.hear(2, 2, chunk(1));
+    bench.raft.chunk_refused(at, 0);
+    assert_eq!(bench.hear(2, 2, chunk(1)), [], "that was of another chunk: this one is being stored");
+    bench.raft.chunk_refused(at, 1);
+    let anew = Message::SnapshotReply { index: at.index, next: 0, installed: false };
+    assert_eq!(bench.hear(2, 2, chunk(1)), [(id(2), anew)]);
+    bench.effects.clear();
+    bench.hear(2, 2, chunk(0));
+    let stores = Effect::StoreSnapshotChunk { at, number: 0, data: Bytes::new(), last: false };
+    assert!(bench.effects.contains(&stores), "{:?}", bench.effects);
+}

@@ -192,6 +192,25 @@ fn a_leader_hands_over_to_a_voter_of_higher_priority_that_stays_and_not_again_at
 }
 
 #[test]
+fn after_a_hand_over_that_came_to_nothing_a_leader_leads_for_a_while() {
+    let mut bench = leader();
+    let most = bench.raft.timing.election_max;
+    let settle = most * crate::limits::PREFERRED_AFTER;
+    bench.raft.set_priorities([(id(3), 5)].into());
+    // An operator wants what the leader is about to do by itself.
+    answered_for(&mut bench, settle - most / 2);
+    assert_eq!(bench.raft.transfer(Some(id(3))), Ok(id(3)));
+    while bench.raft.transferring().is_some() {
+        answered_for(&mut bench, Duration::from_millis(1));
+    }
+    let given_up = bench.now;
+    while bench.raft.transferring().is_none() {
+        answered_for(&mut bench, Duration::from_millis(1));
+    }
+    assert!(bench.now.since(given_up) >= settle, "{:?}", bench.now.since(given_up));
+}
+
+#[test]
 fn who_is_not_to_lead_is_no_successor_and_stands_as_the_last_resort() {
     let mut bench = leader();
     bench.raft.set_priorities([(id(2), -1)].into());

@@ -28,6 +28,25 @@ struct Written {
     end: AtomicU64,
 }
 
+/// Makes a directory, and those above it that are missing. The names of all of them are on the disk then.
+///
+/// # Errors
+/// The file system's; some may have been made.
+pub fn make_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent =
+        path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    make_directory(parent)?;
+    match fs::create_dir(path) {
+        // Another process was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        made => made?,
+    }
+    File::open(parent)?.sync_all()
+}
+
 /// A data directory of real files, locked against other processes until it is dropped.
 #[derive(Debug)]
 pub struct FileDisk {
@@ -45,14 +64,7 @@ impl FileDisk {
     pub fn open(directory: &Path) -> Result<Self, OpenError> {
         let name = directory.display().to_string();
         let failed = |operation, error: &io::Error| DiskError::new(operation, &name, error);
-        if !directory.is_dir() {
-            fs::create_dir_all(directory).map_err(|error| failed("create directory", &error))?;
-            let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
-            let parent = parent.unwrap_or_else(|| Path::new("."));
-            File::open(parent)
-                .and_then(|file| file.sync_all())
-                .map_err(|error| failed("sync parent of", &error))?;
-        }
+        make_directory(directory).map_err(|error| failed("create directory", &error))?;
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)

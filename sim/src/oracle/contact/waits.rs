@@ -34,6 +34,8 @@ pub(super) struct Waits {
     handed: Option<(Time, u32)>,
     /// To whom it was handing over after the last step.
     to: Option<NodeId>,
+    /// Whose states it had found to differ by then.
+    differing: Vec<NodeId>,
 }
 
 impl Waits {
@@ -171,8 +173,18 @@ impl Place {
         let heard = self.speaks.is_some() || self.vote_asked.is_some();
         waits.heeds_reset(ledger, step, node, heard);
         let to = raft.transferring();
+        let begun = to.filter(|_| waits.to != to);
+        ledger.hold(Rule::HandsOverToPart, begun.is_none_or(|to| !waits.differing.contains(&to)), || {
+            format!("leader {} hands over to {begun:?}, whose state differs", master.id)
+        });
+        waits.differing.clear();
+        waits.differing.extend(raft.differing().map(|(node, _)| node));
         if let Some(to) = to.filter(|_| waits.to != to && waits.on_time) {
             waits.hands_over(ledger, step, to);
+        }
+        // Whoever wanted it: the next one that nobody asks for waits.
+        if leads && waits.to.is_some() && to.is_none() {
+            waits.handed = Some((now, waits.handed.map_or(0, |(_, times)| times)));
         }
         waits.to = to;
         waits.due = node.next_deadline().map(|(at, _)| at);

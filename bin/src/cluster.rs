@@ -186,6 +186,11 @@ impl Cluster {
         self.client.members().await.map_err(Failure::from)
     }
 
+    /// The masters, as far as the one that is asked knows.
+    pub(crate) async fn known_members(&self) -> Result<pb::ListMembersReply, Failure> {
+        self.client.known_members().await.map_err(Failure::from)
+    }
+
     /// The state with everything that is committed by now, as the bytes of a snapshot file.
     pub(crate) async fn save_snapshot(&self) -> Result<Answers<pb::SnapshotPart>, Failure> {
         self.client.save_snapshot().await.map(answers).map_err(Failure::from)

@@ -69,12 +69,8 @@ fn a_wiped_directory_does_not_vote() {
     let (mut cluster, writer, wiped) = with_a_killed_follower();
     fs::remove_dir_all(cluster.data(wiped)).expect("it can be removed");
     cluster.master(wiped).start();
-    let alarm = wait_until(SOON, "an alarm of the wiped master", || {
-        let status = cluster.status(wiped)?;
-        let alarm = status["alarms"][0].as_str().unwrap_or_default().to_owned();
-        if status["role"] == "no-vote" && !alarm.is_empty() { Ok(alarm) } else { Err(status.to_string()) }
-    });
-    assert!(alarm.contains("directory") && alarm.contains("replaced"), "{alarm}");
+    let status = cluster.wait_alarm(wiped, &["this directory is new or was replaced"]);
+    assert_eq!(status["role"], "no-vote");
     check(&cluster, writer);
 
     // One voter and the wiped one are no quorum: its vote would make a second history possible.

@@ -55,7 +55,12 @@ pub(crate) async fn fill(layer: &mut Layer, keeps: bool) -> Result<Option<Cluste
 }
 
 async fn ask(endpoints: &[String], node: NodeId) -> Result<(ClusterId, Members), Failure> {
-    let reply = Cluster::new(endpoints, PATIENCE)?.members().await?;
+    let cluster = Cluster::new(endpoints, PATIENCE)?;
+    // Nobody may lead because this very master is missing.
+    let reply = match cluster.members().await {
+        Ok(reply) => reply,
+        Err(error) => cluster.known_members().await.map_err(|_| error)?,
+    };
     let address = |member: quorate_proto::v1::Member| {
         (NodeId(member.id), MemberAddress { peer: member.peer_address, client: member.client_address })
     };

@@ -277,6 +277,15 @@ impl Client {
         answer!(self.inner.read(ask).await?, ListMembers)
     }
 
+    /// Who the members are as far as the master that is asked knows: also where nobody leads.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn known_members(&self) -> Result<pb::ListMembersReply, ClientError> {
+        let ask = Ask::ListMembers(pb::ListMembersRequest { stale: true });
+        answer!(self.inner.read(ask).await?, ListMembers)
+    }
+
     /// Lets another voter lead: this one, or whoever holds most of the log. Answers who leads.
     ///
     /// # Errors

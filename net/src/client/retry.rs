@@ -150,6 +150,11 @@ impl Retry {
             }
         };
         let message = format!("{endpoint} does not take the request: {}", crate::errors::describe(status));
+        // Nor does that say what became of a try before it.
+        if self.changes && self.uncertain {
+            self.last = message;
+            return Verdict::Fail(self.give_up());
+        }
         Verdict::Fail(ClientError::Refused { code, message })
     }
 
@@ -159,7 +164,6 @@ impl Retry {
         match self.answered {
             _ if self.changes && self.uncertain => ClientError::Deadline { last },
             Some(code) => ClientError::Refused { code, message: last },
-            None if last.ends_with("did not answer in time") => ClientError::Deadline { last },
             None => ClientError::Unreachable { endpoints: self.tried.iter().cloned().collect(), last },
         }
     }
@@ -295,7 +299,10 @@ mod tests {
             "{error:?}"
         );
         retry.judge("a:1", &Failure::NoAnswer);
-        assert!(matches!(retry.give_up(), ClientError::Deadline { .. }));
+        assert!(matches!(retry.give_up(), ClientError::Unreachable { .. }), "a read may be asked again");
+        let mut change = Retry::new(2, 1).of_a_change();
+        change.judge("a:1", &Failure::NoAnswer);
+        assert!(matches!(change.give_up(), ClientError::Deadline { .. }));
         retry.judge("b:2", &refused(RefusalCode::Unavailable));
         let error = retry.give_up();
         assert!(matches!(error, ClientError::Refused { code: RefusalCode::Unavailable, .. }), "{error:?}");
@@ -316,6 +323,9 @@ mod tests {
                 retry.judge("a:1", &later);
                 assert!(matches!(retry.give_up(), ClientError::Deadline { .. }), "{doubt:?}, then {later:?}");
             }
+            let stranger = Failure::Status(Status::unimplemented("another port"));
+            let verdict = retry.judge("b:2", &stranger);
+            assert!(matches!(verdict, Verdict::Fail(ClientError::Deadline { .. })), "{verdict:?}");
         }
     }
 

@@ -98,7 +98,10 @@ impl Raft {
     /// The chunk could not be stored, and what was is gone. The leader, to whom nobody answers, sends it again after its pause,
     /// and is told to begin anew.
     pub fn chunk_refused(&mut self, at: LogPosition, number: u64) {
-        let refused = |receiving: &mut Receiving| receiving.at == at && receiving.next == number;
+        // One that came twice took with it what was stored behind it.
+        let again = |receiving: &Receiving| !receiving.busy && number < receiving.next;
+        let refused =
+            |receiving: &mut Receiving| receiving.at == at && (receiving.next == number || again(receiving));
         if bug::planted(Bug::SnapshotRefusalUnheard) || self.receiving.take_if(refused).is_none() {
             return;
         }

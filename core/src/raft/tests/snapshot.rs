@@ -232,4 +232,9 @@ fn a_snapshot_for_which_there_was_no_room_begins_anew_when_it_is_sent_again() {
     bench.hear(2, 2, chunk(0));
     let stores = Effect::StoreSnapshotChunk { at, number: 0, data: Bytes::new(), last: false };
     assert!(bench.effects.contains(&stores), "{:?}", bench.effects);
+    // Another leader sent the same: the first is stored, and of the second there is no more.
+    bench.raft.chunk_stored(at, 0, false);
+    bench.raft.chunk_refused(at, 0);
+    let anew = Message::SnapshotReply { index: at.index, next: 0, installed: false };
+    assert_eq!(bench.hear(2, 2, chunk(1)), [(id(2), anew)]);
 }

@@ -15,6 +15,8 @@
 //!   whoever is of its cluster. One that has not been greeted yet asks them, and learns from their answers who the members
 //!   are whose greetings count.
 
+mod denials;
+
 use crate::{
     bug::{self, Bug},
     contract::Voters,
@@ -24,8 +26,9 @@ use crate::{
     types::{Index, NodeId, StorageId, Term},
 };
 use core::hash::{Hash, Hasher};
+use denials::{given_up, lost, other_storage};
 use prost::Message;
-use quorate_proto::v1::{self as pb, denied, envelope::Body};
+use quorate_proto::v1::{self as pb, envelope::Body};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How far a node has come.
@@ -583,36 +586,6 @@ fn differ(one: &Voters, other: &Voters) -> BTreeSet<NodeId> {
 
 fn other_directories_pass() -> bool {
     bug::planted(Bug::IdentityWipedJoins)
-}
-
-fn other_storage(node: NodeId, found: StorageId, kept: StorageId, members_index: u64) -> Body {
-    Body::Denied(pb::Denied {
-        reason: denied::Reason::OtherStorage.into(),
-        message: format!(
-            "node {node} is known with data directory {kept:?}, not {found:?}: its directory was lost or replaced; \
-             it takes no part until the member is replaced"
-        ),
-        storage: found.0,
-        members_index,
-    })
-}
-
-fn given_up(node: NodeId, found: StorageId, members_index: u64) -> Body {
-    Body::Denied(pb::Denied {
-        reason: denied::Reason::OtherStorage.into(),
-        message: format!(
-            "data directory {found:?} of node {node} was given up: start the node with an empty directory, so that it joins"
-        ),
-        storage: found.0,
-        members_index,
-    })
-}
-
-fn lost(node: NodeId, from: NodeId, kept: StorageId, found: StorageId) -> String {
-    format!(
-        "node {from} knows node {node} with data directory {kept:?}, not {found:?}: this directory is new or was \
-         replaced; it takes no part until the member is replaced"
-    )
 }
 
 #[cfg(test)]

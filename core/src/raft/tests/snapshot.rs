@@ -236,5 +236,5 @@ fn a_snapshot_for_which_there_was_no_room_begins_anew_when_it_is_sent_again() {
     bench.raft.chunk_stored(at, 0, false);
     bench.raft.chunk_refused(at, 0);
     let anew = Message::SnapshotReply { index: at.index, next: 0, installed: false };
-    assert_eq!(bench.hear(2, 2, chunk(1)), [(id(2), anew)]);
+    assert_eq!(bench.hear(2, 2, chunk(1)).last(), Some(&(id(2), anew)));
 }

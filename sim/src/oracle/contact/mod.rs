@@ -343,6 +343,10 @@ impl Place {
                 if let Some(chunk) = self.chunks.get_mut(&from) {
                     chunk.answers += 1;
                 }
+                // A slow one that is still at appends of before has not come to the last.
+                if matches!(&envelope.body, Some(Body::AppendReply(reply)) if !reply.accepted) {
+                    self.beats.remove(&from);
+                }
             }
             _ => {}
         }

@@ -2,13 +2,15 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
+// Paths from the folder of this package: the generator tells cargo to watch them, and cargo builds everything again, at each
+// call, for one that is not there.
 const FILES: [&str; 6] = [
-    "quorate/v1/records.proto",
-    "quorate/v1/members.proto",
-    "quorate/v1/api.proto",
-    "quorate/v1/executor.proto",
-    "quorate/v1/peer.proto",
-    "quorate/v1/stream.proto",
+    "proto/quorate/v1/records.proto",
+    "proto/quorate/v1/members.proto",
+    "proto/quorate/v1/api.proto",
+    "proto/quorate/v1/executor.proto",
+    "proto/quorate/v1/peer.proto",
+    "proto/quorate/v1/stream.proto",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -335,3 +335,16 @@ pub const fn planted(_: Bug) -> bool {
 #[cfg(not(feature = "planted-bugs"))]
 #[inline(always)]
 pub const fn confess() {}
+
+/// That a test notices what it is for: for bugs that no seed of the simulator shows, or hardly any.
+///
+/// # Panics
+/// If nobody notices.
+#[cfg(all(test, feature = "planted-bugs"))]
+pub(crate) fn notices(bug: Bug, test: fn()) {
+    plant(Some(bug));
+    let noticed = std::panic::catch_unwind(test).is_err();
+    plant(None);
+    assert!(noticed, "nobody notices {}", bug.key());
+    test();
+}

@@ -74,6 +74,8 @@ pub const PAGE_BYTES: usize = 2 * 1024 * 1024;
 
 /// Sessions at one time.
 pub const SESSIONS: usize = 10_000;
+/// A session's id has so many bits: every number of JSON holds it exactly.
+pub const SESSION_ID_BITS: u32 = 48;
 /// Answers kept for one session.
 pub const SESSION_REPLIES: usize = 256;
 /// Answers kept for one session, in bytes; the oldest go first.

@@ -79,7 +79,7 @@ number!(
     LeaseId
 );
 number!(
-    /// A client's session: the index of the entry that opened it.
+    /// A client's session: a hash of the entry that opened it, and of when. No two clusters give the same.
     SessionId
 );
 number!(

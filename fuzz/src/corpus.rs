@@ -126,16 +126,29 @@ fn history() -> Vec<(&'static str, Command)> {
         ("deregister", Command::DeregisterExecutor { executor: ExecutorId(1), incarnation: Incarnation(5) }),
         ("delete-job", Command::DeleteJob { id: job() }),
         ("delete", Command::Delete { key: key() }),
-        ("close-session", Command::CloseSession { session: SessionId(1) }),
+        ("close-session", Command::CloseSession { session: session() }),
     ]
+}
+
+/// What the history says in its place `number`.
+fn proposal(number: u64, command: Command) -> Proposal {
+    let id = || RequestId { session: session(), sequence: number, lowest_open: number };
+    let request = command.needs_request().then(id);
+    Proposal { time: ClusterTime(number * 100), wall_ms: number, request, command }
+}
+
+/// The session that the history begins with.
+fn session() -> SessionId {
+    let open = proposal(1, Command::OpenSession { ttl_ms: 60_000 });
+    match State::default().apply(&ApplyContext { index: Index(1) }, open).reply.body {
+        Some(pb::client_reply::Body::OpenSession(reply)) => SessionId(reply.session),
+        other => unreachable!("a session is opened: {other:?}"),
+    }
 }
 
 fn entries() -> Vec<(&'static str, Bytes)> {
     let with_facts = |(number, (name, command)): (u64, (&'static str, Command))| {
-        let request = RequestId { session: SessionId(1), sequence: number, lowest_open: number };
-        let request = command.needs_request().then_some(request);
-        let time = ClusterTime(number * 100);
-        (name, codec::encode(&Proposal { time, wall_ms: number, request, command }))
+        (name, codec::encode(&proposal(number, command)))
     };
     (1..).zip(history()).map(with_facts).collect()
 }
@@ -284,7 +297,7 @@ fn bodies() -> Vec<(&'static str, Body)> {
         pb::LogEntry { term: term.0, index: index.0, data }
     };
     let put = pb::PutRequest {
-        request_id: Some(pb::RequestId { session: 1, sequence: 1, lowest_open: 1 }),
+        request_id: Some(pb::RequestId { session: session().0, sequence: 1, lowest_open: 1 }),
         key: "k".into(),
         value: "v".into(),
     };

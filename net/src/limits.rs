@@ -13,6 +13,8 @@ pub const REQUEST_QUEUE: usize = PENDING_REQUESTS;
 pub const QUEUE_BYTES: usize = 64 * 1024 * 1024;
 /// Writes that go to the disk with one sync.
 pub const WRITE_BATCH: usize = 1024;
+/// The entries of these, in bytes; one write alone may have more: what a leader has on its way to a follower.
+pub const WRITE_BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// How long a snapshot that there was no room for waits.
 pub const SAVE_RETRY: Duration = Duration::from_secs(2);

@@ -455,3 +455,36 @@ async fn a_watch_of_a_job_that_is_deleted_meanwhile_says_so_and_shows_nothing_of
     });
     assert!(end.await.is_some(), "it waits for ever");
 }
+
+/// Its state is well, and the hash that it says of it is not: so it can be started again when an operator says so.
+#[cfg(feature = "fault-points")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_differed_starts_again_only_when_an_operator_says_so() {
+    use quorate_core::{limits::CHECKPOINT_ENTRIES, point::Point};
+    use quorate_net::{ServerError, storage::OpenError};
+    let mut cluster = Cluster::start("differs").await;
+    let client = cluster.client();
+    let leader = cluster.leader(&client).await;
+    let wrong = *cluster.nodes.keys().find(|node| **node != leader).unwrap();
+    assert!(cluster.nodes[&wrong].handle().fault_point(Point::HashWrong, 1).await);
+    let mark = cluster.directory.join(wrong.to_string()).join("differs");
+    for number in 0.. {
+        assert!(number < 20 * CHECKPOINT_ENTRIES, "nobody compares them");
+        client.put("key", format!("{number}")).await.unwrap();
+        if mark.exists() {
+            break;
+        }
+    }
+    cluster.stop(wrong).await;
+    let refused = start_server(cluster.config(wrong)).await;
+    let Err(ServerError::Open(OpenError::Differs { said, .. })) = refused else { panic!("{refused:?}") };
+    assert!(said.starts_with(&format!("the state of node {wrong} at index ")), "{said}");
+    client.put("key", "it goes on without").await.unwrap();
+    fs::remove_file(mark).unwrap();
+    cluster.start_node(wrong).await;
+    let own = cluster.client_of(wrong);
+    let is_there =
+        async || own.get("key").await.is_ok_and(|it| it.item.unwrap().value == "it goes on without");
+    until("it serves again", is_there).await;
+    cluster.stop_all().await;
+}

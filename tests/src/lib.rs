@@ -24,7 +24,7 @@ mod volume;
 mod wait;
 mod writer;
 
-pub use binary::{binary, next_binary, simulator};
+pub use binary::{binary, build, next_binary, simulator};
 pub use cli::{Cli, Output};
 pub use cluster::{Cluster, LEASE_MS, Options};
 pub use directory::Directory;

@@ -1,7 +1,7 @@
 //! Planted bugs and fault points are for the simulator alone: no shipped program holds one, and a run without a bug is what
 //! it would be.
 
-use quorate_tests::{binary, simulator};
+use quorate_tests::{binary, build, simulator};
 use std::{
     collections::BTreeSet,
     fs,
@@ -44,20 +44,9 @@ fn held<'a>(program: &Path, texts: &[&'a str]) -> Vec<&'a str> {
     texts.iter().filter(|text| found.contains(**text)).copied().collect()
 }
 
-/// The simulator without bugs that can be planted, among all packages, as the stage of unit tests builds them.
+/// The simulator without bugs that can be planted, among all packages and beside a test, as the stage of unit tests builds it.
 fn simulator_without() -> PathBuf {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
-    build.args(["build", "--workspace", "--bin", "quorate-sim"]);
-    build.args(["--message-format", "json"]).current_dir(root());
-    let built = build.output().expect("cargo can be started");
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    let text = String::from_utf8_lossy(&built.stdout);
-    let executable = |line: &str| {
-        let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        message["executable"].as_str().map(PathBuf::from)
-    };
-    text.lines().filter_map(executable).next_back().expect("cargo names the program that it built")
+    build(&["--workspace", "--bin", "quorate-sim", "--test", "command"])
 }
 
 #[test]

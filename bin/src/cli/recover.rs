@@ -2,7 +2,7 @@
 
 use crate::{
     cluster::storage::{
-        Disk, FileDisk, Identity, OpenError, heir,
+        Disk, FileDisk, Identity, OpenError, differs, heir,
         survivor::{Survivor, SurvivorError, examine},
     },
     config::identity::random_id,
@@ -67,6 +67,9 @@ impl From<SurvivorError> for Failure {
             SurvivorError::Open(OpenError::Locked { .. }) => {
                 "stop the master first; if it runs and others answer, nothing is lost yet"
             }
+            SurvivorError::Open(OpenError::Differs { .. }) => {
+                "take another survivor; if none is left, remove that file, and know that what it holds may be wrong"
+            }
             SurvivorError::Unfit(unfit) if unfit.may_insist() => {
                 "take the directory of a voter; if none is left, give --not-a-voter"
             }
@@ -104,6 +107,7 @@ impl RecoverArgs {
         {
             return Err(SurvivorError::Unfit(unfit).into());
         }
+        differs::check(&*disk).map_err(SurvivorError::from)?;
         self.confirm(&survivor, format)?;
         let storage = StorageId(random_id()?);
         let made = survivor.clone().recover(&*disk, storage, self.not_a_voter)?;

@@ -274,3 +274,20 @@ fn a_founder_without_a_log_does_not_take_the_word_of_a_peer_that_has_not_carried
     let mut late = identity(1, 99, &[]);
     assert!(matches!(tell(&identity(2, 22, &kept), &mut late, (0, 0)), Verdict::Bootstrap(_)));
 }
+
+#[test]
+fn one_that_joins_is_empty_and_founds_nothing() {
+    let (mut one, two) = (identity(1, 11, &[]), identity(2, 22, &[]));
+    let own = (NodeId(3), StorageId(33));
+    let joins = Identity::new(own, [1, 2, 3].map(NodeId).into(), true, Voters::default(), 1);
+    assert_eq!(tell(&two, &mut one, (0, 0)), Verdict::Nothing);
+    assert_eq!(tell(&joins, &mut one, (0, 0)), Verdict::Nothing);
+    assert_eq!(one.standing, Standing::Fresh);
+    assert!(one.waits_for().is_some_and(|told| told.ends_with("nodes 3")), "{:?}", one.waits_for());
+}
+
+#[test]
+#[cfg(feature = "planted-bugs")]
+fn one_that_joins_and_is_taken_for_a_founder_is_noticed() {
+    bug::notices(Bug::IdentityJoinerFounds, one_that_joins_is_empty_and_founds_nothing);
+}

@@ -66,8 +66,9 @@ impl Raft {
         })
     }
 
-    /// Whether the membership may become this one as far as a leader sees: a majority of it must answer, and whoever votes
-    /// from then on must have nearly all of the log, so that commits do not wait for it.
+    /// Whether the membership may become this one as far as a leader sees: a majority of it must answer, and be able to elect a
+    /// leader if one of now is; and whoever votes from then on must have nearly all of the log, so that commits do not wait for
+    /// it, and no other state than the majority.
     ///
     /// # Errors
     /// Why not, and what would be right. Nothing, if this node does not lead.
@@ -86,8 +87,23 @@ impl Raft {
                 "of the voters after this change ({next}), {silent:?} do not answer: too few would be left to decide anything"
             ));
         }
+        // Whose state differs keeps the log, and elects nobody.
+        let differs = |node: NodeId| self.differing().any(|(other, _)| other == node);
+        let elects = |node: NodeId| u64::from(answers(node) && !differs(node));
+        if next.reached(elects) == 0 && self.membership.reached(elects) > 0 {
+            let differing: Vec<_> = next.all_voters().filter(|node| differs(*node)).collect();
+            return Err(format!(
+                "of the voters after this change ({next}), the states of {differing:?} differ from the majority's: too few would be \
+                 left to elect a leader; replace those first"
+            ));
+        }
         let last = self.log.last().index;
         for node in next.voters().difference(self.membership.voters()).filter(|node| **node != self.id) {
+            if differs(*node) {
+                return Err(format!(
+                    "the state of node {node} differs from the majority's: replace it first"
+                ));
+            }
             let matched = leading.progress.get(node).map_or(Index(0), |peer| peer.matched);
             if !has_most(matched, last) && !bug::planted(Bug::PromotedEarly) {
                 mark::hit(Mark::ChangeTooEarly);

@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Header = 5,
     /// No part of the state: a cluster that begins with it.
     Heir = 6,
+    /// No part of the state: what a session is called.
+    SessionId = 8,
     /// What only the next format has.
     #[cfg(feature = "next-format")]
     Next = 7,

@@ -114,6 +114,7 @@ impl State {
             let proposal = codec::decode(&entry.data).map_err(|error| (entry.index, error))?;
             if let Command::SetLevel { level } = proposal.command
                 && level > FEATURE_LEVEL
+                && self.takes_level(level)
             {
                 let why = format!("feature level {level}: this program knows up to {FEATURE_LEVEL}");
                 return Err((entry.index, codec::CodecError(why)));

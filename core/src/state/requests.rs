@@ -10,7 +10,7 @@ use super::{
 use crate::{
     bug::{self, Bug},
     command::RequestId,
-    limits::{SESSION_REPLIES, SESSION_REPLY_BYTES, SESSIONS},
+    limits::{SESSION_ID_BITS, SESSION_REPLIES, SESSION_REPLY_BYTES, SESSIONS},
     mark::{self, Mark},
     types::{LeaseId, SessionId},
 };
@@ -57,14 +57,24 @@ pub(crate) enum Admission {
     Refused(pb::Refusal),
 }
 
-/// Opens a session under the index of its entry.
+/// What a session is called: by its entry, and by when that was proposed. Clusters that begin with the same state, or at the
+/// same addresses, have the same indexes; a client of one must not be taken for one of the other.
+fn new_id(turn: &Turn<'_>, requests: &Requests) -> SessionId {
+    let digest = digest(Kind::SessionId, &[turn.index.0, turn.wall_ms], &[]);
+    let named = (digest as u64) >> (u64::BITS - SESSION_ID_BITS);
+    let free = |id: &SessionId| id.0 > 0 && !requests.sessions.contains_key(id);
+    // Fewer sessions than numbers: one is free.
+    (0..).map(|step| SessionId(named.wrapping_add(step))).find(free).unwrap_or_default()
+}
+
+/// Opens a session.
 pub(crate) fn open(turn: &mut Turn<'_>, requests: &mut Requests, ttl_ms: u64) -> Outcome {
     if requests.sessions.len() >= SESSIONS {
         return Err(exhausted(format!(
             "{SESSIONS} sessions are open: that is the limit; close some, or try later"
         )));
     }
-    let id = SessionId(turn.index.0);
+    let id = new_id(turn, requests);
     let lease = lease::grant(turn, ttl_ms, 0, Holder::Session(id.0));
     requests.insert(id, Session { lease, trim: 1, bytes: 0, replies: OrdMap::new() });
     Ok(Body::OpenSession(pb::OpenSessionReply { session: id.0, ttl_ms }))

@@ -17,7 +17,7 @@ pub(crate) use writer::{SnapshotWork, keep_snapshots, write_all};
 
 use crate::{
     peers::Links,
-    rt::{self, Duration, Instant, Semaphore, Sleep, broadcast, mpsc, select},
+    rt::{self, Duration, Instant, Semaphore, Sleep, broadcast, mpsc, oneshot, select},
     tape::Recorder,
 };
 use lanes::Work;
@@ -74,6 +74,8 @@ pub(crate) struct Outlets {
     /// The leader's id, for whoever asks; 0 = none is known.
     pub(crate) leader: Arc<AtomicU64>,
     pub(crate) work: Arc<WorkDone>,
+    /// Told once, if the node's state is found to differ from the majority's.
+    pub(crate) differing: Option<oneshot::Sender<String>>,
 }
 
 /// Owns the node.
@@ -256,6 +258,11 @@ impl Driver {
         }
         let leader = self.node.raft().leader().map_or(0, |leader| leader.0);
         self.outlets.leader.store(leader, Ordering::Relaxed);
+        if self.node.doubt().is_some_and(|doubt| doubt.decided)
+            && let Some(tell) = self.outlets.differing.take()
+        {
+            drop(tell.send(self.node.alarms().swap_remove(0)));
+        }
     }
 
     fn carry_out(&mut self, output: Output) {

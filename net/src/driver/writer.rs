@@ -2,7 +2,7 @@
 
 use super::{lanes::Lanes, work::Work};
 use crate::{
-    limits::WRITE_BATCH,
+    limits::{WRITE_BATCH, WRITE_BATCH_BYTES},
     rt::{Duration, Instant, mpsc, timeout},
 };
 use bytes::Bytes;
@@ -87,26 +87,46 @@ pub(crate) async fn write_all(
     lanes: Lanes,
     work: Arc<Work>,
 ) {
-    let mut batch = Vec::new();
-    while queue.recv_many(&mut batch, WRITE_BATCH).await > 0 {
-        let Some(io) = batch.last().map(|write: &Write| write.io) else { continue };
-        if bug::planted(Bug::NetDoneEarly) {
-            lanes.control(Input::WriteDone { io }).await;
+    let mut waiting = Vec::new();
+    while queue.recv_many(&mut waiting, WRITE_BATCH).await > 0 {
+        let mut behind = waiting.as_slice();
+        while !behind.is_empty() {
+            let (batch, rest) = behind.split_at(batch_length(behind));
+            behind = rest;
+            let Some(io) = batch.last().map(|write| write.io) else { continue };
+            if bug::planted(Bug::NetDoneEarly) {
+                lanes.control(Input::WriteDone { io }).await;
+            }
+            let begun = Instant::now();
+            if let Err(message) = log.write(batch).await {
+                tracing::error!(%message, "a write to the log failed");
+                lanes.control(Input::WriteFailed { message }).await;
+                return;
+            }
+            let (count, bytes) = batch.iter().map(size).fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
+            work.synced(begun.elapsed(), count, bytes);
+            if !lanes.control(Input::WriteDone { io }).await {
+                return;
+            }
         }
-        let begun = Instant::now();
-        if let Err(message) = log.write(&batch).await {
-            tracing::error!(%message, "a write to the log failed");
-            lanes.control(Input::WriteFailed { message }).await;
-            return;
-        }
-        let entries = batch.iter().flat_map(|write| &write.entries);
-        let (count, bytes) = entries.fold((0, 0), |(count, bytes), it| (count + 1, bytes + it.data.len()));
-        work.synced(begun.elapsed(), count, bytes);
-        batch.clear();
-        if !lanes.control(Input::WriteDone { io }).await {
-            return;
-        }
+        waiting.clear();
     }
+}
+
+/// The entries of a write, and their bytes.
+fn size(write: &Write) -> (usize, usize) {
+    (write.entries.len(), write.entries.iter().map(|entry| entry.data.len()).sum())
+}
+
+/// How many of these go with one sync: at least one.
+fn batch_length(waiting: &[Write]) -> usize {
+    let mut room = WRITE_BATCH_BYTES;
+    let fits = |write: &&Write| {
+        let left = room.checked_sub(size(write).1);
+        room = left.unwrap_or(0);
+        left.is_some()
+    };
+    waiting.iter().take_while(fits).count().max(1)
 }
 
 /// What is done with snapshots off the loop.
@@ -205,7 +225,10 @@ mod tests {
         *,
     };
     use futures::FutureExt;
-    use quorate_core::types::WriteId;
+    use quorate_core::{
+        contract::Entry,
+        types::{Index, Term, WriteId},
+    };
     use std::sync::{Arc, Mutex};
 
     struct Recorded(Arc<Mutex<Vec<Vec<u64>>>>, Option<u64>);
@@ -241,6 +264,23 @@ mod tests {
             .collect();
         let batches = batches.lock().unwrap().clone();
         (batches, inputs)
+    }
+
+    #[test]
+    fn what_goes_with_one_sync_is_bounded_in_bytes_and_large_writes_go_alone() {
+        let sized = |mebibytes: usize| {
+            let data = Bytes::from(vec![0; mebibytes << 20]);
+            Write { entries: vec![Entry { term: Term(1), index: Index(1), data }], ..write(1) }
+        };
+        let most = WRITE_BATCH_BYTES >> 20;
+        let waiting = [1, most - 1, 1, most + 1, 0, most].map(sized);
+        let mut behind = waiting.as_slice();
+        let mut lengths = Vec::new();
+        while !behind.is_empty() {
+            lengths.push(batch_length(behind));
+            behind = &behind[lengths[lengths.len() - 1]..];
+        }
+        assert_eq!(lengths, [2, 1, 1, 2]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Puts a node together: its driver, its threads, its links to peers and its two ports.
 
+#[cfg(not(madsim))]
+mod differing;
 mod disk;
 #[cfg(not(madsim))]
 mod incoming;
@@ -27,7 +29,7 @@ use crate::{
         STREAM_DECODE_BYTES, STREAMS_PER_CONNECTION, TAPE_FLUSH, WATCH_BEHIND,
     },
     peers::{Directory, Links},
-    rt::{self, Finished, JoinHandle, Listener, Tasks, broadcast, mpsc, timeout},
+    rt::{self, Finished, JoinHandle, Listener, Tasks, broadcast, mpsc, oneshot, timeout},
     services::{Api, PeerService},
     storage::{Helper, OpenError},
     tape::TapeSource,
@@ -126,6 +128,9 @@ pub struct NodeParts<L, S> {
 pub struct RunningNode {
     handle: NodeHandle,
     driver: JoinHandle<StopReason>,
+    /// Says so if its state is found to differ.
+    #[cfg_attr(madsim, allow(dead_code, reason = "simulated disks keep no such file"))]
+    differs: Option<oneshot::Receiver<String>>,
     /// All that uses the data directory.
     users: Vec<Finished>,
     tape: Option<Finished>,
@@ -179,7 +184,9 @@ pub fn start_node<L: LogWriter, S: SnapshotFiles>(
     ));
 
     let clock = Clock::start();
-    let outlets = Outlets { writes, snapshots: snapshot_work, peers, changes, channels, lanes, leader, work };
+    let (tell, differs) = oneshot::channel();
+    let (differing, differs, snapshots) = (Some(tell), Some(differs), snapshot_work);
+    let outlets = Outlets { writes, snapshots, peers, changes, channels, lanes, leader, work, differing };
     let now = clock.now();
     let start = StartRef { config: &config, recovered: &recovered, seed, now };
     let tape = tape.map(|tape| tape.begin(&start)).transpose().map_err(ServerError::Thread)?;
@@ -187,7 +194,7 @@ pub fn start_node<L: LogWriter, S: SnapshotFiles>(
     let node = Node::new(config, recovered, seed, now);
     let mut driver = Driver::new(identity.node, node, clock, heartbeat, reader, outlets);
     driver.record(recorder);
-    Ok(RunningNode { handle, driver: rt::spawn(driver.run()), users, tape, servers })
+    Ok(RunningNode { handle, driver: rt::spawn(driver.run()), differs, users, tape, servers })
 }
 
 impl RunningNode {
@@ -195,6 +202,12 @@ impl RunningNode {
     #[must_use]
     pub fn handle(&self) -> NodeHandle {
         self.handle.clone()
+    }
+
+    /// Hears what is wrong, once, if the node's state is found to differ from the majority's.
+    #[cfg(not(madsim))]
+    const fn differs(&mut self) -> Option<oneshot::Receiver<String>> {
+        self.differs.take()
     }
 
     /// Runs something beside the node, until it ends: after the node has stopped it must.

@@ -1,7 +1,7 @@
 //! A master in production: its data directory, its ports, until it is told to end.
 
 use super::{
-    NodeParts, RunningNode, ServerError,
+    NodeParts, RunningNode, ServerError, differing,
     incoming::raise_descriptors,
     scrub::{self, ScrubOptions},
     space, start_node,
@@ -11,7 +11,7 @@ use crate::{
     limits::{HAND_OVER, HAND_OVER_PAUSE},
     rt::{self, Instant, Listener, select},
     storage::{
-        Disk, FileDisk, Identity, OpenError, SpaceLimits, Storage, StorageOptions,
+        Disk, FileDisk, Identity, OpenError, SpaceLimits, Storage, StorageOptions, differs,
         lineage::{self, Lineage},
     },
     tape::{FileTape, TapeOptions, TapeSource},
@@ -132,6 +132,9 @@ pub async fn start_server(config: ServerConfig) -> Result<RunningNode, ServerErr
     if let Some(lineage) = lineage {
         node.handle().comes_from(lineage.from);
     }
+    if let Some(found) = node.differs() {
+        node.spawn(differing::remember(Arc::clone(&disk), found));
+    }
     node.spawn(space::watch(disk, space, node.handle()));
     node.run_beside("quorate-scrub", scrub::scrub(cold, scrub, node.handle()))?;
     Ok(node)
@@ -148,6 +151,7 @@ type Opened = (Arc<dyn Disk>, Option<Lineage>, Storage, Recovered);
 fn open(data_dir: &Path, identity: Identity) -> Result<Opened, OpenError> {
     let disk: Arc<dyn Disk> = Arc::new(FileDisk::open(data_dir)?);
     let identity = lineage::adopt(&*disk, identity)?;
+    differs::check(&*disk)?;
     let (log, recovered) = Storage::open(Arc::clone(&disk), identity, StorageOptions::default())?;
     let lineage = Lineage::load(&*disk)?;
     Ok((disk, lineage, log, recovered))

@@ -192,6 +192,17 @@ pub enum OpenError {
         /// The level, or one below it.
         level: u32,
     },
+    /// Replicas were compared, and this one was wrong.
+    #[error(
+        "data directory {directory}: its file `differs` says: {said}; this node must not serve what it holds: keep the directory, \
+         and replace the member, the others hold everything; if you know that it is right, remove that file"
+    )]
+    Differs {
+        /// The data directory.
+        directory: String,
+        /// What was said when it was found out.
+        said: String,
+    },
     /// What was on the disk for sure is not there as it was written.
     #[error(
         "data directory {directory}: {file} is damaged at byte {offset} ({what}); this node must not vote with it: \

@@ -8,7 +8,7 @@
 //! * [`frames`], [`snapshots`]: snapshot files. [`choice`]: which of them a start begins with. [`inspect`]: looking into a directory that no server uses.
 //! * [`saved`], [`restore`], [`survivor`]: directories of a new cluster, out of a snapshot file, or of what outlived an old
 //!   one. [`heir`]: making them in one step. [`lineage`]: where a cluster comes from.
-//! * [`scrub`]: reading what is not written any more. [`space`]: whether there is room left.
+//! * [`differs`]: a directory whose state is not the majority's. [`scrub`]: reading what is not written any more. [`space`]: whether there is room left.
 //!
 //! # What is promised
 //! What [`Storage::write`] said `Ok` to is there after any crash or loss of power; a batch is there whole or not at all.
@@ -19,6 +19,7 @@
 
 pub mod batch;
 pub mod choice;
+pub mod differs;
 pub mod disk;
 pub mod error;
 pub mod frames;

@@ -171,6 +171,8 @@ pub struct Recovery {
     pub segments: Vec<KeptSegment>,
     /// Segments that do not count: their first batch was cut off, or a later one names another before it.
     pub dead: Vec<u64>,
+    /// The end of the last batch that is whole.
+    pub end: Point,
     /// The last place that a completed sync vouches for.
     pub durable: Point,
     /// Entries from here on are not known to be durable.
@@ -365,6 +367,7 @@ pub fn recover_from(
         content: LogContent { keep, ..LogContent::default() },
         segments: Vec::new(),
         dead: present.iter().copied().filter(|&sequence| !counts(sequence)).collect(),
+        end: last.end,
         durable: last.durable,
         unsure: last.unsure,
         highest: present.last().copied().unwrap_or(0),

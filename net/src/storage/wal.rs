@@ -172,7 +172,7 @@ impl Storage {
         options: StorageOptions,
         recovery: Recovery,
     ) -> Result<(Self, LogContent), OpenError> {
-        let Recovery { mut content, mut segments, mut dead, durable, unsure, highest, .. } = recovery;
+        let Recovery { mut content, mut segments, mut dead, end, durable, unsure, highest, .. } = recovery;
         let counts = |kept: &KeptSegment| kept.sequence <= durable.sequence;
         dead.extend(segments.iter().filter(|kept| !counts(kept)).map(|kept| kept.sequence));
         segments.retain(counts);
@@ -186,6 +186,11 @@ impl Storage {
         let from = unsure.unwrap_or(Index(u64::MAX));
         let certain = content.entries.partition_point(|entry| entry.index < from);
         storage.begin_segment(highest + 1, durable, &content.entries.make_contiguous()[certain..])?;
+        // Nothing is written to it any more: the room that was set aside for it would be held until the log begins behind it,
+        // and once more by each start.
+        if storage.segments.iter().any(|kept| kept.sequence == end.sequence) {
+            storage.disk.truncate(&file_name(end.sequence), end.offset)?;
+        }
         for sequence in dead {
             storage.chores.retire(sequence)?;
         }

@@ -101,6 +101,12 @@ pub fn taken(ledger: &mut Ledger, request: &pb::ClientRequest, reply: &pb::Clien
     });
 }
 
+/// Whether an answer as of `index` may be given to who knew, when it asked, what was answered up to `floor`. `inherited`: up to
+/// here all is of a cluster that was given up. Some of what it had answered may be lost, and what its heir kept of it is older.
+fn in_real_time(index: Index, floor: Index, changes: bool, inherited: Index) -> bool {
+    index > floor || (index == floor && !changes) || index.max(floor) <= inherited
+}
+
 impl Answers {
     /// What an operation that is asked for from here on must at least know.
     #[must_use]
@@ -140,7 +146,7 @@ impl Answers {
         });
         let id = request_id(request);
         if !is_stale_read(request) {
-            let holds = index > floor || (index == floor && id.is_none());
+            let holds = in_real_time(index, floor, id.is_some(), consensus.inherited());
             ledger.hold(Rule::RealTime, holds, || {
                 format!("{}; when it was asked, {floor} had been answered", told())
             });
@@ -298,4 +304,22 @@ pub fn brief(request: &pb::ClientRequest) -> String {
         None => "nothing".to_owned(),
     };
     format!("{what}{id}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_behind_what_was_known_but_for_what_an_heir_lost() {
+        let holds = |index, floor, changes, inherited| {
+            in_real_time(Index(index), Index(floor), changes, Index(inherited))
+        };
+        assert!(holds(133, 132, true, 0) && holds(132, 132, false, 0));
+        assert!(!holds(132, 132, true, 0) && !holds(130, 132, true, 0) && !holds(131, 132, false, 0));
+        // A retry of what the survivor held, and the majority that was lost had not.
+        assert!(holds(130, 132, true, 1000));
+        assert!(!holds(130, 1001, true, 1000), "it was asked for of the heir, and is new there");
+        assert!(!holds(1001, 1002, true, 1000));
+    }
 }

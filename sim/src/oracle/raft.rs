@@ -67,6 +67,12 @@ impl Consensus {
         Self { base: at.index, term_max: at.term, crowded: self.crowded, ..Self::default() }
     }
 
+    /// Up to here all is of a cluster that was given up; 0 = there was none.
+    #[must_use]
+    pub const fn inherited(&self) -> Index {
+        self.base
+    }
+
     /// The last entry known to be committed.
     #[must_use]
     pub fn frontier(&self) -> Index {

@@ -320,3 +320,12 @@ fn a_learner_has_most_of_what_the_cluster_wrote_itself() {
     }
     assert!(!has_most(Index(INHERITED_INDEXES - 1), Index(INHERITED_INDEXES + 10)));
 }
+
+#[test]
+#[cfg(feature = "planted-bugs")]
+fn a_voter_that_tells_nothing_is_noticed() {
+    bug::notices(
+        Bug::VoteTellsNothing,
+        a_candidate_that_learns_of_more_that_is_committed_carries_it_out_first,
+    );
+}

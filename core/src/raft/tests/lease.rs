@@ -134,3 +134,9 @@ fn nothing_is_promised_in_a_term_that_a_restart_would_not_know() {
     bench.sync();
     assert!(promised(&bench.hear(2, 1, asks())));
 }
+
+#[test]
+#[cfg(feature = "planted-bugs")]
+fn a_lease_that_outlives_a_hand_over_is_noticed() {
+    bug::notices(Bug::LeaseOutlivesTransfer, a_leader_that_told_another_to_lead_reads_by_no_lease);
+}

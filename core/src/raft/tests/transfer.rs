@@ -249,3 +249,12 @@ fn who_was_elected_several_times_lately_waits_longer() {
     );
     assert!(bench.raft.next_deadline().since(bench.now) <= most);
 }
+
+#[test]
+#[cfg(feature = "planted-bugs")]
+fn a_successor_that_lacks_much_is_noticed() {
+    bug::notices(
+        Bug::SuccessorLags,
+        of_two_that_lack_something_the_one_that_was_sent_it_is_chosen_and_after_it_the_other_one,
+    );
+}

@@ -148,3 +148,12 @@ fn alarms_are_in_snapshots_and_in_the_hash() {
     assert_eq!(again.alarms().count(), 1);
     again.check().unwrap();
 }
+
+#[test]
+#[cfg(feature = "planted-bugs")]
+fn an_alarm_about_a_directory_that_is_gone_is_noticed() {
+    crate::bug::notices(
+        crate::bug::Bug::AlarmOfFormer,
+        an_alarm_about_a_state_keeps_nobody_from_writing_and_ends_with_the_directory,
+    );
+}

@@ -51,8 +51,7 @@ fn keys_and_jobs_stay_and_executors_are_lost() {
     assert_eq!(world.state.executors().count(), 0);
     assert_eq!(world.task_states("job"), [TaskState::Pending; 5]);
     assert!(world.state.members().is_none(), "the new masters say who they are");
-    world.internal(Command::OpenSession { ttl_ms: 9_000 });
-    (world.session, world.sequence) = (SessionId(world.index), 0);
+    world.open(9_000);
     let reply = world.client(put("a", "3")).reply;
     assert!(
         matches!(reply.body, Some(Body::Put(pb::PutReply { revision: next })) if next == revision.0 + 51)
@@ -171,4 +170,10 @@ fn a_log_is_replayed_behind_what_the_state_holds() {
     assert_eq!(state.replay(&log).unwrap_err().0, Index(5));
     assert_eq!(state.index(), Index(4));
     state.check().unwrap();
+    // Where the level is held, nothing is raised: a master would pass over it, too.
+    let mut world = World::new();
+    world.client(Command::HoldLevel { most: FEATURE_LEVEL });
+    let raised = entry(world.index + 1, proposal(Command::SetLevel { level: FEATURE_LEVEL + 1 }));
+    world.state.replay(&[raised]).unwrap();
+    assert_eq!(world.state.index(), Index(world.index + 1));
 }

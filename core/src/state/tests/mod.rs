@@ -30,15 +30,22 @@ struct World {
     time: u64,
     session: SessionId,
     sequence: u64,
+    /// All sessions that were opened, in their order.
+    opened: Vec<SessionId>,
 }
 
 impl World {
     fn new() -> Self {
-        let mut world =
-            Self { state: State::default(), index: 0, time: 1_000, session: SessionId(0), sequence: 0 };
-        world.internal(Command::OpenSession { ttl_ms: 60_000 });
-        world.session = SessionId(world.index);
+        let (state, session, opened) = (State::default(), SessionId(0), Vec::new());
+        let mut world = Self { state, index: 0, time: 1_000, session, sequence: 0, opened };
+        world.open(60_000);
         world
+    }
+
+    /// Goes on with a new session.
+    fn open(&mut self, ttl_ms: u64) {
+        self.internal(Command::OpenSession { ttl_ms });
+        (self.session, self.sequence) = (*self.opened.last().unwrap(), 0);
     }
 
     fn apply(&mut self, request: Option<RequestId>, command: Command) -> Applied {
@@ -47,6 +54,9 @@ impl World {
             Proposal { time: ClusterTime(self.time), wall_ms: 1_700_000_000_000, request, command };
         let applied = self.state.apply(&ApplyContext { index: Index(self.index) }, proposal);
         self.state.check_touched(&applied.touched).unwrap();
+        if let Some(Body::OpenSession(reply)) = &applied.reply.body {
+            self.opened.push(SessionId(reply.session));
+        }
         applied
     }
 

@@ -180,12 +180,15 @@ impl Replicas {
         match step {
             Step::Wait(milliseconds) => self.world.time += milliseconds,
             Step::OpenSession => {
-                self.internal(&Command::OpenSession { ttl_ms: 1_000 });
-                self.world.session = SessionId(self.world.index);
-                self.world.sequence = 0;
+                let reply = self.apply(None, &Command::OpenSession { ttl_ms: 1_000 });
+                let Some(Body::OpenSession(opened)) = reply.body else { panic!("{reply:?}") };
+                self.world.opened.push(SessionId(opened.session));
+                (self.world.session, self.world.sequence) = (SessionId(opened.session), 0);
             }
             Step::CloseSession(pick) => {
-                let session = SessionId(pick.index(usize::try_from(self.world.index).unwrap()) as u64);
+                // One that is open, was closed, or never was.
+                let sessions = self.world.opened.iter().copied().chain([SessionId(0)]);
+                let session = *pick.get(&sessions.collect::<Vec<_>>());
                 self.internal(&Command::CloseSession { session });
             }
             Step::Keys(what, key, value) => {

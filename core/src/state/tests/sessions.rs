@@ -1,7 +1,7 @@
 //! Sessions and answered requests.
 
 use super::*;
-use crate::limits::{SESSION_REPLIES, SESSIONS};
+use crate::limits::{SESSION_ID_BITS, SESSION_REPLIES, SESSIONS};
 
 fn numbered(world: &World, sequence: u64, lowest_open: u64) -> Option<RequestId> {
     Some(RequestId { session: world.session, sequence, lowest_open })
@@ -109,4 +109,20 @@ fn closing_a_session_twice_is_no_error() {
         assert!(matches!(reply.body, Some(Body::CloseSession(_))));
     }
     assert_eq!(world.state.leases().count(), 0);
+}
+
+#[test]
+fn clusters_with_the_same_beginning_give_other_sessions() {
+    let opened = |index: u64, wall_ms: u64| {
+        let command = Command::OpenSession { ttl_ms: 60_000 };
+        let proposal = Proposal { time: ClusterTime(1), wall_ms, request: None, command };
+        let reply = State::default().apply(&ApplyContext { index: Index(index) }, proposal).reply.body;
+        let Some(Body::OpenSession(reply)) = reply else { panic!("{reply:?}") };
+        reply.session
+    };
+    // A restore of the same file a day later, at the same addresses.
+    let day = 24 * 3600 * 1000;
+    assert_ne!(opened(4, 1_700_000_000_000), opened(4, 1_700_000_000_000 + day));
+    assert_ne!(opened(4, 1_700_000_000_000), opened(5, 1_700_000_000_000), "two of one batch");
+    assert!((1..1 << SESSION_ID_BITS).contains(&opened(4, 0)));
 }

@@ -161,6 +161,25 @@ fn segments_below_the_start_are_removed() {
     assert!(count() <= 4, "opening again and again piles nothing up: {:?}", disk.list());
 }
 
+#[test]
+fn starts_that_write_a_little_each_pile_up_no_room() {
+    const SEGMENT: u64 = 100_000;
+    let disk = Arc::new(MemoryDisk::new());
+    let room = || {
+        let names = disk.list().unwrap();
+        let files = names.iter().filter(|name| name.starts_with("wal-") || name.starts_with("spare-"));
+        files.map(|name| disk.size(name).unwrap()).sum::<u64>()
+    };
+    for run in 1..=30 {
+        let (mut storage, recovered) = open_sized(&disk, SEGMENT).unwrap();
+        assert_eq!(recovered.entries.len() as u64, 2 * (run - 1));
+        // The second write vouches for the first.
+        storage.write(&[entries(1, 2 * run - 1, 2 * run - 1, 10)]).unwrap();
+        storage.write(&[entries(1, 2 * run, 2 * run, 10)]).unwrap();
+        assert!(room() < 3 * SEGMENT, "after {run} runs the log takes {} bytes", room());
+    }
+}
+
 #[cfg(not(madsim))]
 mod files {
     use super::*;

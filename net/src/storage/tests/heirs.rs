@@ -11,24 +11,28 @@ use crate::storage::{
 };
 use quorate_core::{
     codec,
-    command::{Command, Proposal},
+    command::{Command, Proposal, RequestId},
     contract::Snapshot,
     random::Draws,
     state::{ApplyContext, Unfit},
-    types::ClusterTime,
+    types::{ClusterTime, SessionId},
 };
 use quorate_proto::v1 as pb;
 
 const NEW: StorageId = StorageId(0x00E1);
 
 fn proposal(command: Command, request: u64) -> Proposal {
-    let id = quorate_core::command::RequestId {
-        session: quorate_core::types::SessionId(2),
-        sequence: request,
-        lowest_open: 1,
-    };
-    let request = (request > 0).then_some(id);
+    let id = || RequestId { session: session(), sequence: request, lowest_open: 1 };
+    let request = (request > 0).then(id);
     Proposal { time: ClusterTime(5), wall_ms: 0, request, command }
+}
+
+/// The one that the second entry opens.
+fn session() -> SessionId {
+    let open = proposal(Command::OpenSession { ttl_ms: 5_000 }, 0);
+    let reply = State::default().apply(&ApplyContext { index: Index(2) }, open).reply.body;
+    let Some(pb::client_reply::Body::OpenSession(reply)) = reply else { panic!("{reply:?}") };
+    SessionId(reply.session)
 }
 
 fn member(id: u64) -> pb::MemberRecord {

@@ -3,7 +3,8 @@
 //!
 //! A level is a version of everything that is replicated: commands, entries, records, snapshots. What comes with a level is
 //! proposed at that level, and is taken out of the state when the cluster goes below it. A new field of a replicated message counts as
-//! well: a program that does not know it drops it, and its state differs.
+//! well: a program that does not know it drops it, and its state differs. So do the texts of refusals that entries are answered with:
+//! answers are kept in the state. `core/src/state/tests/golden.rs` notices.
 
 /// The level at which every cluster begins.
 pub const FIRST_LEVEL: u32 = 1;

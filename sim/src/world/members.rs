@@ -438,12 +438,18 @@ impl World {
         let leader = &self.masters[usize::from(self.leader()?)];
         let priority = |node: NodeId| members.get(node).map_or(0, |it| it.priority);
         let follows = |raft: &Raft| raft.role() == Role::Follower && raft.leader() == Some(leader.id);
+        // Until the next agreed index, which comes only with more entries, a leader takes its state for another.
+        let differs = |node: NodeId| {
+            let raft = leader.node.as_ref().map(|it| it.raft());
+            raft.is_some_and(|raft| raft.differing().any(|(other, _)| other == node))
+        };
         let could = |master: &&crate::master::Master| {
             let it = master.node.as_ref().map(|node| node.raft());
             let votes = it.is_some_and(|raft| {
                 raft.has_vote() && follows(raft) && raft.membership().is_voter(master.id)
             });
-            !master.outside && votes && priority(master.id) >= 0 && priority(master.id) > priority(leader.id)
+            let preferred = priority(master.id) >= 0 && priority(master.id) > priority(leader.id);
+            !master.outside && votes && preferred && !differs(master.id)
         };
         let better = self.masters.iter().find(could).filter(|_| !leader.outside)?;
         Some(format!("node {} leads, and node {} is to lead rather", leader.id, better.id))

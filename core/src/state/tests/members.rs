@@ -7,7 +7,7 @@ use crate::{
 };
 use pb::{MemberPart, member_change::Change};
 
-fn record(id: u64, storage: u64) -> pb::MemberRecord {
+pub(super) fn record(id: u64, storage: u64) -> pb::MemberRecord {
     pb::MemberRecord {
         priority: 0,
         id,

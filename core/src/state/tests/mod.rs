@@ -2,6 +2,7 @@
 
 mod alarms;
 mod fleet;
+mod golden;
 mod inherit;
 mod jobs;
 mod keyvalue;

@@ -72,10 +72,13 @@ impl Place {
         // What is committed is carried out first, as much of it as one input allows.
         let owed = commit.0.saturating_sub(applied.0);
         let slowly = master.fires(Point::ApplyOne) > 0 || owed >= APPLY_ENTRIES as u64;
+        // It was told before this step carried out the last of it.
+        let carried_slowly = self.carries_slowly;
         self.carries_slowly = slowly || (self.carries_slowly && owed > 0);
         if let Some(from) = handed {
             let stands = raft.role() != Role::Follower;
-            ledger.hold(Rule::HandedStands, stands || !able || self.carries_slowly, || {
+            let busy = carried_slowly || self.carries_slowly;
+            ledger.hold(Rule::HandedStands, stands || !able || busy, || {
                 format!(
                     "leader {from} tells node {} to lead, which does not stand; {commit} is committed, {applied} carried out",
                     master.id

@@ -19,7 +19,7 @@ pub const WRITE_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// How long a snapshot that there was no room for waits.
 pub const SAVE_RETRY: Duration = Duration::from_secs(2);
 /// How long it takes until the next segment of the log is made, when there was no room for it.
-pub const PREPARE_RETRY: Duration = Duration::from_secs(2);
+pub const PREPARE_RETRY: Duration = Duration::from_millis(200);
 /// How often a master looks whether there is room left on its disk.
 pub const SPACE_PERIOD: Duration = Duration::from_secs(1);
 

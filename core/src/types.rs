@@ -79,7 +79,7 @@ number!(
     LeaseId
 );
 number!(
-    /// A client's session: a hash of the entry that opened it, and of when. No two clusters give the same.
+    /// A client's session: 48 bits of a hash of the index of the entry that opened it, and of when. Another cluster gives others.
     SessionId
 );
 number!(

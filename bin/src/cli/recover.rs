@@ -217,6 +217,7 @@ fn describe(directory: &Path, survivor: &Survivor) -> Vec<String> {
         }),
     );
     lines.extend(survivor.check().err().map(|unfit| format!("unfit: {unfit}")));
+    lines.extend(survivor.differs.as_ref().map(|said| format!("unfit: its file `differs` says: {said}")));
     lines
 }
 
@@ -236,7 +237,7 @@ fn as_json(survivor: &Survivor, made: Option<Identity>) -> Value {
         "last_term": last.term.0, "last_index": last.index.0, "commit": hard_state.commit.0,
         "snapshot": snapshot.map(|at| json!({ "index": at.index.0, "term": at.term.0 })),
         "revision": state.revision().0, "keys": keys, "jobs": jobs, "executors": executors, "forgets": forgotten,
-        "torn": torn.len(), "unfit": survivor.check().err().map(|unfit| unfit.to_string()),
+        "torn": torn.len(), "unfit": survivor.check().err().map(|unfit| unfit.to_string()), "differs": survivor.differs,
         "recovered": made.map(|made| json!({
             "cluster": records::hex(made.cluster.0), "storage": records::hex(made.storage.0),
         })),

@@ -3,7 +3,7 @@
 //!
 //! The old cluster may have gone on behind the state that is inherited, and nobody knows what it decided there. So
 //!
-//! * whatever is named by the index of an entry (sessions, attempts, jobs) and whatever is counted (executors, leases) gets
+//! * whatever is named by the index of an entry (attempts, jobs) and whatever is counted (executors, leases) gets
 //!   numbers that the old cluster never came to: a name is not given twice;
 //! * every executor counts as lost: what it runs may be something that this state has never heard of. It is refused, stops its
 //!   work, and registers anew;

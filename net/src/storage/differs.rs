@@ -23,18 +23,27 @@ pub fn note(disk: &dyn Disk, said: &str) -> Result<(), DiskError> {
     disk.sync_dir()
 }
 
+/// What was said of the directory's state, if it was found to differ.
+///
+/// # Errors
+/// The disk's.
+pub fn said(disk: &dyn Disk) -> Result<Option<String>, DiskError> {
+    match read_all(disk, FILE) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).trim_end().to_owned())),
+        Err(error) if error.is_missing() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Refuses a directory whose state was found to differ.
 ///
 /// # Errors
 /// `Differs` with what was said then; or the disk's.
 pub fn check(disk: &dyn Disk) -> Result<(), OpenError> {
-    let bytes = match read_all(disk, FILE) {
-        Ok(bytes) => bytes,
-        Err(error) if error.is_missing() => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    let said = String::from_utf8_lossy(&bytes).trim_end().to_owned();
-    Err(OpenError::Differs { directory: disk.location(), said })
+    match said(disk)? {
+        Some(said) => Err(OpenError::Differs { directory: disk.location(), said }),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

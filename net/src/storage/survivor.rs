@@ -2,6 +2,7 @@
 
 use super::{
     choice::begin,
+    differs,
     disk::Disk,
     error::{OpenError, StorageError},
     heir::{self, Heir},
@@ -30,6 +31,8 @@ pub struct Survivor {
     pub snapshot: Option<LogPosition>,
     /// Writes that were cut off, and of which nobody was told.
     pub torn: Vec<Torn>,
+    /// What was said when its state was found to differ from the majority's. Not to be taken then.
+    pub differs: Option<String>,
     lineage: Option<Lineage>,
 }
 
@@ -78,14 +81,15 @@ pub fn examine(disk: &Arc<dyn Disk>) -> Result<Survivor, SurvivorError> {
     let held = state::Survivor::of((identity.cluster, identity.node, identity.storage), recovered)
         .map_err(|(index, error)| SurvivorError::Entry { index, what: error.to_string() })?;
     let lineage = Lineage::load(&**disk)?;
-    Ok(Survivor { identity, held, snapshot: at, torn: recovery.torn, lineage })
+    let differs = differs::said(&**disk).map_err(OpenError::from)?;
+    Ok(Survivor { identity, held, snapshot: at, torn: recovery.torn, differs, lineage })
 }
 
 impl Survivor {
     /// Whether a cluster may go on with it.
     ///
     /// # Errors
-    /// Why not.
+    /// Why not. What the log says, that is: see also [`differs`](Self::differs).
     pub fn check(&self) -> Result<(), Unfit> {
         self.held.check()
     }
@@ -107,7 +111,8 @@ impl Survivor {
     /// `storage`: a new id for it, at random. `insist`: though a cluster should not go on with it.
     ///
     /// # Errors
-    /// As [`check`](Self::check), unless an operator may insist; the disk's: then it is as it was, or the new one.
+    /// As [`check`](Self::check), unless an operator may insist; its state differs; the disk's: then it is as it was, or the new
+    /// one.
     pub fn recover(
         self,
         disk: &dyn Disk,
@@ -119,6 +124,7 @@ impl Survivor {
         {
             return Err(unfit.into());
         }
+        differs::check(disk)?;
         let heir = self.heir(storage)?;
         heir::install(disk, &heir)?;
         Ok(heir.identity)

@@ -189,13 +189,23 @@ impl Storage {
         // Nothing is written to it any more: the room that was set aside for it would be held until the log begins behind it,
         // and once more by each start.
         if storage.segments.iter().any(|kept| kept.sequence == end.sequence) {
-            storage.disk.truncate(&file_name(end.sequence), end.offset)?;
+            storage.cut(end)?;
         }
         for sequence in dead {
             storage.chores.retire(sequence)?;
         }
         storage.trim()?;
         Ok((storage, content))
+    }
+
+    /// Gives back the room behind the last batch of a segment that is not written to any more.
+    fn cut(&self, end: Point) -> Result<(), DiskError> {
+        let file = file_name(end.sequence);
+        match self.disk.truncate(&file, end.offset) {
+            // A start does not fail for want of what it would give back.
+            Err(error) if error.may_pass() => Ok(()),
+            cut => cut.and_then(|()| self.disk.sync(&file)),
+        }
     }
 
     /// Writes all parts of all writes, in order, as one batch with one sync. When it says `Ok`, all of it is durable;

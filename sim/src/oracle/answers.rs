@@ -102,9 +102,10 @@ pub fn taken(ledger: &mut Ledger, request: &pb::ClientRequest, reply: &pb::Clien
 }
 
 /// Whether an answer as of `index` may be given to who knew, when it asked, what was answered up to `floor`. `inherited`: up to
-/// here all is of a cluster that was given up. Some of what it had answered may be lost, and what its heir kept of it is older.
+/// here all is of a cluster that was given up. Some of what it had answered may be lost, and what its heir kept of it is older;
+/// reads are of the heir.
 fn in_real_time(index: Index, floor: Index, changes: bool, inherited: Index) -> bool {
-    index > floor || (index == floor && !changes) || index.max(floor) <= inherited
+    index > floor || (index == floor && !changes) || (changes && index.max(floor) <= inherited)
 }
 
 impl Answers {
@@ -321,5 +322,6 @@ mod tests {
         assert!(holds(130, 132, true, 1000));
         assert!(!holds(130, 1001, true, 1000), "it was asked for of the heir, and is new there");
         assert!(!holds(1001, 1002, true, 1000));
+        assert!(!holds(130, 132, false, 1000), "a master of the old cluster");
     }
 }

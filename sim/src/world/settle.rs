@@ -323,9 +323,11 @@ impl World {
             let counts = self.is_member(usize::from(master.place));
             counts && !master.wiped && !master.rolled && !master.outside && self.hears_its_leader(master)
         };
-        let live = self.masters.iter().filter(inside).filter_map(|master| master.node.as_ref());
-        let positions: BTreeSet<(Index, u128)> =
-            live.map(|node| (node.state().index(), node.state().hash().0)).collect();
+        let live: Vec<&Node> =
+            self.masters.iter().filter(inside).filter_map(|master| master.node.as_ref()).collect();
+        let position = |node: &&Node| (node.state().index(), node.state().hash().0);
+        let positions: BTreeSet<(Index, u128)> = live.iter().map(position).collect();
+        let fed: BTreeSet<_> = live.iter().filter(|node| !self.starves(node)).map(position).collect();
         let newest = positions.last().map_or(Index(0), |(index, _)| *index);
         if self.looked_back.is_none_or(|(since, _)| self.time >= since + LOOK_BACK) {
             self.held_before = self.looked_back.map(|(_, index)| index);
@@ -336,6 +338,18 @@ impl World {
         if goes_on && self.held_before.is_some_and(|held| held > Index(0) && oldest >= held) {
             return None;
         }
-        (positions.len() != 1).then(|| format!("{positions:x?}"))
+        let same = positions.len() == 1 || (goes_on && fed.len() == 1);
+        (!same).then(|| format!("{positions:x?}"))
+    }
+
+    /// Whether each entry begins a snapshot anew that a node needs: this cluster takes one for every few bytes, sends them slowly,
+    /// and keeps nothing for who is behind. Operators are told to set it otherwise.
+    fn starves(&self, node: &Node) -> bool {
+        /// One for every few entries.
+        const FEW_BYTES: u64 = 3_000;
+        let log = &self.plan.masters.log;
+        let set = log.snapshot_bytes <= FEW_BYTES && log.held_bytes == 0 && log.snapshot_rate > 0;
+        let leader = self.leader().and_then(|place| self.masters[usize::from(place)].node.as_ref());
+        set && leader.is_some_and(|leader| leader.raft().first_index() > node.raft().last_index().next())
     }
 }

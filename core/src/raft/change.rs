@@ -89,7 +89,8 @@ impl Raft {
         }
         // Whose state differs keeps the log, and elects nobody.
         let differs = |node: NodeId| self.differing().any(|(other, _)| other == node);
-        let elects = |node: NodeId| u64::from(answers(node) && !differs(node));
+        let heard = |node: NodeId| answers(node) || bug::planted(Bug::ChangeUnhealthy);
+        let elects = |node: NodeId| u64::from(heard(node) && !differs(node));
         if next.reached(elects) == 0 && self.membership.reached(elects) > 0 {
             let differing: Vec<_> = next.all_voters().filter(|node| differs(*node)).collect();
             return Err(format!(

@@ -282,6 +282,12 @@ bugs! {
     NetScrubReadsNothing = "net-scrub-reads-nothing", "nobody looks at what is stored and not written any more", "G6, stack";
     NetReserveIgnored = "net-reserve-ignored", "a file system that is nearly full is not noticed", "G5, stack";
     NetRestoreKeepsCluster = "net-restore-keeps-cluster", "a cluster that begins with a snapshot has the id of the one that it is of", "G8, stack";
+    NetForeignTaken = "net-foreign-taken", "a data directory of another node or cluster is taken", "G1, DESIGN 2.4, stack";
+    NetChunkUnchecked = "net-chunk-unchecked", "a chunk of a snapshot is taken whatever its checksum", "G6, stack";
+    NetOneSnapshot = "net-one-snapshot", "the snapshot before the newest one is not kept", "G6, stack";
+    NetHeirEarly = "net-heir-early", "a recovered directory counts before the names of its files are synced", "G8, stack";
+    NetStartKeepsRoom = "net-start-keeps-room", "each start keeps the room of the segment before it", "liveness, stack";
+    NetDiffersForgotten = "net-differs-forgotten", "a directory whose state differed is used again", "G6, stack";
     NetToldNowhere = "net-told-nowhere", "a node that is told of newer members is not told where they are", "liveness, stack";
     NetOwnStreamOnly = "net-own-stream-only", "a master answers only where it was told that a peer is", "liveness, stack";
 }

@@ -11,6 +11,7 @@ use super::{
 };
 use bytes::Bytes;
 use quorate_core::{
+    bug::{self, Bug},
     contract::LogPosition,
     limits,
     types::{ClusterId, Index, NodeId, StorageId, Term},
@@ -248,7 +249,7 @@ pub fn read_chunk(
     let body = read(place.offset + FRAME_HEADER_BYTES as u64, length)?;
     let right = body.len() == length
         && frame_checksum(place.number, place.previous, place.length, &body) == place.checksum;
-    if right {
+    if right || bug::planted(Bug::NetChunkUnchecked) {
         return Ok(body.into());
     }
     let what = "a chunk's checksum is wrong".to_owned();

@@ -280,7 +280,8 @@ impl SnapshotStore {
             damaged.clear();
         }
         whole.sort_by_key(|&at| (Some(at) == inner.received, at.index, at.term));
-        let stay = limits::SNAPSHOTS_KEPT - usize::from(newest.is_some());
+        let kept = if bug::planted(Bug::NetOneSnapshot) { 1 } else { limits::SNAPSHOTS_KEPT };
+        let stay = kept - usize::from(newest.is_some());
         whole.truncate(whole.len().saturating_sub(stay));
         whole.append(&mut damaged);
         Ok(whole)

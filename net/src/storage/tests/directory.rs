@@ -32,7 +32,7 @@ fn the_first_two_openings_may_be_cut_off_anywhere() {
 }
 
 #[test]
-fn another_nodes_directory_is_refused() {
+pub(super) fn another_nodes_directory_is_refused() {
     let disk = Arc::new(MemoryDisk::new());
     open(&disk).unwrap();
     let others = [
@@ -162,7 +162,7 @@ fn segments_below_the_start_are_removed() {
 }
 
 #[test]
-fn starts_that_write_a_little_each_pile_up_no_room() {
+pub(super) fn starts_that_write_a_little_each_pile_up_no_room() {
     const SEGMENT: u64 = 100_000;
     let disk = Arc::new(MemoryDisk::new());
     let room = || {
@@ -181,7 +181,7 @@ fn starts_that_write_a_little_each_pile_up_no_room() {
 }
 
 #[cfg(not(madsim))]
-mod files {
+pub(super) mod files {
     use super::*;
     use crate::storage::FileDisk;
     use std::path::PathBuf;
@@ -212,7 +212,7 @@ mod files {
     }
 
     #[test]
-    fn real_files_hold_what_was_written() {
+    pub(in crate::storage::tests) fn real_files_hold_what_was_written() {
         let directory = Directory::new("files");
         let options = StorageOptions { segment_bytes: 1000 };
         for run in 0..4 {

@@ -250,7 +250,7 @@ fn crash_at_each_step(
 }
 
 #[test]
-fn a_crash_at_any_step_of_a_recovery_leaves_the_old_directory_or_the_new_one() {
+pub(super) fn a_crash_at_any_step_of_a_recovery_leaves_the_old_directory_or_the_new_one() {
     let whole = state(20);
     crash_at_each_step(
         directory,

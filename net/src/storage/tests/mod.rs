@@ -8,7 +8,7 @@ mod heirs;
 mod model;
 mod peers;
 #[cfg(feature = "planted-bugs")]
-mod planted;
+pub(super) mod planted;
 mod recycle;
 mod scrub;
 mod snapshots;

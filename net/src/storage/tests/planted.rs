@@ -1,10 +1,10 @@
 //! That these tests notice what they are for: each fails with the bug that breaks it.
 
-use super::{bytes, damage, directory, heirs, recycle, scrub};
+use super::{bytes, damage, directory, heirs, recycle, scrub, snapshots};
 use quorate_core::bug::{Bug, plant};
 use std::panic::catch_unwind;
 
-fn fails(bug: Bug, test: fn()) {
+pub(crate) fn fails(bug: Bug, test: fn()) {
     plant(Some(bug));
     let noticed = catch_unwind(test).is_err();
     plant(None);
@@ -49,4 +49,33 @@ fn a_file_system_that_is_nearly_full_and_not_noticed_is_noticed() {
 #[test]
 fn a_restored_cluster_with_the_id_of_the_old_one_is_noticed() {
     fails(Bug::NetRestoreKeepsCluster, heirs::all_members_of_a_restore_are_of_one_cluster_and_no_other);
+}
+
+#[test]
+fn a_directory_of_another_that_is_taken_is_noticed() {
+    fails(Bug::NetForeignTaken, directory::another_nodes_directory_is_refused);
+}
+
+#[test]
+fn a_damaged_chunk_of_a_snapshot_that_is_taken_is_noticed() {
+    fails(Bug::NetChunkUnchecked, snapshots::a_state_that_reads_only_a_part_still_needs_all_chunks_right);
+}
+
+#[test]
+#[cfg(not(madsim))]
+fn a_single_snapshot_is_noticed() {
+    fails(Bug::NetOneSnapshot, directory::files::real_files_hold_what_was_written);
+}
+
+#[test]
+fn a_recovery_that_counts_too_early_is_noticed() {
+    fails(
+        Bug::NetHeirEarly,
+        heirs::a_crash_at_any_step_of_a_recovery_leaves_the_old_directory_or_the_new_one,
+    );
+}
+
+#[test]
+fn room_that_each_start_keeps_is_noticed() {
+    fails(Bug::NetStartKeepsRoom, directory::starts_that_write_a_little_each_pile_up_no_room);
 }

@@ -145,7 +145,7 @@ fn a_snapshot_that_a_later_program_made_is_not_kept() {
 }
 
 #[test]
-fn a_state_that_reads_only_a_part_still_needs_all_chunks_right() {
+pub(super) fn a_state_that_reads_only_a_part_still_needs_all_chunks_right() {
     let disk = directory();
     let file = "snapshot-0000000000000001-0000000000000004";
     assert!(disk.flip_bit(file, (disk.size(file).unwrap() - 40) * 8));

@@ -76,6 +76,7 @@ bugs! {
     CommitAwaitsAll = "raft-commit-awaits-all", "an entry is committed only when all hold it", "G7";
     CommitsOldTerm = "raft-commits-old-term", "entries of older terms are committed by count (figure 8)", "G3";
     OwnCopyBeforeSync = "raft-own-copy-before-sync", "a leader counts its own copy before it is on the disk", "G3, DESIGN 2.1";
+    AppendAfterSync = "raft-append-after-sync", "a leader sends an entry only when it is on its own disk", "DESIGN 2.1";
     AckBeforeSync = "raft-ack-before-sync", "an append is acknowledged before it is on the disk", "G1, R3";
     AckOfLast = "raft-ack-of-last", "a follower acknowledges all it has, not what the append covers", "G2, R13";
     PreviousNotChecked = "raft-previous-not-checked", "the entry before an append is not compared", "G2, R1";
@@ -105,6 +106,7 @@ bugs! {
     ReadOneShort = "raft-read-one-short", "one answer less than a majority confirms a read", "G5, R7";
     ReadBeforeFirst = "raft-read-before-first", "a new leader reads before its first entry is committed", "G5, R6";
     ReadPositionReused = "raft-read-position-reused", "an answer to an earlier round confirms a later read", "G5, DESIGN 2.4";
+    ReadNotShared = "raft-read-not-shared", "each read has a round of heartbeats of its own", "DESIGN 2.4";
     NodeAppliesUncommitted = "node-applies-uncommitted", "entries are applied before they are committed", "G2";
     NodeOwnClock = "node-own-clock", "apply looks at its own wall clock", "G6, DESIGN 2.3";
     LeaseTooLong = "raft-lease-too-long", "a leader reads by a lease for longer than others wait", "G5";
@@ -281,6 +283,7 @@ bugs! {
     NetFooterUnchecked = "net-footer-unchecked", "what a footer says is not compared with what is in front of it", "G6, stack";
     NetScrubReadsNothing = "net-scrub-reads-nothing", "nobody looks at what is stored and not written any more", "G6, stack";
     NetReserveIgnored = "net-reserve-ignored", "a file system that is nearly full is not noticed", "G5, stack";
+    NetQuotaIgnored = "net-quota-ignored", "a data directory that has reached its quota is not noticed", "G5, stack";
     NetRestoreKeepsCluster = "net-restore-keeps-cluster", "a cluster that begins with a snapshot has the id of the one that it is of", "G8, stack";
     NetForeignTaken = "net-foreign-taken", "a data directory of another node or cluster is taken", "G1, DESIGN 2.4, stack";
     NetChunkUnchecked = "net-chunk-unchecked", "a chunk of a snapshot is taken whatever its checksum", "G6, stack";

@@ -105,6 +105,7 @@ marks! {
     ChunkOutOfOrder = "raft: a chunk comes that is not the one wanted next",
     ChunkWithoutBegin = "raft: a chunk comes of a snapshot whose begin never came",
     ChunkRefused = "raft: a chunk could not be stored, for want of room",
+    ChunkBeforeTerm = "raft: the last chunk of a snapshot comes before its term is on the disk",
     ChunkStoredLate = "raft: a chunk is stored that nobody wants any more",
     ChunkFollows = "raft: a snapshot comes in more than one chunk",
     SnapshotLoadedLate = "raft: a snapshot is loaded that nobody wants any more",

@@ -144,7 +144,7 @@ impl Node {
         }
         // What is wrong with the change itself, it is told when it is carried out.
         let next = self.state.members()?.changed(changes).ok()?;
-        self.raft.check_change(next.membership()).err()
+        self.raft.check_change(next.membership(), &self.named_differing()).err()
     }
 
     /// A member speaks whose directory is not known yet: its leader has it written down.

@@ -68,11 +68,12 @@ impl Raft {
 
     /// Whether the membership may become this one as far as a leader sees: a majority of it must answer, and be able to elect a
     /// leader if one of now is; and whoever votes from then on must have nearly all of the log, so that commits do not wait for
-    /// it, and no other state than the majority.
+    /// it, and no other state than the majority. `named`: whose state differs as an alarm says, though this leader has compared
+    /// nothing yet.
     ///
     /// # Errors
     /// Why not, and what would be right. Nothing, if this node does not lead.
-    pub fn check_change(&self, next: &Membership) -> Result<(), String> {
+    pub fn check_change(&self, next: &Membership, named: &[NodeId]) -> Result<(), String> {
         let Some(leading) = &self.leading else { return Ok(()) };
         let answers = |node: NodeId| match leading.progress.get(&node) {
             // Who has not answered since the election may have been gone before.
@@ -88,21 +89,22 @@ impl Raft {
             ));
         }
         // Whose state differs keeps the log, and elects nobody.
-        let differs = |node: NodeId| self.differing().any(|(other, _)| other == node);
+        let differs =
+            |node: NodeId| named.contains(&node) || self.differing().any(|(other, _)| other == node);
         let heard = |node: NodeId| answers(node) || bug::planted(Bug::ChangeUnhealthy);
         let elects = |node: NodeId| u64::from(heard(node) && !differs(node));
         if next.reached(elects) == 0 && self.membership.reached(elects) > 0 {
             let differing: Vec<_> = next.all_voters().filter(|node| differs(*node)).collect();
             return Err(format!(
                 "of the voters after this change ({next}), the states of {differing:?} differ from the majority's: too few would be \
-                 left to elect a leader; replace those first"
+                 left to elect a leader; replace those first, or take the alarm back if they are mended"
             ));
         }
         let last = self.log.last().index;
         for node in next.voters().difference(self.membership.voters()).filter(|node| **node != self.id) {
             if differs(*node) {
                 return Err(format!(
-                    "the state of node {node} differs from the majority's: replace it first"
+                    "the state of node {node} differs from the majority's: replace it first, or take the alarm back if it is mended"
                 ));
             }
             let matched = leading.progress.get(node).map_or(Index(0), |peer| peer.matched);

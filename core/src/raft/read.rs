@@ -84,7 +84,8 @@ impl Raft {
         mark::hit_if(reads.confirmed < reads.sent, Mark::ReadWaitsForRound);
         // Reads between two rounds share the next one.
         let shared = reads.given > reads.sent;
-        if (!shared && !reused) || (shared && self.points.fires(Point::ReadAlone)) {
+        let alone = shared && (self.points.fires(Point::ReadAlone) || bug::planted(Bug::ReadNotShared));
+        if (!shared && !reused) || alone {
             reads.given += 1;
         }
         reads.waiting.push_back(Waiting { position: reads.given, token, index });

@@ -95,7 +95,7 @@ impl Raft {
 
     /// Sends every follower what it lacks, as far as the limits allow. Call it when the step's changes are complete.
     pub fn replicate(&mut self) {
-        let last = self.log.last().index;
+        let last = self.sendable();
         let wants = |leading: &Leading| leading.progress.values().any(|progress| progress.wants_append(last));
         // Mostly there is nothing to send, and this is asked after every step.
         if self.leading.as_ref().is_some_and(wants) {
@@ -107,6 +107,12 @@ impl Raft {
         }
     }
 
+    /// What may leave: all, while this node's own disk still writes it (Raft thesis, section 10.2.1).
+    fn sendable(&self) -> Index {
+        let last = self.log.last().index;
+        if bug::planted(Bug::AppendAfterSync) { last.min(self.durable_index()) } else { last }
+    }
+
     /// The next follower, in the order of ids. Asked with every command, so without a list.
     fn follower_behind(&self, peer: Option<NodeId>) -> Option<NodeId> {
         let from = peer.map_or(Bound::Unbounded, Bound::Excluded);
@@ -115,7 +121,7 @@ impl Raft {
     }
 
     fn replicate_to(&mut self, peer: NodeId) {
-        let (now, last, commit) = (self.now, self.log.last().index, self.hard_state.commit);
+        let (now, last, commit) = (self.now, self.sendable(), self.hard_state.commit);
         let flow = self.flow;
         loop {
             let Some(leading) = &mut self.leading else { return };

@@ -3,6 +3,7 @@
 mod change;
 mod lease;
 mod peers;
+mod reads;
 mod sending;
 mod snapshot;
 mod transfer;

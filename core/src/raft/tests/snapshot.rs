@@ -159,6 +159,24 @@ fn a_snapshot_against_what_was_verified_leaves_nothing_of_it_to_commit() {
 }
 
 #[test]
+fn a_snapshot_is_whole_on_the_disk_only_when_its_term_is_as_well() {
+    let mut bench = Bench::new(3, 1, &[]);
+    let at = place(2, 9);
+    let chunk = |number, last| Message::SnapshotChunk { at, number, data: Bytes::new(), last };
+    let stores = |bench: &Bench| {
+        let stores = bench.effects.iter().filter(|it| matches!(it, Effect::StoreSnapshotChunk { .. }));
+        stores.count()
+    };
+    bench.hear(2, 2, chunk(0, false));
+    bench.raft.chunk_stored(at, 0, false);
+    assert_eq!(bench.hear(2, 2, chunk(1, true)).len(), 1, "the answer to the first");
+    assert_eq!(stores(&bench), 1);
+    bench.sync();
+    bench.hear(2, 2, chunk(1, true));
+    assert_eq!(stores(&bench), 2);
+}
+
+#[test]
 fn what_overtook_a_snapshot_is_acknowledged_when_it_is_durable() {
     for whole in [true, false] {
         let mut bench = Bench::new(3, 2, &[]);

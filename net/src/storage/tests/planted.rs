@@ -42,8 +42,9 @@ fn a_scrub_that_reads_nothing_is_noticed() {
 }
 
 #[test]
-fn a_file_system_that_is_nearly_full_and_not_noticed_is_noticed() {
+fn room_that_is_short_and_not_noticed_is_noticed() {
     fails(Bug::NetReserveIgnored, scrub::room_is_short_by_name_and_number);
+    fails(Bug::NetQuotaIgnored, scrub::room_is_short_by_name_and_number);
 }
 
 #[test]

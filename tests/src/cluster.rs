@@ -212,6 +212,15 @@ impl Cluster {
         self.masters.values_mut().chain(self.agents.values_mut()).for_each(Process::start);
     }
 
+    /// Starts all processes, the masters with these arguments more, and waits until they work.
+    pub fn start_with(&mut self, arguments: &[&str]) {
+        for master in self.masters.values_mut() {
+            arguments.iter().for_each(|argument| master.argument(argument));
+        }
+        self.start_all();
+        self.wait_ready();
+    }
+
     /// Waits until a master leads and all executors are registered.
     ///
     /// # Panics

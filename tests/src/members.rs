@@ -30,21 +30,23 @@ impl Cluster {
 
     /// Adds a master with an empty directory, and waits until it votes. `others`: whom it joins over.
     pub fn grow(&mut self, id: u64, others: &[u64]) {
+        self.learn(id, others);
+        self.promote(id, others);
+    }
+
+    /// Adds a master with an empty directory, as a learner. `others`: whom it joins over.
+    pub fn learn(&mut self, id: u64, others: &[u64]) {
         let _nothing_there = fs::remove_dir_all(self.data(id));
         self.joiner(id, others);
         let (peer, client) = (self.peer(id).to_owned(), self.endpoint(id).to_owned());
         let words = ["member", "add", &id.to_string(), "--peer", &peer, "--client", &client];
         self.cli_to(others).run(&words).ok();
         self.master(id).start();
-        self.promote(id, others);
     }
 
     /// Waits until a learner is taken for a voter.
     pub fn promote(&mut self, id: u64, others: &[u64]) {
-        wait_until(WITHIN, &format!("master {id} has caught up, and is promoted"), || {
-            let output = self.cli_to(others).run(&["member", "promote", &id.to_string()]);
-            if output.code == 0 { Ok(()) } else { Err(output.to_string()) }
-        });
+        self.promote_with(id, others, &[]);
         wait_until(WITHIN, &format!("master {id} is a voter"), || {
             let parts = self.parts(others)?;
             if parts.get(&id).is_some_and(|part| part == "voter") {
@@ -52,6 +54,16 @@ impl Cluster {
             } else {
                 Err(format!("{parts:?}"))
             }
+        });
+    }
+
+    /// Promotes a learner as soon as it has caught up, with these options.
+    pub fn promote_with(&self, id: u64, others: &[u64], options: &[&str]) {
+        let id = id.to_string();
+        let words = [&["member", "promote", &id], options].concat();
+        wait_until(WITHIN, &format!("master {id} has caught up, and is promoted"), || {
+            let output = self.cli_to(others).run(&words);
+            if output.code == 0 { Ok(()) } else { Err(output.to_string()) }
         });
     }
 

@@ -237,3 +237,23 @@ fn a_follower_far_behind_catches_up_while_clients_write() {
         assert!(own.run(&["kv", "get", "--stale", &format!("large/{number}")]).ok().trim_end() == value);
     }
 }
+
+#[test]
+fn who_reads_by_lease_asks_nobody_as_long_as_nobody_else_can_lead() {
+    let mut cluster = Cluster::prepare(Options::default());
+    let timing = ["--timing-read-lease-drift-ppm", "1000", "--timing-election-min", "5s"];
+    cluster.start_with(&[&timing[..], &["--timing-election-max", "20s"]].concat());
+    cluster.cli().run(&["kv", "put", "k", "1"]).ok();
+    let leader = cluster.leader();
+    let followers = cluster.others(leader);
+    followers.iter().for_each(|&id| cluster.master(id).freeze());
+    let alone = cluster.cli_to(&[leader]).within("1s");
+    assert_eq!(alone.run(&["kv", "get", "k"]).ok(), "1\n");
+    wait_until(SOON, "the lease is over", || match alone.run(&["kv", "get", "k"]) {
+        refused if refused.code == 3 => Ok(()),
+        answered => Err(answered.to_string()),
+    });
+    assert_eq!(cluster.status(leader).expect("it answers")["role"], "leader", "only its lease is over");
+    followers.iter().for_each(|&id| cluster.master(id).thaw());
+    assert_eq!(cluster.cli().within("30s").run(&["kv", "get", "k"]).ok(), "1\n");
+}

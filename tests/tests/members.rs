@@ -1,6 +1,6 @@
 //! Masters come, go and are replaced while a client writes.
 
-use quorate_tests::{Cluster, Options, Writer, wait_until};
+use quorate_tests::{Cli, Cluster, Options, Writer, wait_until};
 use std::{fs, time::Duration};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -65,6 +65,37 @@ fn a_master_is_removed_and_added_again_with_an_empty_directory() {
     let other = rest.into_iter().find(|&other| other != cluster.leader()).expect("there are two");
     cluster.master(other).kill();
     writer.wait_more(50, SOON);
+    check(&cluster, writer);
+}
+
+#[test]
+fn several_voters_change_at_once_the_leader_among_them() {
+    let mut cluster = Cluster::start(Options::default());
+    let writer = Writer::start(&cluster, "w");
+    writer.wait_more(100, SOON);
+    let old = cluster.leader();
+    let rest = cluster.others(old);
+    cluster.learn(4, &rest);
+    cluster.promote_with(4, &rest, &["--instead-of", &old.to_string()]);
+    let voters = cluster.others(old);
+    let _new = cluster.leader_among(&voters);
+    cluster.wait_voters(&voters, &voters);
+    writer.wait_more(50, SOON);
+    cluster.forget(old);
+
+    // Who came votes: with it, and without another one, there is a majority.
+    cluster.master(rest[0]).kill();
+    writer.wait_more(50, SOON);
+    // For a while two majorities were needed. Nobody had to end that.
+    let log = Cli::alone().run(&["wal", "dump", "--data-dir", &cluster.data(rest[0]).to_string_lossy()]).ok();
+    assert_eq!(log.matches("LeaveJoint").count(), 1, "{log}");
+    cluster.master(rest[0]).start();
+    cluster.wait_caught_up(rest[0]);
+
+    cluster.grow(5, &voters);
+    cluster.cli().run(&["member", "remove", "4", "5"]).ok();
+    cluster.wait_voters(&rest, &rest);
+    [4, 5].into_iter().for_each(|id| cluster.forget(id));
     check(&cluster, writer);
 }
 

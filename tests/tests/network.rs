@@ -72,6 +72,35 @@ fn a_leader_cut_off_from_its_followers_only_takes_no_more_writes() {
 }
 
 #[test]
+fn a_leader_that_reads_by_lease_and_is_cut_off_answers_nothing_old() {
+    let mut cluster = Cluster::prepare(Options { network: true, ..Options::default() });
+    // The old leader believes for longer that it leads than others wait: only the end of its lease keeps it from answering.
+    cluster.start_with(&["--timing-read-lease-drift-ppm", "1000", "--timing-election-max", "3s"]);
+    let writer = Writer::start(&cluster, "w");
+    for round in 0..5 {
+        writer.wait_more(30, SOON);
+        let old = cluster.leader();
+        let followers = cluster.others(old);
+        let value = format!("round {round}");
+        for &follower in &followers {
+            cluster.network().cut(&name(old), &name(follower));
+            cluster.network().cut(&name(follower), &name(old));
+        }
+        // Acknowledged as soon as another one leads: the lease of the old one must be over by then.
+        cluster.cli_to(&followers).run(&["kv", "put", "newest", &value]).ok();
+        let read = cluster.cli_to(&[old]).within("1s").run(&["kv", "get", "newest"]);
+        assert!(read.code == 3, "master {old} does not know of a newer leader, and answers: {read}");
+        for &follower in &followers {
+            cluster.network().heal(&name(old), &name(follower));
+            cluster.network().heal(&name(follower), &name(old));
+        }
+        cluster.wait_caught_up(old);
+        assert_eq!(cluster.cli_to(&[old]).run(&["kv", "get", "newest"]).ok(), format!("{value}\n"));
+    }
+    check(&cluster, writer);
+}
+
+#[test]
 fn a_leader_that_hears_but_is_not_heard_is_replaced() {
     let cluster = start(0);
     let writer = Writer::start(&cluster, "w");

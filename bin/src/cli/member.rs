@@ -22,8 +22,11 @@ Examples:
     quorate member add 4 --peer 10.0.0.4:7700 --client 10.0.0.4:7701
   Let it vote, once it has caught up:
     quorate member promote 4
-  Take a master out:
+  Let it vote in place of master 2, which is taken out in the same change:
+    quorate member promote 4 --instead-of 2
+  Take a master out, or several in one change:
     quorate member remove 2
+    quorate member remove 4 5
   Let another master lead, for example before this one is stopped:
     quorate member transfer-leader
   Let masters 1 and 2 lead rather than 3, which is far away:
@@ -43,13 +46,19 @@ pub(super) enum MemberCommand {
     Add(Place),
     /// Let a learner vote that has caught up
     #[command(after_help = EXAMPLES)]
-    Promote(Which),
+    Promote {
+        #[command(flatten)]
+        which: Several,
+        /// Take these masters out in the same change, so that the number of voters stays as it is
+        #[arg(long, value_name = "ID", value_delimiter = ',')]
+        instead_of: Vec<u64>,
+    },
     /// Take a master's vote; it still gets the log
     #[command(after_help = EXAMPLES)]
-    Demote(Which),
+    Demote(Several),
     /// Take a master out for good
     #[command(after_help = EXAMPLES)]
-    Remove(Which),
+    Remove(Several),
     /// Take the next data directory that comes under this id for the master's, as a learner
     #[command(after_help = EXAMPLES)]
     Replace(Which),
@@ -83,6 +92,20 @@ pub(super) struct Which {
     id: u64,
 }
 
+/// One master, or several.
+#[derive(Debug, Args)]
+pub(super) struct Several {
+    /// Id of the master; of several, all change together or none does
+    #[arg(value_name = "ID", required = true)]
+    ids: Vec<u64>,
+}
+
+impl Several {
+    fn each(self, change: fn(u64) -> Change) -> Vec<Change> {
+        self.ids.into_iter().map(change).collect()
+    }
+}
+
 /// A master and where it is.
 #[derive(Debug, Args)]
 pub(super) struct Place {
@@ -105,22 +128,31 @@ impl Place {
 
 impl MemberCommand {
     pub(super) async fn run(self, shared: &Shared) -> Result<(), Failure> {
-        let change = match self {
+        let changes = match self {
             Self::List => return show(shared, shared.cluster()?.members().await?),
-            Self::Add(place) => Change::Add(place.member()),
-            Self::Promote(which) => Change::Promote(which.id),
-            Self::Demote(which) => Change::Demote(which.id),
-            Self::Remove(which) => Change::Remove(which.id),
-            Self::Replace(which) => Change::Replace(which.id),
-            Self::Update(place) => Change::Update(place.member()),
-            Self::SetPriority { id, priority } => Change::Priority(pb::MemberPriority { id, priority }),
+            Self::Add(place) => vec![Change::Add(place.member())],
+            Self::Promote { which, instead_of } => {
+                if let Some(id) = instead_of.iter().find(|id| which.ids.contains(id)) {
+                    return Err(Failure::usage(format!(
+                        "--instead-of names {id}, which is to be promoted: name another one"
+                    )));
+                }
+                let gone = instead_of.into_iter().map(Change::Remove);
+                which.each(Change::Promote).into_iter().chain(gone).collect()
+            }
+            Self::Demote(which) => which.each(Change::Demote),
+            Self::Remove(which) => which.each(Change::Remove),
+            Self::Replace(which) => vec![Change::Replace(which.id)],
+            Self::Update(place) => vec![Change::Update(place.member())],
+            Self::SetPriority { id, priority } => vec![Change::Priority(pb::MemberPriority { id, priority })],
             Self::TransferLeader { id } => {
                 shared.cluster()?.transfer_leader(id).await?;
                 return show(shared, shared.cluster()?.members().await?);
             }
         };
         let cluster = shared.cluster()?;
-        let made = cluster.change_members(vec![pb::MemberChange { change: Some(change) }]).await?;
+        let change = |change| pb::MemberChange { change: Some(change) };
+        let made = cluster.change_members(changes.into_iter().map(change).collect()).await?;
         // It is made, whatever can be told of it now: who was asked may have been taken out.
         let listed = tokio::time::timeout(LIST_WITHIN, async { cluster.members().await }).await;
         show(shared, listed.ok().and_then(Result::ok).unwrap_or_else(|| told(made)))

@@ -247,6 +247,12 @@ impl Raft {
         {
             mark::hit(Mark::StartBehindSnapshot);
             raft.restart_log(at);
+            // Or ahead of its term: what it covers is committed, so that this term has begun; and nothing was promised in it, or
+            // it would be durable.
+            if at.term > raft.hard_state.term {
+                mark::hit(Mark::StartInSnapshotTerm);
+                (raft.hard_state.term, raft.hard_state.vote) = (at.term, None);
+            }
         }
         raft
     }

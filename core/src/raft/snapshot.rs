@@ -58,13 +58,7 @@ impl Raft {
         {
             receiving.next = number;
         }
-        let early = last && !self.is_term_durable();
         match &mut self.receiving {
-            // A start with a snapshot of a later term than it knows would look like a directory that went back in time. The
-            // leader, to whom nobody answers, sends it again.
-            Some(receiving) if receiving.at == at && receiving.next == number && !receiving.busy && early => {
-                mark::hit(Mark::ChunkBeforeTerm);
-            }
             Some(receiving) if receiving.at == at && receiving.next == number && !receiving.busy => {
                 receiving.busy = true;
                 self.effects.push_back(Effect::StoreSnapshotChunk { at, number, data, last });

@@ -353,7 +353,10 @@ impl World {
         let Some(term) = raft.term_at(last) else { return };
         let place = to.0.checked_sub(1).and_then(|place| usize::try_from(place).ok());
         let Some(successor) = place.and_then(|place| self.masters.get(place)) else { return };
-        let lost = successor.wiped || successor.rolled || successor.term_floor() > raft.term();
+        // A leader that was cut off may not know that its directory was replaced.
+        let node = self.masters[at].node.as_ref().map(Node::identity);
+        let another = node.is_some_and(|identity| !identity.counts(to, successor.storage));
+        let lost = another || successor.wiped || successor.rolled || successor.term_floor() > raft.term();
         let holds = successor.disk.image.holds(LogPosition { term, index: last });
         self.ledger.hold(Rule::HandedWhole, lost || holds, || {
             format!("leader {} tells {to} to lead, which does not hold {last}", at + 1)

@@ -230,6 +230,12 @@ impl World {
             return;
         }
         if since > self.plan.settle_ms * MILLISECOND {
+            let rest = !busy && idle.is_none() && changing.is_none() && unsure.is_none();
+            if open.is_empty() && rest && self.begun() && self.apart_but_for_who_starves().is_none() {
+                self.count("let off, because it takes a snapshot for each entry");
+                (self.finished, self.starved) = (true, true);
+                return;
+            }
             if let Err(reason) = recoverable(&self.means()) {
                 self.excused = Some(reason);
                 self.count("stall excused");
@@ -319,15 +325,7 @@ impl World {
     /// it cannot read, stays behind. While something still happens, such as an executor outside of the core that comes and
     /// goes, it is enough to hold what was there a while ago.
     fn apart(&mut self) -> Option<String> {
-        let inside = |master: &&Master| {
-            let counts = self.is_member(usize::from(master.place));
-            counts && !master.wiped && !master.rolled && !master.outside && self.hears_its_leader(master)
-        };
-        let live: Vec<&Node> =
-            self.masters.iter().filter(inside).filter_map(|master| master.node.as_ref()).collect();
-        let position = |node: &&Node| (node.state().index(), node.state().hash().0);
-        let positions: BTreeSet<(Index, u128)> = live.iter().map(position).collect();
-        let fed: BTreeSet<_> = live.iter().filter(|node| !self.starves(node)).map(position).collect();
+        let positions = self.positions(|_| true);
         let newest = positions.last().map_or(Index(0), |(index, _)| *index);
         if self.looked_back.is_none_or(|(since, _)| self.time >= since + LOOK_BACK) {
             self.held_before = self.looked_back.map(|(_, index)| index);
@@ -338,13 +336,27 @@ impl World {
         if goes_on && self.held_before.is_some_and(|held| held > Index(0) && oldest >= held) {
             return None;
         }
-        let same = positions.len() == 1 || (goes_on && fed.len() == 1);
-        (!same).then(|| format!("{positions:x?}"))
+        (positions.len() != 1).then(|| format!("{positions:x?}"))
+    }
+
+    /// Where the replicas are that count, of those that `which` is true of.
+    fn positions(&self, which: impl Fn(&Node) -> bool) -> BTreeSet<(Index, u128)> {
+        let inside = |master: &&Master| {
+            let counts = self.is_member(usize::from(master.place));
+            counts && !master.wiped && !master.rolled && !master.outside && self.hears_its_leader(master)
+        };
+        let live = self.masters.iter().filter(inside).filter_map(|master| master.node.as_ref());
+        live.filter(|node| which(node)).map(|node| (node.state().index(), node.state().hash().0)).collect()
+    }
+
+    fn apart_but_for_who_starves(&self) -> Option<String> {
+        let positions = self.positions(|node| !self.starves(node));
+        (positions.len() != 1).then(|| format!("{positions:x?}"))
     }
 
     /// Whether each entry begins a snapshot anew that a node needs: this cluster takes one for every few bytes, sends them slowly,
     /// and keeps nothing for who is behind. Operators are told to set it otherwise.
-    fn starves(&self, node: &Node) -> bool {
+    pub(super) fn starves(&self, node: &Node) -> bool {
         /// One for every few entries.
         const FEW_BYTES: u64 = 3_000;
         let log = &self.plan.masters.log;

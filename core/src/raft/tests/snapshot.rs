@@ -114,9 +114,8 @@ fn an_old_answer_does_not_keep_a_leader_and_its_follower_at_different_chunks() {
     }
 }
 
-#[test]
-fn a_snapshot_that_is_ahead_of_the_log_is_what_the_node_holds() {
-    let start = RaftStart {
+fn ahead_of_the_log() -> RaftStart {
+    RaftStart {
         no_vote_until: Time(0),
         id: id(1),
         membership: Membership::of([1, 2, 3].map(NodeId)),
@@ -128,11 +127,32 @@ fn a_snapshot_that_is_ahead_of_the_log_is_what_the_node_holds() {
         start: LogPosition::default(),
         entries: entries(&[(5, 1), (5, 2)]),
         snapshot: Some(place(5, 9)),
-    };
-    let mut raft = Raft::new(start, Time(0));
+    }
+}
+
+#[test]
+fn a_snapshot_that_is_ahead_of_the_log_is_what_the_node_holds() {
+    let mut raft = Raft::new(ahead_of_the_log(), Time(0));
     assert_eq!((raft.held_index(), raft.commit(), raft.last_index()), (Index(9), Index(9), Index(9)));
     let write = raft.take_write().unwrap();
     assert_eq!((write.start, write.entries.len()), (Some(place(5, 9)), 0));
+}
+
+#[test]
+fn a_snapshot_of_a_later_term_than_is_known_begins_that_term() {
+    let start = RaftStart {
+        hard_state: HardState { term: Term(5), vote: Some(NodeId(2)), commit: Index(1) },
+        snapshot: Some(place(6, 2)),
+        ..ahead_of_the_log()
+    };
+    let mut raft = Raft::new(start, Time(0));
+    // What peers have seen of this directory is of term 5 at most, and all of that is overtaken.
+    assert_eq!((raft.term(), raft.held_index(), raft.hard_state().vote), (Term(6), Index(2), None));
+    assert!(!raft.is_term_durable());
+    let write = raft.take_write().unwrap();
+    assert_eq!(write.hard_state.map(|it| (it.term, it.vote)), Some((Term(6), None)));
+    raft.write_done(write.io);
+    assert!(raft.is_term_durable());
 }
 
 #[test]
@@ -156,24 +176,6 @@ fn a_snapshot_against_what_was_verified_leaves_nothing_of_it_to_commit() {
         Message::Heartbeat { commit: Index(3), position: 0, checkpoint: None, judged: None, lease: None },
     );
     assert_eq!((bench.raft.commit(), bench.raft.last_index()), (Index(2), Index(2)));
-}
-
-#[test]
-fn a_snapshot_is_whole_on_the_disk_only_when_its_term_is_as_well() {
-    let mut bench = Bench::new(3, 1, &[]);
-    let at = place(2, 9);
-    let chunk = |number, last| Message::SnapshotChunk { at, number, data: Bytes::new(), last };
-    let stores = |bench: &Bench| {
-        let stores = bench.effects.iter().filter(|it| matches!(it, Effect::StoreSnapshotChunk { .. }));
-        stores.count()
-    };
-    bench.hear(2, 2, chunk(0, false));
-    bench.raft.chunk_stored(at, 0, false);
-    assert_eq!(bench.hear(2, 2, chunk(1, true)).len(), 1, "the answer to the first");
-    assert_eq!(stores(&bench), 1);
-    bench.sync();
-    bench.hear(2, 2, chunk(1, true));
-    assert_eq!(stores(&bench), 2);
 }
 
 #[test]

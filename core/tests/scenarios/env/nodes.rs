@@ -40,9 +40,10 @@ impl Env {
                 "heartbeat-tick" => options.heartbeat_ticks = value(argument)?,
                 "election-tick" => options.election_ticks = value(argument)?,
                 "disk-stall" => options.stall_ticks = Some(value(argument)?),
+                // Reads are no command of this grammar, but what a lease keeps others from is seen.
                 "read-only" => match only(argument)? {
-                    // Reads are no command of this grammar.
-                    "safe" | "lease-based" => {}
+                    "safe" => options.leases = false,
+                    "lease-based" => options.leases = true,
                     other => return Err(format!("`read-only={other}`: it must be safe or lease-based")),
                 },
                 // Whoever is removed steps down, always.
@@ -58,6 +59,9 @@ impl Env {
         }
         if options.heartbeat_ticks == 0 || options.election_ticks <= options.heartbeat_ticks {
             return Err("`election-tick=` must be above `heartbeat-tick=`, and that above 0".to_owned());
+        }
+        if options.leases && !options.check_quorum {
+            return Err("`read-only=lease-based` needs `checkquorum=true`".to_owned());
         }
         let membership = members([voters, BTreeSet::new(), learners, BTreeSet::new()], false)
             .map_err(|error| format!("`voters=` and `learners=`: {error}"))?;

@@ -16,6 +16,8 @@ const NEVER: Duration = Duration::from_secs(1_000_000);
 pub(crate) struct Options {
     pub(crate) pre_vote: bool,
     pub(crate) check_quorum: bool,
+    /// Reads by lease: who answers a heartbeat promises to elect nobody else for an election timeout.
+    pub(crate) leases: bool,
     /// Writes and applying are commands of their own.
     pub(crate) asynchronous: bool,
     /// Append messages to one peer that are not answered yet.
@@ -35,6 +37,7 @@ impl Default for Options {
         Self {
             pre_vote: false,
             check_quorum: false,
+            leases: false,
             asynchronous: false,
             inflight: usize::MAX,
             apply_bytes: usize::MAX,
@@ -59,6 +62,7 @@ impl Options {
             election_min,
             election_max,
             disk_stall: self.stall_ticks.map_or(NEVER, ticks),
+            read_lease_drift_ppm: self.leases.then_some(0),
             ..Timing::default()
         }
     }

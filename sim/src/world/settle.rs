@@ -230,9 +230,9 @@ impl World {
             return;
         }
         if since > self.plan.settle_ms * MILLISECOND {
-            let rest = !busy && idle.is_none() && changing.is_none() && unsure.is_none();
+            let rest = !busy && idle.is_none() && changing.is_none() && self.unsure_as_heard().is_none();
             if open.is_empty() && rest && self.begun() && self.apart_but_for_who_starves().is_none() {
-                self.count("let off, because it takes a snapshot for each entry");
+                self.count("let off, because more would have to be written, or less");
                 (self.finished, self.starved) = (true, true);
                 return;
             }
@@ -347,6 +347,11 @@ impl World {
         };
         let live = self.masters.iter().filter(inside).filter_map(|master| master.node.as_ref());
         live.filter(|node| which(node)).map(|node| (node.state().index(), node.state().hash().0)).collect()
+    }
+
+    fn unsure_as_heard(&self) -> Option<String> {
+        let differ = self.states_differ_as_heard();
+        differ.or_else(|| self.short_of_room()).or_else(|| self.differing_untold())
     }
 
     fn apart_but_for_who_starves(&self) -> Option<String> {

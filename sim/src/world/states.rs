@@ -227,20 +227,26 @@ impl World {
 
     /// A master whose hash is another than its leader's at the index that the leader asks about: somebody must say so.
     pub(super) fn states_differ(&self) -> Option<String> {
+        self.differ_unjudged(|_| true)
+    }
+
+    /// The same, if the leader can know it by those whom it hears. If others would make a majority, and a voter has lost what it
+    /// had, it waits for the next agreed index, and that comes only when something is written.
+    pub(super) fn states_differ_as_heard(&self) -> Option<String> {
+        let leader = self.masters.get(usize::from(self.leader()?))?;
+        self.differ_unjudged(|master| master.id == leader.id || follows(master, leader.id))
+    }
+
+    fn differ_unjudged(&self, is_heard: impl Fn(&Master) -> bool) -> Option<String> {
         let leader = self.masters.get(usize::from(self.leader()?)).filter(|leader| !leader.outside)?;
         let (index, hash) = leader.node.as_ref()?.raft().newest_checkpoint()?;
         let differs = |master: &&Master| {
-            let node = master.node.as_ref();
-            let own = node.and_then(|node| node.raft().checkpoint_at(index));
-            let follows = node.is_some_and(|node| {
-                let raft = node.raft();
-                raft.role() == Role::Follower && raft.leader() == Some(leader.id)
-            });
+            let own = master.node.as_ref().and_then(|node| node.raft().checkpoint_at(index));
             let counts = !master.outside && master.intact() && self.is_member(usize::from(master.place));
-            counts && follows && own.is_some_and(|(_, own)| own != hash)
+            counts && follows(master, leader.id) && own.is_some_and(|(_, own)| own != hash)
         };
         let other = self.masters.iter().find(differs)?;
-        if !self.can_judge(leader, index) {
+        if !self.can_judge(leader, index, is_heard) {
             return None;
         }
         Some(format!("the states of nodes {} and {} differ at {index}", leader.id, other.id))
@@ -248,7 +254,7 @@ impl World {
 
     /// Whether a leader can know what is right at an index: a majority has the same there, or no voter that answers has lost what
     /// it had (it will have something at the next agreed index, for which a leader waits).
-    fn can_judge(&self, leader: &Master, index: Index) -> bool {
+    fn can_judge(&self, leader: &Master, index: Index, is_heard: impl Fn(&Master) -> bool) -> bool {
         let Some(membership) = leader.node.as_ref().map(|node| node.raft().membership()) else {
             return false;
         };
@@ -256,11 +262,18 @@ impl World {
             let node = master.node.as_ref()?;
             node.raft().checkpoint_at(index).map(|(_, hash)| hash)
         };
-        let same =
-            |right| is_quorum(membership, |place| self.masters.get(place).and_then(hash) == Some(right));
+        let heard = |place: usize| self.masters.get(place).filter(|master| is_heard(master)).and_then(hash);
+        let same = |right| is_quorum(membership, |place| heard(place) == Some(right));
         // Who is outside may answer all the same.
         let runs = |master: &&Master| membership.is_voter(master.id) && master.node.is_some();
         let mut voters = self.masters.iter().filter(runs);
         self.masters.iter().filter_map(hash).any(same) || voters.all(|master| hash(master).is_some())
     }
+}
+
+fn follows(master: &Master, leader: NodeId) -> bool {
+    master.node.as_ref().is_some_and(|node| {
+        let raft = node.raft();
+        raft.role() == Role::Follower && raft.leader() == Some(leader)
+    })
 }

@@ -138,7 +138,7 @@ impl Node {
         }
     }
 
-    fn objection(&self, changes: &[pb::MemberChange]) -> Option<String> {
+    pub(super) fn objection(&self, changes: &[pb::MemberChange]) -> Option<String> {
         if self.raft.has_change_pending() {
             return Some("another change of the members is under way; try again when it is done".to_owned());
         }

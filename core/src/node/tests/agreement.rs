@@ -103,6 +103,10 @@ fn who_differs_is_no_voter_to_count_on_when_members_change() {
     assert_eq!(check(&cluster, &Membership::of(others(right)), &[]), Ok(()), "nothing is known of it");
     let said = check(&cluster, &Membership::of(others(right)), &[wrong]).unwrap_err();
     assert!(said.contains(&format!("the states of [{wrong}] differ")), "{said}");
+    // A node that is asked for a change goes by the alarm as well.
+    let remove = pb::MemberChange { change: Some(pb::member_change::Change::Remove(right.0)) };
+    let said = cluster.nodes[&leader].objection(&[remove]).unwrap();
+    assert!(said.contains(&format!("the states of [{wrong}] differ")), "{said}");
     // As a learner it is no better.
     let node = cluster.nodes.get_mut(&leader).unwrap();
     let index = node.state.index();

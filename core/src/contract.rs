@@ -60,7 +60,9 @@ pub struct HardState {
 /// The storage id of each member whose directory is known. Empty before the cluster began.
 pub type Voters = BTreeMap<NodeId, StorageId>;
 
-/// One write to the log on disk. Writes are carried out in the order of their ids; the parts in the order of the fields.
+/// One write to the log on disk. Writes are carried out in the order of their ids; the parts in the order of the fields, but what
+/// `entries` replaces is dropped before `hard_state` counts: a commit is never that of an entry that another takes the place of.
+/// A power loss may keep the first parts of a write, and then none after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
     /// Only grows. `WriteDone` with this id says that this write and all before it are on the disk.
@@ -68,12 +70,13 @@ pub struct Write {
     /// Where the log begins from now on. If it holds an entry at this place, what is up to it may be forgotten;
     /// if not, the whole log is dropped, and begins behind it.
     pub start: Option<LogPosition>,
-    /// Without gaps. Whatever the log holds from the first one's index on is dropped before they are added.
-    pub entries: Vec<Entry>,
-    /// Replaces the one before.
+    /// Replaces the one before. Its commit may be that of entries of this write: of those that never come, nothing counts.
     pub hard_state: Option<HardState>,
     /// Replaces the ones before.
     pub voters: Option<Voters>,
+    /// Without gaps. Whatever the log holds from the first one's index on is dropped before they are added. Who vouches for one
+    /// after a restart knows of what was committed when it was written.
+    pub entries: Vec<Entry>,
 }
 
 /// A state and the entry up to which it holds everything.

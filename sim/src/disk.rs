@@ -127,52 +127,41 @@ impl Image {
         self.apply_parts(write, usize::MAX)
     }
 
-    /// Carries out the first parts of a write: its start, its entries one by one, and then the rest.
+    /// Carries out the first parts of a write: all but its entries, which drops those they replace, and then these one by one.
     ///
     /// # Errors
     /// Entries that do not follow on the log.
     pub fn apply_parts(&mut self, write: &Write, parts: usize) -> Result<(), String> {
-        if parts == 0 {
-            return Ok(());
-        }
+        let Some(most) = parts.checked_sub(1) else { return Ok(()) };
         if let Some(start) = write.start {
             self.begin_at(start);
         }
-        let most = parts - 1;
-        if let Some(first) = write.entries.first().filter(|_| most > 0) {
-            let keep = first.index.0.checked_sub(self.start.index.0 + 1);
-            let Some(keep) =
-                keep.and_then(|keep| usize::try_from(keep).ok()).filter(|&keep| keep <= self.entries.len())
-            else {
-                return Err(format!(
-                    "write {} begins with entry {}, but the log holds {} to {}",
-                    write.io,
-                    first.index,
-                    self.start.index.next(),
-                    self.last().index
-                ));
-            };
-            self.entries.truncate(keep);
-            for entry in write.entries.iter().take(most) {
-                if entry.index != self.last().index.next() {
-                    return Err(format!(
-                        "write {}: entry {} follows {}",
-                        write.io,
-                        entry.index,
-                        self.last().index
-                    ));
-                }
-                self.entries.push_back(entry.clone());
-            }
+        if let Some(first) = write.entries.first() {
+            self.drop_from(first.index).map_err(|error| format!("write {}: {error}", write.io))?;
         }
-        if most > write.entries.len() {
-            if let Some(hard_state) = write.hard_state {
-                self.hard_state = hard_state;
-            }
-            if let Some(voters) = &write.voters {
-                self.voters.clone_from(voters);
-            }
+        if let Some(hard_state) = write.hard_state {
+            self.hard_state = hard_state;
         }
+        if let Some(voters) = &write.voters {
+            self.voters.clone_from(voters);
+        }
+        for entry in write.entries.iter().take(most) {
+            let last = self.last().index;
+            if entry.index != last.next() {
+                return Err(format!("write {}: entry {} follows {last}", write.io, entry.index));
+            }
+            self.entries.push_back(entry.clone());
+        }
+        Ok(())
+    }
+
+    fn drop_from(&mut self, first: Index) -> Result<(), String> {
+        let keep = first.0.checked_sub(self.start.index.0 + 1).and_then(|keep| usize::try_from(keep).ok());
+        let Some(keep) = keep.filter(|&keep| keep <= self.entries.len()) else {
+            let (start, last) = (self.start.index.next(), self.last().index);
+            return Err(format!("it begins with entry {first}, but the log holds {start} to {last}"));
+        };
+        self.entries.truncate(keep);
         Ok(())
     }
 

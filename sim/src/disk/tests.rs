@@ -35,18 +35,24 @@ fn a_start_that_the_log_holds_forgets_and_another_drops_all() {
 }
 
 #[test]
-fn a_crash_leaves_a_prefix_and_a_torn_write_no_hard_state() {
+fn a_crash_leaves_a_prefix_and_a_torn_write_the_first_of_its_entries() {
     let mut disk = Disk::default();
-    let hard_state = HardState { term: Term(4), vote: None, commit: Index(0) };
-    disk.waiting.push_back(write(1, entries(1, 1, 2)));
+    let hard_state = HardState { term: Term(4), vote: None, commit: Index(6) };
+    disk.waiting.push_back(write(1, entries(1, 1, 4)));
     disk.waiting.push_back(Write { hard_state: Some(hard_state), ..write(2, entries(4, 3, 6)) });
     disk.waiting.push_back(write(3, entries(4, 7, 7)));
     assert_eq!(disk.parts(1), 5);
-    let mut whole = disk.clone();
-    disk.crash(1, 3, |_| ()).unwrap();
-    assert_eq!((disk.image.last(), disk.image.hard_state), (at(4, 4), HardState::default()));
-    whole.done(WriteId(2), |_| ()).unwrap();
-    assert_eq!((whole.image.last(), whole.image.hard_state, whole.waiting.len()), (at(4, 6), hard_state, 1));
+    let torn = |parts| {
+        let mut disk = disk.clone();
+        disk.crash(1, parts, |_| ()).unwrap();
+        (disk.image.last(), disk.image.hard_state)
+    };
+    assert_eq!(torn(0), (at(1, 4), HardState::default()));
+    // What it replaces is gone before the commit counts.
+    assert_eq!(torn(1), (at(1, 2), hard_state));
+    assert_eq!(torn(3), (at(4, 4), hard_state));
+    disk.done(WriteId(2), |_| ()).unwrap();
+    assert_eq!((disk.image.last(), disk.image.hard_state, disk.waiting.len()), (at(4, 6), hard_state, 1));
 }
 
 #[test]

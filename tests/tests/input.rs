@@ -99,6 +99,11 @@ fn a_grace_with_which_a_task_could_run_twice_is_refused() {
 }
 
 #[test]
+fn a_hung_disk_that_outlasts_an_election_is_refused() {
+    refuse(&["--timing-disk-stall", "1s"], &["timing.disk_stall", "1s", "at most 400ms", "election_max"]);
+}
+
+#[test]
 fn an_address_that_others_can_reach_needs_insecure() {
     for address in ["0.0.0.0:7701", "10.0.0.1:7701", "[::]:7701"] {
         refuse(&["--listen-client", address], &["listen.client", address, "loopback", "--insecure"]);

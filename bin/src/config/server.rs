@@ -21,7 +21,7 @@ use quorate_core::{
     limits,
     types::{ClusterId, NodeId, StorageId},
 };
-use std::{fmt::Write as _, path::PathBuf};
+use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
 /// `quorate server`.
 #[derive(Clone, Debug)]
@@ -54,7 +54,7 @@ impl Role for ServerRole {
         key("timing.heartbeat", "timing-heartbeat", "QUORATE_TIMING_HEARTBEAT", "DURATION", "Between two heartbeats of a leader [default: 50ms]"),
         key("timing.election_min", "timing-election-min", "QUORATE_TIMING_ELECTION_MIN", "DURATION", "Shortest silence before a follower asks for votes [default: 250ms]"),
         key("timing.election_max", "timing-election-max", "QUORATE_TIMING_ELECTION_MAX", "DURATION", "Longest silence before a follower asks for votes [default: 450ms]"),
-        key("timing.disk_stall", "timing-disk-stall", "QUORATE_TIMING_DISK_STALL", "DURATION", "A leader whose disk is silent so long steps down [default: 400ms]"),
+        key("timing.disk_stall", "timing-disk-stall", "QUORATE_TIMING_DISK_STALL", "DURATION", "A leader whose disk is silent so long steps down; no more than the longest election timeout less a heartbeat [default: 400ms, or that]"),
         key("timing.request_timeout", "timing-request-timeout", "QUORATE_TIMING_REQUEST_TIMEOUT", "DURATION", "How long a request waits for a leader and a majority, 60s at most [default: 5s]"),
         key("timing.read_lease_drift_ppm", "timing-read-lease-drift-ppm", "QUORATE_TIMING_READ_LEASE_DRIFT_PPM", "NUMBER", "Read by lease: how far the clocks of two masters may run apart, in parts of a million; the same on all masters, as are the election timeouts, and never on machines that are suspended; 0 = confirm every read [default: 0]"),
         key("executor.ttl", "executor-ttl", "QUORATE_EXECUTOR_TTL", "DURATION", "A silent executor has stopped its work after so long [default: 5s]"),
@@ -184,6 +184,7 @@ impl ServerSettings {
         check_loopback(layer, "listen.peer", &settings.listen_peer, settings.insecure)?;
         check_loopback(layer, "listen.client", &settings.listen_client, settings.insecure)?;
         settings.core().validate().map_err(|error| unsafe_setting(layer, &error))?;
+        check_disk_stall(&settings.timing).map_err(|error| unsafe_setting(layer, &error))?;
         Ok(settings)
     }
 
@@ -286,11 +287,14 @@ impl ServerSettings {
 
 fn timing(layer: &Layer) -> Result<Timing, Failure> {
     let default = Timing::default();
+    let heartbeat = layer.read("timing.heartbeat", default.heartbeat, parse_duration)?;
+    let election_max = layer.read("timing.election_max", default.election_max, parse_duration)?;
+    let disk_stall = default.disk_stall.min(disk_stall_max(heartbeat, election_max));
     Ok(Timing {
-        heartbeat: layer.read("timing.heartbeat", default.heartbeat, parse_duration)?,
+        heartbeat,
         election_min: layer.read("timing.election_min", default.election_min, parse_duration)?,
-        election_max: layer.read("timing.election_max", default.election_max, parse_duration)?,
-        disk_stall: layer.read("timing.disk_stall", default.disk_stall, parse_duration)?,
+        election_max,
+        disk_stall: layer.read("timing.disk_stall", disk_stall, parse_duration)?,
         request_timeout: layer.read("timing.request_timeout", default.request_timeout, parse_duration)?,
         read_lease_drift_ppm: Some(layer.read("timing.read_lease_drift_ppm", 0, parse_drift)?)
             .filter(|drift| *drift > 0),
@@ -347,7 +351,20 @@ fn space(layer: &Layer) -> Result<SpaceLimits, Failure> {
     })
 }
 
-/// What the core refuses, with the place where the setting was given.
+/// A leader looks at its writes with each heartbeat: one whose disk hangs must be gone when an election timeout is over, as one
+/// whose process is gone.
+const fn disk_stall_max(heartbeat: Duration, election_max: Duration) -> Duration {
+    election_max.saturating_sub(heartbeat)
+}
+
+fn check_disk_stall(timing: &Timing) -> Result<(), ConfigError> {
+    let (field, value) = ("timing.disk_stall", timing.disk_stall);
+    let most = disk_stall_max(timing.heartbeat, timing.election_max);
+    let why = "a leader whose disk hangs steps down within timing.election_max, at a heartbeat";
+    if value > most { Err(ConfigError::TooLong { field, value, most, why }) } else { Ok(()) }
+}
+
+/// What is refused, with the place where the setting was given.
 fn unsafe_setting(layer: &Layer, error: &ConfigError) -> Failure {
     let blame = match error {
         ConfigError::Zero { field }
@@ -365,7 +382,7 @@ fn unsafe_setting(layer: &Layer, error: &ConfigError) -> Failure {
 mod tests {
     use super::*;
     use crate::config::{file, layer::Origin};
-    use std::{path::Path, time::Duration};
+    use std::path::Path;
 
     const LEAST: &str = "node = 1\ndata_dir = \"/tmp/x\"\n";
     const MEMBERS: &str = "[members]\n1 = { peer = \"127.0.0.1:2\", client = \"127.0.0.1:1\" }\n";
@@ -445,6 +462,18 @@ mod tests {
         let failure = refused(&format!("{LEAST}executor.grace = \"600ms\"\n{MEMBERS}"));
         assert!(failure.message.starts_with("q.toml, line 3: executor.grace"), "{failure}");
         assert!(failure.message.contains("600ms"), "{failure}");
+    }
+
+    #[test]
+    fn a_leader_whose_disk_hangs_steps_down_within_an_election_timeout() {
+        let read = |text: &str| ServerSettings::resolve(&layer(&format!("{LEAST}{text}{MEMBERS}")), None);
+        let failure = read("timing.disk_stall = \"401ms\"\n").unwrap_err();
+        assert!(failure.message.starts_with("q.toml, line 3: timing.disk_stall is 401ms"), "{failure}");
+        assert!(failure.message.contains("at most 400ms"), "{failure}");
+        let stall = |text| read(text).unwrap().timing.disk_stall.as_millis();
+        assert_eq!(stall("timing.election_max = \"2s\"\ntiming.disk_stall = \"1950ms\"\n"), 1_950);
+        assert_eq!(stall("timing.election_max = \"2s\"\n"), 400);
+        assert_eq!(stall("timing.heartbeat = \"60ms\"\n"), 390);
     }
 
     #[test]

@@ -292,6 +292,9 @@ bugs! {
     NetStartKeepsRoom = "net-start-keeps-room", "each start keeps the room of the segment before it", "liveness, stack";
     NetDiffersForgotten = "net-differs-forgotten", "a directory whose state differed is used again", "G6, stack";
     NetToldNowhere = "net-told-nowhere", "a node that is told of newer members is not told where they are", "liveness, stack";
+    NetEndsAsLeader = "net-ends-as-leader", "a master that is asked to end hands over to nobody", "liveness, stack";
+    NetSegmentInPlace = "net-segment-in-place", "the next segment of the log is made while a write waits", "DESIGN 3, stack";
+    NetSnapshotOnLoop = "net-snapshot-on-loop", "a snapshot is written where the node runs", "DESIGN 3, stack";
     NetOwnStreamOnly = "net-own-stream-only", "a master answers only where it was told that a peer is", "liveness, stack";
 }
 

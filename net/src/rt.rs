@@ -55,7 +55,6 @@ impl Drop for Tasks {
 pub type Finished = oneshot::Receiver<()>;
 
 /// Runs a future as a task that ends by itself.
-#[cfg(not(madsim))]
 pub fn notified(future: impl Future<Output = ()> + Send + 'static) -> Finished {
     let (done, finished) = oneshot::channel();
     spawn(async move {

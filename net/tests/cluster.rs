@@ -30,6 +30,7 @@ struct Cluster {
     nodes: BTreeMap<NodeId, RunningNode>,
     /// Masters that join a cluster that there is.
     joined: BTreeSet<NodeId>,
+    timing: Timing,
     /// Those of masters that are down as well.
     ports: Vec<ReservedPort>,
 }
@@ -42,6 +43,10 @@ impl Drop for Cluster {
 
 impl Cluster {
     async fn start(name: &str) -> Self {
+        Self::start_with(name, Timing::default()).await
+    }
+
+    async fn start_with(name: &str, timing: Timing) -> Self {
         let directory = std::env::temp_dir().join(format!("quorate-net-{}-{name}", process::id()));
         let _ = fs::remove_dir_all(&directory);
         let ports: Vec<_> = (0..6).map(|_| ReservedPort::new().unwrap()).collect();
@@ -52,7 +57,7 @@ impl Cluster {
         });
         let members = members.collect();
         let (nodes, joined) = (BTreeMap::new(), BTreeSet::new());
-        let mut cluster = Self { directory, members, nodes, joined, ports };
+        let mut cluster = Self { directory, members, nodes, joined, timing, ports };
         cluster.start_all().await;
         cluster
     }
@@ -64,7 +69,7 @@ impl Cluster {
             storage: StorageId(1),
             members: self.members.clone(),
             joins: self.joined.contains(&node),
-            timing: Timing::default(),
+            timing: self.timing,
             executor_lease: LeaseTimes::default(),
             snapshot_entries: 50,
             trailing_entries: 10,
@@ -246,6 +251,37 @@ async fn a_master_that_was_away_while_all_others_were_replaced_finds_the_cluster
     let own = cluster.client_of(away);
     until("it is served", || async { own.get("after").await.is_ok_and(|it| it.item.is_some()) }).await;
     cluster.stop_all().await;
+}
+
+/// Whether another master leads when a leader is about to end. It would stay if nobody asked it to go.
+fn hands_over(name: &str) -> bool {
+    let (election_min, election_max) = (Duration::from_secs(1), Duration::from_secs(2));
+    let timing = Timing { election_min, election_max, ..Timing::default() };
+    // On this thread alone, so that a planted bug is everywhere.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut cluster = Cluster::start_with(name, timing).await;
+        let leader = cluster.leader(&cluster.client()).await;
+        cluster.nodes[&leader].hand_over().await;
+        let named = cluster.client_of(leader).leader().await.unwrap().leader;
+        cluster.stop_all().await;
+        named != leader.0
+    })
+}
+
+#[test]
+fn who_is_to_end_leads_no_more() {
+    assert!(hands_over("hand-over"));
+}
+
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn who_ends_as_a_leader_is_noticed() {
+    use quorate_core::bug::{Bug, plant};
+    plant(Some(Bug::NetEndsAsLeader));
+    let noticed = !hands_over("no-hand-over");
+    plant(None);
+    assert!(noticed);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

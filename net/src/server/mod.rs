@@ -36,6 +36,7 @@ use crate::{
 };
 use quorate_core::{
     Config, Node,
+    bug::{self, Bug},
     contract::{ConfigError, Recovered, StopReason},
     tape::StartRef,
 };
@@ -168,7 +169,10 @@ pub fn start_node<L: LogWriter, S: SnapshotFiles>(
     let (snapshot_work, snapshot_queue) = mpsc::unbounded_channel();
     let chunk_bytes = config.flow.snapshot_chunk_bytes;
     let keeper = keep_snapshots(snapshots, snapshot_queue, lanes.clone(), chunk_bytes, SAVE_RETRY);
-    let keeper = rt::dedicated("quorate-snapshot", keeper);
+    let keeper = match bug::planted(Bug::NetSnapshotOnLoop) {
+        true => Ok(rt::notified(keeper)),
+        false => rt::dedicated("quorate-snapshot", keeper),
+    };
     let mut users = vec![writer.map_err(ServerError::Thread)?, keeper.map_err(ServerError::Thread)?];
     if let Some(helper) = helper {
         users.push(rt::dedicated("quorate-segments", helper.run()).map_err(ServerError::Thread)?);

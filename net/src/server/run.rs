@@ -7,7 +7,6 @@ use super::{
     space, start_node,
 };
 use crate::{
-    driver::NodeHandle,
     limits::{HAND_OVER, HAND_OVER_PAUSE},
     rt::{self, Instant, Listener, select},
     storage::{
@@ -16,7 +15,12 @@ use crate::{
     },
     tape::{FileTape, TapeOptions, TapeSource},
 };
-use quorate_core::{Config, contract::Recovered, types::StorageId};
+use quorate_core::{
+    Config,
+    bug::{self, Bug},
+    contract::Recovered,
+    types::StorageId,
+};
 use quorate_proto::v1::{self as pb, RefusalCode, client_reply::Body as Reply, client_request::Body as Ask};
 use std::{
     path::{Path, PathBuf},
@@ -58,7 +62,7 @@ pub async fn run_server(
         biased;
         () = shutdown => {
             tracing::info!("ends as asked");
-            hand_over(&node.handle()).await;
+            node.hand_over().await;
             node.shutdown().await;
             Ok(())
         }
@@ -66,30 +70,39 @@ pub async fn run_server(
     }
 }
 
-/// Lets another master lead before this one ends, so that nobody waits for an election. If one does not lead in time, another
-/// one may.
-async fn hand_over(node: &NodeHandle) {
-    let ask = |body| node.request(pb::ClientRequest { body: Some(body) });
-    let leads = async || match ask(Ask::GetLeader(pb::GetLeaderRequest {})).await.map(|reply| reply.body) {
-        Ok(Some(Reply::GetLeader(it))) => it.leader == node.identity().node.0,
-        _ => false,
-    };
-    let until = Instant::now() + HAND_OVER;
-    let request = pb::TransferLeaderRequest { to: 0, from: node.identity().node.0 };
-    while leads().await {
-        let left = until.saturating_duration_since(Instant::now());
-        let asked = rt::timeout(left, ask(Ask::TransferLeader(request))).await;
-        match asked.map(|it| it.map(|reply| reply.body)) {
-            Some(Ok(Some(Reply::TransferLeader(it)))) => {
-                return tracing::info!(leader = it.leader, "another master leads");
-            }
-            Some(Err(refusal)) if refusal.code() == RefusalCode::Unavailable => {
-                tracing::debug!(why = refusal.message, "nobody leads in its place yet");
-            }
-            Some(Err(refusal)) => return tracing::info!(why = refusal.message, "it hands over to nobody"),
-            Some(Ok(_)) | None => return tracing::warn!("nobody leads in its place"),
+impl RunningNode {
+    /// Lets another master lead, if this one does, so that nobody waits for an election when it ends. If one does not lead in time,
+    /// another one may. Returns when somebody else leads, when nobody can, or after [`HAND_OVER`].
+    pub async fn hand_over(&self) {
+        let node = &self.handle();
+        if bug::planted(Bug::NetEndsAsLeader) {
+            return;
         }
-        rt::sleep(HAND_OVER_PAUSE).await;
+        let ask = |body| node.request(pb::ClientRequest { body: Some(body) });
+        let leads = async || match ask(Ask::GetLeader(pb::GetLeaderRequest {})).await.map(|reply| reply.body)
+        {
+            Ok(Some(Reply::GetLeader(it))) => it.leader == node.identity().node.0,
+            _ => false,
+        };
+        let until = Instant::now() + HAND_OVER;
+        let request = pb::TransferLeaderRequest { to: 0, from: node.identity().node.0 };
+        while leads().await {
+            let left = until.saturating_duration_since(Instant::now());
+            let asked = rt::timeout(left, ask(Ask::TransferLeader(request))).await;
+            match asked.map(|it| it.map(|reply| reply.body)) {
+                Some(Ok(Some(Reply::TransferLeader(it)))) => {
+                    return tracing::info!(leader = it.leader, "another master leads");
+                }
+                Some(Err(refusal)) if refusal.code() == RefusalCode::Unavailable => {
+                    tracing::debug!(why = refusal.message, "nobody leads in its place yet");
+                }
+                Some(Err(refusal)) => {
+                    return tracing::info!(why = refusal.message, "it hands over to nobody");
+                }
+                Some(Ok(_)) | None => return tracing::warn!("nobody leads in its place"),
+            }
+            rt::sleep(HAND_OVER_PAUSE).await;
+        }
     }
 }
 

@@ -34,6 +34,11 @@ fn a_footer_that_is_left_out_or_not_compared_is_noticed() {
 }
 
 #[test]
+fn a_segment_that_is_made_while_a_write_waits_is_noticed() {
+    fails(Bug::NetSegmentInPlace, recycle::a_segment_goes_on_until_the_next_one_is_ready);
+}
+
+#[test]
 fn a_scrub_that_reads_nothing_is_noticed() {
     fails(
         Bug::NetScrubReadsNothing,

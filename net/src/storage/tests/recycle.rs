@@ -57,13 +57,13 @@ fn a_write_takes_one_write_and_one_sync_and_waits_for_no_file() {
 pub(super) fn a_segment_goes_on_until_the_next_one_is_ready() {
     let disk = Arc::new(MemoryDisk::new());
     let (mut storage, _) = open_sized(&disk, SEGMENT).unwrap();
-    let mut helper = storage.helper().unwrap();
+    let helper = storage.helper();
     for index in 1..=60 {
         storage.write(&[entries(1, index, index, 100)]).unwrap();
     }
-    assert_eq!(segments(&disk).len(), 1);
+    assert_eq!(segments(&disk).len(), 1, "a write waited for a segment");
     assert!(disk.size(&file_name(1)).unwrap() > 3 * SEGMENT);
-    helper.run_waiting();
+    helper.unwrap().run_waiting();
     assert_eq!(segments(&disk).len(), 2);
     for index in 61..=63 {
         storage.write(&[entries(1, index, index, 100)]).unwrap();

@@ -62,7 +62,7 @@ pub type Voters = BTreeMap<NodeId, StorageId>;
 
 /// One write to the log on disk. Writes are carried out in the order of their ids; the parts in the order of the fields, but what
 /// `entries` replaces is dropped before `hard_state` counts: a commit is never that of an entry that another takes the place of.
-/// A power loss may keep the first parts of a write, and then none after it.
+/// A power loss keeps all of it, nothing, or all but the last of its entries: what is in front of these is kept together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
     /// Only grows. `WriteDone` with this id says that this write and all before it are on the disk.

@@ -69,7 +69,7 @@ async fn alone(snapshots: Slow) -> (RunningNode, Client) {
         [Listener::bind("127.0.0.1:0").await.unwrap(), Listener::bind("127.0.0.1:0").await.unwrap()];
     let [peer, client] = listeners.each_ref().map(|listener| listener.address().unwrap().to_string());
     let [peer_listener, client_listener] = listeners;
-    let puts = Client::new(&[client.clone()], ClientOptions::default()).unwrap();
+    let puts = Client::new(std::slice::from_ref(&client), ClientOptions::default()).unwrap();
     let config = Config {
         cluster: ClusterId(77),
         node: NodeId(1),

@@ -358,6 +358,9 @@ impl Disk {
                     lie.said.push(Stored::Write(write.clone()));
                 }
             } else {
+                if parts > 0 {
+                    each(write);
+                }
                 self.image.apply_parts(write, parts)?;
                 break;
             }

@@ -363,7 +363,9 @@ impl World {
             let image = &master.disk.image;
             // What a directory lost, nobody can have kept for it.
             let lost = master.wiped || master.rolled || image.is_damaged();
-            lost || image.hard_state.commit.max(image.start.index) >= index
+            // Of a commit beyond the log nothing counts.
+            let known = image.hard_state.commit.min(image.last().index).max(image.start.index);
+            lost || known >= index
         })
     }
 

@@ -195,8 +195,8 @@ pub struct World {
     /// What each master was promised by each fragile one since it came up: its run, a term, the highest index in it.
     promised: BTreeMap<(u8, u8), (u64, Term, Index)>,
     excused: Option<String>,
-    /// It ended although somebody is behind for ever.
-    starved: bool,
+    /// Its time was over, and what it still waited for comes only when more is written, or less.
+    let_off: bool,
     /// Who takes part, as it was carried out first anywhere.
     roll: members::Roll,
     levels: programs::Levels,
@@ -267,7 +267,7 @@ impl World {
             marks: SimCounts::default(),
             promised: BTreeMap::new(),
             excused: None,
-            starved: false,
+            let_off: false,
             roll: members::Roll::default(),
             levels: programs::Levels::default(),
             founders: Membership::of((1..=plan.masters.founding() as u64).map(NodeId)),
@@ -536,7 +536,7 @@ impl World {
             let (alarms, tolerated) = (node.alarms(), self.tolerated(master, node));
             // One that joins may still be waiting outside of the core.
             let waits = master.joins.is_some() && master.outside;
-            let starves = self.starved && self.starves(node);
+            let starves = self.let_off && self.starves(node);
             let counts = !master.wiped && !master.rolled && !waits && !starves;
             let counts = counts && self.is_member(usize::from(master.place));
             self.ledger.hold(Rule::Contract, !counts || alarms.len() == tolerated, || {

@@ -233,7 +233,7 @@ impl World {
             let rest = !busy && idle.is_none() && changing.is_none() && self.unsure_as_heard().is_none();
             if open.is_empty() && rest && self.begun() && self.apart_but_for_who_starves().is_none() {
                 self.count("let off, because more would have to be written, or less");
-                (self.finished, self.starved) = (true, true);
+                (self.finished, self.let_off) = (true, true);
                 return;
             }
             if let Err(reason) = recoverable(&self.means()) {
@@ -354,8 +354,12 @@ impl World {
         differ.or_else(|| self.short_of_room()).or_else(|| self.differing_untold())
     }
 
+    /// Somebody starves only while something is written.
     fn apart_but_for_who_starves(&self) -> Option<String> {
-        let positions = self.positions(|node| !self.starves(node));
+        let all = self.positions(|_| true);
+        let before = self.held_before.or(self.looked_back.map(|(_, index)| index));
+        let goes_on = before.is_some_and(|before| all.last().is_some_and(|(newest, _)| *newest > before));
+        let positions = if goes_on { self.positions(|node| !self.starves(node)) } else { all };
         (positions.len() != 1).then(|| format!("{positions:x?}"))
     }
 

@@ -99,7 +99,8 @@ fn directory(batch: usize) -> Directory {
     Directory(place.join(format!("quorate-recovery-{}-{batch}", std::process::id())))
 }
 
-/// Makes the log. Gives its number of entries.
+/// Makes the log, and has the system write it out: it must not do that while the reading is measured. Gives its number of
+/// entries.
 fn fill(disk: Arc<Hasty>, batch: usize) -> u64 {
     let opened = Storage::open(Arc::<Hasty>::clone(&disk), IDENTITY, StorageOptions::default());
     let (mut storage, _) = opened.expect("a new directory");
@@ -112,6 +113,10 @@ fn fill(disk: Arc<Hasty>, batch: usize) -> u64 {
         let write = Write { io: WriteId(next), start: None, entries, hard_state: None, voters: None };
         storage.write(&[write]).expect("there is room");
         next = behind;
+    }
+    drop(storage);
+    for name in disk.files.list().expect("a directory") {
+        disk.files.sync(&name).expect("there is room");
     }
     next - 1
 }
